@@ -1,0 +1,48 @@
+"""Sessions for aiohttp: no write is lost, logout is final, an answered write is stored.
+
+::
+
+    setup(app, FileSystemStorage("var/sessions"))
+
+    async def index(request: web.Request) -> web.Response:
+        session = await get_session(request)
+        session["visits"] = session.get("visits", 0) + 1
+        return web.Response(text=f"visit {session['visits']}")
+"""
+
+from .cookie import SessionCookie
+from .errors import (
+    ConfigurationError,
+    SessionCommittedError,
+    SessionDestroyedError,
+    SessionStoreError,
+    SessionTooLargeError,
+    SessionUsageError,
+    StorageError,
+)
+from .middleware import get_session, new_session, save_session, setup
+from .session import Session
+from .storages.base import KeyedStorage, SessionStorage, Stored
+from .storages.cookie import CookieStorage
+from .storages.memory import MemoryStorage
+
+__all__ = [
+    "ConfigurationError",
+    "CookieStorage",
+    "KeyedStorage",
+    "MemoryStorage",
+    "Session",
+    "SessionCommittedError",
+    "SessionCookie",
+    "SessionDestroyedError",
+    "SessionStorage",
+    "SessionStoreError",
+    "SessionTooLargeError",
+    "SessionUsageError",
+    "StorageError",
+    "Stored",
+    "get_session",
+    "new_session",
+    "save_session",
+    "setup",
+]

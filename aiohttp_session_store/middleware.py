@@ -1,0 +1,216 @@
+"""Where sessions meet aiohttp: ``setup`` and what handlers call."""
+
+import logging
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from .cookie import SessionCookie
+from .errors import ConfigurationError, SessionUsageError, StorageError
+from .request_session import AppSessions, RequestSession
+from .session import Session
+from .storages.base import SessionStorage
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler, Middleware
+
+__all__ = ["get_session", "new_session", "save_session", "setup"]
+
+logger = logging.getLogger("aiohttp_session_store")
+
+# At module level: aiohttp names a key after the module that makes it, and fails to in a thread.
+_APP = web.AppKey("aiohttp_session_store", AppSessions)
+_REQUEST = web.RequestKey("aiohttp_session_store", RequestSession)
+_RESPONSE = web.ResponseKey("aiohttp_session_store", RequestSession)
+
+
+def setup(app: web.Application, storage: SessionStorage, *, cookie: SessionCookie | None = None) -> None:
+    """Give every request of *app*, and of its sub-apps, a session kept in *storage*.
+
+    The middleware becomes the outermost one.  A sub-app may have its own ``setup``, with a storage and a cookie name of
+    its own; ``get_session`` in its handlers then means that session.
+
+    Args:
+        app: Not yet started.
+        storage: It is started and closed with the app; several apps may share it.
+        cookie: None for ``SessionCookie()``.
+
+    Raises:
+        ConfigurationError: The app has sessions already or has started, or there is no secret to sign cookies with.
+    """
+    if _APP in app:
+        raise ConfigurationError("this app has sessions already: call setup() once")
+    if app.frozen:
+        raise ConfigurationError("the app has started: call setup() before it is run")
+    sessions = AppSessions(storage, (cookie or SessionCookie()).bind(storage))
+
+    async def run_storage(_: web.Application) -> AsyncIterator[None]:
+        await storage.start()
+        yield
+        await storage.aclose()
+
+    async def pay(request: web.Request, response: web.StreamResponse) -> None:
+        await _before_headers(sessions, request, response)
+
+    app[_APP] = sessions
+    app.middlewares.insert(0, _middleware(sessions))
+    app.on_response_prepare.append(pay)
+    app.on_startup.append(_check_cookie_names)
+    app.cleanup_ctx.append(run_storage)
+
+
+async def get_session(request: web.Request) -> Session:
+    """Return the request's session, loading it at the first call; it is the same object ever after.
+
+    A visitor without a session gets an empty one, which is stored, and sends a cookie, once something is put in it.
+
+    Raises:
+        SessionUsageError: The app has no sessions.
+        StorageError: The storage failed; left alone it answers 503.
+    """
+    holder = _holder(request)
+    return holder.session or await holder.load()
+
+
+async def new_session(request: web.Request) -> Session:
+    """Return an empty session with a new id, in the place of the current one, whose record dies with the save.
+
+    The logout that can still say goodbye: ``(await new_session(request)).flash("notice", "Bye.")``.
+
+    Raises:
+        SessionCommittedError: The headers are sent, and with them the chance of a new cookie.
+        SessionUsageError: The app has no sessions.
+        StorageError: The storage failed.
+    """
+    return await _holder(request).renew()
+
+
+async def save_session(request: web.Request) -> bool:
+    """Store the session's changes now, instead of when the handler has finished.
+
+    For a WebSocket or Server-Sent-Events loop that runs for hours, or before a step that must not come first.  What is
+    saved stays so even if the request fails later.
+
+    Returns:
+        False if the session has been destroyed, by this request or another one: time to hang up.
+
+    Raises:
+        SessionTooLargeError: It does not fit its cookie.
+        SessionUsageError: The app has no sessions.
+        StorageError: Nothing was stored; the session keeps its changes.
+        TypeError: A value cannot be stored.
+    """
+    holder = _holder(request)
+    session = await holder.load()
+    await holder.save()
+    return not session.destroyed
+
+
+def _holder(request: web.Request) -> RequestSession:
+    holder: RequestSession | None = request.get(_REQUEST)
+    if holder is None:
+        raise SessionUsageError(
+            "this request has no session: call aiohttp_session_store.setup(app, storage) on its app, or on the app"
+            " around it; a middleware outside of that app cannot use sessions"
+        )
+    return holder
+
+
+def _middleware(sessions: AppSessions) -> "Middleware":
+    @web.middleware
+    async def session_middleware(request: web.Request, handler: "Handler") -> web.StreamResponse:
+        outer = request.get(_REQUEST)
+        holder = request[_REQUEST] = RequestSession(sessions, request.headers, outer)
+        if outer is not None:
+            outer.inner = holder
+        try:
+            response = await handler(request)
+        except web.HTTPException as raised:
+            await _finish(holder, raised)
+            raise
+        except BaseException as error:
+            await _fail(holder, error)
+            raise
+        else:
+            await _finish(holder, response)
+            return response
+        finally:
+            if outer is not None:
+                request[_REQUEST] = outer
+
+    return session_middleware
+
+
+async def _finish(holder: RequestSession, response: web.StreamResponse) -> None:
+    """Save because the handler answered; a storage that fails makes it a 503, or ends a response under way."""
+    if holder.session is None:
+        holder.finished = True
+        return
+    try:
+        await holder.finish(response.status)
+    except StorageError as error:
+        _answer_unavailable(holder, error)
+    if not response.prepared:
+        # An outer middleware may have cloned the request: then the response alone leads back here.
+        response[_RESPONSE] = holder
+
+
+async def _fail(holder: RequestSession, error: BaseException) -> None:
+    """Save nothing because the handler failed, unless all that happened is that the visitor went away."""
+    if isinstance(error, ConnectionError) and holder.headers_sent:
+        await holder.finish(200)
+        return
+    try:
+        await holder.fail()
+    except StorageError:
+        logger.exception("a session that a failing request had destroyed could not be deleted")
+    if isinstance(error, StorageError):
+        _answer_unavailable(holder, error)
+
+
+def _answer_unavailable(holder: RequestSession, error: StorageError) -> None:
+    if holder.headers_sent:
+        raise error  # aiohttp logs it and closes the connection: too late for a status
+    logger.error("sessions are unavailable: %s", error, exc_info=error)
+    raise web.HTTPServiceUnavailable(text="503: Service Unavailable") from error
+
+
+async def _before_headers(sessions: AppSessions, request: web.Request, response: web.StreamResponse) -> None:
+    """Save, if the handler prepares its response itself, and add what the browser is owed to what really leaves."""
+    holder = request.get(_REQUEST) or response.get(_RESPONSE)
+    holder = holder and (holder.of(sessions) or response.get(_RESPONSE))
+    if holder is None or holder.app is not sessions:
+        return
+    if not holder.finished:
+        try:
+            await holder.before_headers(response.status)
+        except BaseException:
+            _keep_off_the_wire(request, response)
+            raise
+    holder.add_headers(response.headers, scheme=request.scheme, host=request.host)
+
+
+def _keep_off_the_wire(request: web.Request, response: web.StreamResponse) -> None:
+    """After a failed save: close the connection where aiohttp has set the writer up for *this* response's body.
+
+    Chunks or compression would garble whatever is sent instead of it.
+    """
+    if (response.chunked or response.compression or "Transfer-Encoding" in response.headers) and request.transport:
+        request.transport.close()
+
+
+async def _check_cookie_names(app: web.Application) -> None:
+    """Refuse a sub-app that would overwrite the cookie of an app around it."""
+    name = app[_APP].cookie.name
+    for inner in _apps_within(app):
+        if _APP in inner and inner[_APP].cookie.name == name:
+            raise ConfigurationError(
+                f"the app and a sub-app both call their session cookie {name!r}, and would overwrite each other's: give"
+                " the sub-app's setup() a cookie of another name, or leave it out to share the session"
+            )
+
+
+def _apps_within(app: web.Application) -> list[web.Application]:
+    inner = list(app._subapps)  # noqa: SLF001  aiohttp has no public way to a mounted sub-app
+    return inner + [deeper for subapp in inner for deeper in _apps_within(subapp)]

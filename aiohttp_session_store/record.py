@@ -1,0 +1,238 @@
+"""Records: how a session is stored, when it ends, and how changes are merged onto the newest one.
+
+All of it is pure: the storages fetch and replace bytes, this module decides what they mean.
+
+The stored form is text, one line of numbers before the JSON, so that a time can be read without decoding the data::
+
+    1 L <created_at> <written_at> <idle timeout or ->
+    {"user_id": 5, "cart": [7]}
+    [["hJ3kzX0q", "notice", "Saved."]]          only with flashes
+
+    1 R <dies_at> <key of the successor or ->   a retired record, before the record as it was (after ``False``)
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from math import isfinite
+from typing import Any
+
+from .changes import Changes, Flash
+from .codec import decode, encode
+from .errors import ConfigurationError
+
+FORMAT = b"1"
+_HEADS = 5
+_FLASH_PARTS = 3
+_MAX_DIGITS = 15  # more seconds than that are damage, and would not fit where a storage keeps them
+
+
+class NewerRecordError(ValueError):
+    """Raised for a record that a newer version of this package wrote: not readable, and not ours to remove."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A live session.
+
+    Attributes:
+        created_at: Whole Unix seconds.
+        written_at: Whole Unix seconds of the last write; a bound for the last use where no idle timeout was in force.
+        idle_timeout: The one in force when it was written, in seconds, or None.
+    """
+
+    created_at: int
+    written_at: int
+    idle_timeout: int | None
+    data: dict[str, Any]
+    flashes: tuple[Flash, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """What stands under an id that was regenerated, or, without a successor, destroyed.
+
+    Attributes:
+        successor: The key of the session's new record, or None.
+        dies_at: Whole Unix seconds; readable until then.
+        original: The record as it was, or None where the old id reads as "no session" at once.
+    """
+
+    successor: str | None
+    dies_at: int
+    original: bytes | None = None
+
+    @property
+    def passes_changes_on(self) -> bool:
+        """Whether changes made under the old id still reach the successor."""
+        return self.successor is not None and self.original is not None
+
+
+TOMBSTONE = Retired(None, 0)
+
+
+def encode_record(record: Record) -> bytes:
+    """Return the stored form of a live record."""
+    idle = b"-" if record.idle_timeout is None else b"%d" % record.idle_timeout
+    head = b"1 L %d %d %b\n" % (record.created_at, record.written_at, idle)
+    if not record.flashes:
+        return head + encode(record.data)
+    flashes = [[flash.id, flash.key, flash.value] for flash in record.flashes]
+    return head + encode(record.data) + b"\n" + encode(flashes)
+
+
+def encode_retired(retired: Retired) -> bytes:
+    """Return the stored form of a retired record."""
+    head = b"1 R %d %b" % (retired.dies_at, (retired.successor or "-").encode())
+    return head if retired.original is None else head + b"\n" + retired.original
+
+
+def decode_record(data: bytes) -> Record | Retired:
+    """Read a stored form, which may be damaged or somebody else's.
+
+    Raises:
+        NewerRecordError: A newer version of this package wrote it.
+        ValueError: It is not one of ours, or torn.
+    """
+    head, _, body = data.partition(b"\n")
+    parts = head.split(b" ")
+    if parts[0] != FORMAT:
+        if parts[0].isdigit() and len(parts[0]) < _HEADS and int(parts[0]) > int(FORMAT):
+            raise NewerRecordError(f"record format {parts[0].decode()} is newer than this package")
+        raise ValueError("not a session record")
+    if parts[1:2] == [b"R"]:
+        _, _, dies_at, successor = parts
+        return Retired(None if successor == b"-" else successor.decode("ascii"), _number(dies_at), body or None)
+    if len(parts) != _HEADS or parts[1] != b"L":
+        raise ValueError("not a session record")
+    text, _, flash_text = body.partition(b"\n")
+    fields = decode(text)
+    if type(fields) is not dict:
+        raise ValueError("session data is a JSON object")
+    return Record(
+        created_at=_number(parts[2]),
+        written_at=_number(parts[3]),
+        idle_timeout=None if parts[4] == b"-" else _number(parts[4]),
+        data=fields,
+        flashes=_decode_flashes(flash_text) if flash_text else (),
+    )
+
+
+def _number(digits: bytes) -> int:
+    if not digits.isdigit() or len(digits) > _MAX_DIGITS:
+        raise ValueError("not a number of seconds")
+    return int(digits)
+
+
+def _decode_flashes(text: bytes) -> tuple[Flash, ...]:
+    entries = decode(text)
+    if type(entries) is not list:
+        raise ValueError("flashes are a JSON array")
+    flashes = []
+    for entry in entries:
+        if (
+            type(entry) is not list
+            or len(entry) != _FLASH_PARTS
+            or type(entry[0]) is not str
+            or type(entry[1]) is not str
+        ):
+            raise ValueError("a flash has an id, a key and a value")
+        flashes.append(Flash(*entry))
+    return tuple(flashes)
+
+
+def same_content(one: bytes, other: bytes) -> bool:
+    """Whether two stored live records hold the same data and flashes, whenever they were written."""
+    return one.partition(b"\n")[2] == other.partition(b"\n")[2]
+
+
+def merge(record: Record, changes: Iterable[Changes]) -> Record:
+    """Apply the changes of one or more requests to *record*, in order; keys that none of them changed stay."""
+    data, flashes = record.data, list(record.flashes)
+    for change in changes:
+        data = dict(change.values) if change.cleared else {**data, **change.values}
+        for key in change.unset:
+            data.pop(key, None)
+        if change.cleared:
+            flashes = []
+        flashes = [flash for flash in flashes if flash.id not in change.flashes_used]
+        for added in change.flashes_added:
+            flashes = [flash for flash in flashes if flash.key != added.key]
+            flashes.append(added)
+    return replace(record, data=data, flashes=tuple(flashes))
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """The two limits of a session, in whole seconds.
+
+    Attributes:
+        idle: Since its last use, or None for no such limit.
+        lifetime: Since it began, or None; never extended.
+    """
+
+    idle: int | None
+    lifetime: int | None
+
+    @classmethod
+    def build(cls, idle_timeout: float | timedelta | None, lifetime: float | timedelta | None) -> "Timeouts":
+        """Convert and check what a developer gave.
+
+        Raises:
+            ConfigurationError: Zero, negative, not a time, or no limit at all.
+        """
+        timeouts = cls(seconds("idle_timeout", idle_timeout), seconds("lifetime", lifetime))
+        if timeouts.idle is None and timeouts.lifetime is None:
+            raise ConfigurationError("idle_timeout and lifetime are both None: such a session would never end; set one")
+        return timeouts
+
+    def expiry(self, now: int, created_at: int) -> int:
+        """Return when a session that is used at *now* ends, in whole Unix seconds."""
+        if self.idle is None:
+            return created_at + (self.lifetime or 0)
+        if self.lifetime is None:
+            return now + self.idle
+        return min(now + self.idle, created_at + self.lifetime)
+
+    def expiry_of(self, record: Record, stored_expiry: int) -> int:
+        """Return when a stored session ends, by the limits it was stored under and by the current ones."""
+        ends = stored_expiry
+        if self.lifetime is not None:
+            ends = min(ends, record.created_at + self.lifetime)
+        if self.idle is not None:
+            ends = min(ends, last_use(record, stored_expiry) + self.idle)
+        return ends
+
+    def touch_due(self, record: Record, stored_expiry: int, now: int) -> bool:
+        """Whether reading the session at *now* should extend it: once a tenth of the idle timeout has passed."""
+        if self.idle is None:
+            return False
+        return (
+            now - last_use(record, stored_expiry) >= self.idle / 10
+            and self.expiry(now, record.created_at) > stored_expiry
+        )  # fmt: skip
+
+    def outdated(self, record: Record) -> bool:
+        """Whether *record* was written under another idle timeout, so that it has to be rewritten, not touched."""
+        return record.idle_timeout != self.idle
+
+
+def last_use(record: Record, stored_expiry: int) -> int:
+    """Return the latest time at which the session is known to have been used, in whole Unix seconds."""
+    if record.idle_timeout is None:
+        return record.written_at
+    return max(record.written_at, stored_expiry - record.idle_timeout)
+
+
+def seconds(name: str, value: float | timedelta | None) -> int | None:
+    """Convert a time span to whole seconds.
+
+    Raises:
+        ConfigurationError: It is not a span of at least one second; the message calls it *name*.
+    """
+    if value is None:
+        return None
+    span = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(span, bool) or not isinstance(span, int | float) or not isfinite(span) or span < 1:
+        raise ConfigurationError(f"{name} is a number of seconds or a timedelta, one second at least, not {value!r}")
+    return int(span)

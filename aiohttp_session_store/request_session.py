@@ -1,0 +1,239 @@
+"""The session of one request, from the first ``get_session`` to the headers of whatever response leaves."""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+from .cookie import SessionCookie
+from .cookie_header import is_loopback, says_https
+from .errors import SessionCommittedError
+from .session import Session, state_of
+from .storages.base import SessionStorage
+
+logger = logging.getLogger("aiohttp_session_store")
+
+# From here on a status says that the server failed: what the handler did is not to be kept (RFC 9110, section 15.6).
+SERVER_ERROR = 500
+
+
+@dataclass(slots=True, eq=False)
+class AppSessions:
+    """What ``setup`` put on an app: its storage, its cookie, and which warnings it has given."""
+
+    storage: SessionStorage
+    cookie: SessionCookie
+    warned: set[str] = field(default_factory=set)
+
+    def warn_once(self, topic: str, message: str, *args: object) -> None:
+        """Log *message* the first time that *topic* comes up."""
+        if topic not in self.warned:
+            self.warned.add(topic)
+            logger.warning(message, *args)
+
+
+class RequestSession:
+    """One request's session in one app: loaded when asked for, saved when the handler has finished.
+
+    Class attributes are the defaults, so that a request that never touches its session pays for three assignments.
+
+    Attributes:
+        session: The session, once loaded.
+        owed: The unsealed value that the browser is owed, ``""`` to clear its cookie, or None.
+        headers_sent: The handler prepared a response itself; its headers are gone.
+        finished: The handler is done: nothing more is saved.
+        outer: The same of an app around this one.
+        inner: The same of a sub-app.
+    """
+
+    session: Session | None = None
+    owed: str | None = None
+    headers_sent = False
+    finished = False
+    inner: "RequestSession | None" = None
+    _waiting: "list[asyncio.Future[None]] | None" = None
+
+    def __init__(self, app: AppSessions, headers: Any, outer: "RequestSession | None") -> None:
+        """Begin; *headers* are the request's."""
+        self.app = app
+        self._headers = headers
+        self.outer = outer
+
+    def of(self, app: AppSessions) -> "RequestSession | None":
+        """Return the request's session in *app*, which is around or within this one's."""
+        found: RequestSession | None = self
+        if self.app is app:
+            return self
+        while found is not None and found.outer is not None:
+            found = found.outer
+        while found is not None and found.app is not app:
+            found = found.inner
+        return found
+
+    # --- loading
+
+    async def load(self) -> Session:
+        """Return the session; parallel callers share one load, and a load that failed or was cancelled is tried again.
+
+        Raises:
+            StorageError: The storage failed.
+        """
+        while self.session is None:
+            if self._waiting is None:
+                waiting = self._waiting = []
+                try:
+                    self._begin(await self._read())
+                finally:  # no task and no shield, which would cost 24 us: a waiter takes over from a cancelled loader
+                    self._waiting = None
+                    for waiter in waiting:
+                        if not waiter.done():
+                            waiter.set_result(None)
+            else:
+                woken = asyncio.get_running_loop().create_future()
+                self._waiting.append(woken)
+                await woken
+        return self.session
+
+    async def _read(self) -> Session:
+        storage, cookie = self.app.storage, self.app.cookie
+        session: Session | None = None
+        for candidate in cookie.candidates(self._headers.getall("Cookie", ())):
+            session = await storage.read(candidate.value)
+            if not session.new:
+                if candidate.stale:  # signed by an older secret: send it again, signed by the first
+                    self.owed = candidate.value
+                return session
+        return session if session is not None else await storage.read(None)
+
+    def _begin(self, session: Session) -> None:
+        state = state_of(session)
+        state.cookie_limit = self.app.cookie.value_limit
+        state.headers_sent = self.headers_sent
+        state.sealed = self.finished
+        self.session = session
+
+    async def renew(self) -> Session:
+        """Put a new session in the place of the current one, which dies with the save.
+
+        Raises:
+            SessionCommittedError: The headers are sent, or the request is over.
+            StorageError: The storage failed.
+        """
+        current = await self.load()
+        state = state_of(current)
+        if self.finished or self.headers_sent:
+            raise SessionCommittedError("a new session needs a cookie, and the headers are sent: ask before prepare()")
+        if state.destroy_pending:
+            self.owe(await self.app.storage.save(current))
+        fresh = await self.app.storage.read(None)
+        if not state.destroyed:
+            state.withdraw_rotation()
+            state_of(fresh).replaces = state.replaces if state.new else state
+        state.superseded = True
+        self._begin(fresh)
+        return fresh
+
+    # --- saving
+
+    async def save(self) -> None:
+        """Store what was changed, and note what the browser is owed for it.
+
+        Raises:
+            SessionTooLargeError: It does not fit its cookie.
+            StorageError: Nothing was stored.
+            TypeError: A value cannot be stored.
+        """
+        if self.session is not None:
+            self.owe(await self.app.storage.save(self.session))
+
+    def owe(self, cookie_value: str | None) -> None:
+        """Note what the storage says that the browser must get."""
+        if cookie_value is not None:
+            self.owed = cookie_value
+
+    async def commit(self, status: int) -> None:
+        """Save for a response with *status*; a server error keeps nothing but a ``destroy()``."""
+        if self.session is None:
+            return
+        state = state_of(self.session)
+        if status >= SERVER_ERROR:
+            state.withdraw()
+            if not state.destroy_pending:
+                return
+        await self.save()
+        if state.destroyed and self.owed:  # gone: an id that was to be signed anew leads nowhere
+            self.owed = None
+
+    async def before_headers(self, status: int) -> None:
+        """Save, because the handler prepares a response itself; what it changes later needs no cookie or is refused."""
+        await self.commit(status)
+        self.headers_sent = True
+        if self.session is not None:
+            state_of(self.session).headers_sent = True
+
+    async def finish(self, status: int) -> None:
+        """Save for the last time, because the handler has returned or raised a response."""
+        self._seal()
+        await self.commit(status)
+
+    async def fail(self) -> None:
+        """Keep nothing, because the handler raised an error, but carry out a ``destroy()``."""
+        await self.finish(SERVER_ERROR)
+
+    def _seal(self) -> None:
+        self.finished = True
+        if self.session is not None:
+            state_of(self.session).sealed = True
+
+    # --- what the browser is owed
+
+    def add_headers(self, headers: Any, *, scheme: str, host: str) -> None:
+        """Add Set-Cookie, Vary and Cache-Control to the headers of the response that leaves."""
+        if self.session is None:
+            return
+        vary = headers.get("Vary")
+        if vary is None:
+            headers["Vary"] = "Cookie"
+        elif vary.strip() != "*" and "cookie" not in (field.strip().lower() for field in vary.split(",")):
+            headers["Vary"] = f"{vary}, Cookie"
+        if self.owed is None:
+            headers.setdefault("Cache-Control", "private")
+            return
+        self._forbid_caching(headers)
+        headers.add("Set-Cookie", self._set_cookie(scheme=scheme, host=host))
+
+    def _set_cookie(self, *, scheme: str, host: str) -> str:
+        cookie = self.app.cookie
+        https = scheme == "https" or says_https(
+            self._headers.get("X-Forwarded-Proto", ""), self._headers.get("Forwarded", "")
+        )
+        if not cookie.is_secure(https=https) and not is_loopback(host):
+            self.app.warn_once(
+                "insecure",
+                "the session cookie %s went to %s over plain HTTP, where anyone on the way can take it. Serve HTTPS and"
+                " pass SessionCookie(secure=True); behind a proxy, have it send X-Forwarded-Proto",
+                cookie.name,
+                host,
+            )
+        return cookie.header(self.owed or "", https=https, max_age=self._max_age() if cookie.persistent else None)
+
+    def _max_age(self) -> int | None:
+        storage, session = self.app.storage, self.session
+        if session is None or storage.timeouts.lifetime is None:
+            return 2**31
+        return max(0, session.created_at + storage.timeouts.lifetime - storage.now())
+
+    def _forbid_caching(self, headers: Any) -> None:
+        given = headers.get("Cache-Control")
+        directives = [directive.strip().lower() for directive in given.split(",")] if given else []
+        if not given or "public" in directives:
+            headers["Cache-Control"] = "no-store"
+            if given:
+                self.app.warn_once(
+                    "public",
+                    "a response that sets the session cookie came with Cache-Control: %s; it was sent as no-store, or a"
+                    " cache could hand one visitor's session to another",
+                    given,
+                )
+        elif "no-store" not in directives:
+            headers["Cache-Control"] = f"{given}, no-store"

@@ -1,0 +1,199 @@
+"""What a session is made of, for storages and the middleware; applications see :class:`~.session.Session` instead."""
+
+import hashlib
+import secrets
+from asyncio import Future
+from dataclasses import dataclass
+from typing import Any
+
+from .changes import ChangeLog
+from .errors import SessionCommittedError, SessionDestroyedError
+
+# RFC 6265bis, section 5.6: browsers drop a cookie whose name and value exceed this many bytes.
+COOKIE_LIMIT = 4096
+
+
+def new_id() -> str:
+    """Make a session id: 256 random bits, 43 characters (OWASP ASVS 5.0, 7.2.3 asks for 128 bits)."""
+    return secrets.token_urlsafe(32)
+
+
+def key_of(session_id: str) -> str:
+    """Return the key of *session_id*, its SHA-256 in hex: all that a storage, a file name or a log line ever sees."""
+    return hashlib.sha256(session_id.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A record as a storage holds it.
+
+    Attributes:
+        data: The encoded record.
+        version: Opaque and random; another one after every write of *data*.
+        expires_at: Whole Unix seconds.  Only lets space be reclaimed: the core decides what has expired.
+    """
+
+    data: bytes
+    version: bytes
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """A change of the session's id that the next save will carry out."""
+
+    original_id: str
+    delete_old: bool
+    renew_lifetime: bool
+
+
+class SessionState:
+    """Everything about one session in one request that is not its data.
+
+    Attributes:
+        log: The view of the data, and the changes made to it.
+        created_at: Whole Unix seconds; the lifetime counts from here.
+        expires_at: Whole Unix seconds; when the session ends if it is not used again.
+        stored: The record as loaded or last saved, or None while there is none.
+        record: *stored*, decoded as the storage likes; only the storage looks at it.
+        retired: Loaded through an id that was regenerated: readable for the grace, and never written.
+        rotation: A pending change of id.
+        replaces: The session that dies when this one is saved, or None.
+        destroyed: The session is gone; reads are empty and writes refused.
+        destroy_pending: ... and its record is still to be deleted.
+        superseded: :func:`new_session` took its place; reads still work.
+        sealed: The request is over.
+        headers_sent: A cookie can no longer be sent.
+        on_server: The record lives in the storage, not in the cookie.
+        cookie_limit: Bytes that the cookie leaves for an unsealed value.
+        structural: Set while the id or the existence of the record is being changed: other saves wait for it.
+    """
+
+    __slots__ = (
+        "_id",
+        "cookie_limit",
+        "created_at",
+        "destroy_pending",
+        "destroyed",
+        "expires_at",
+        "headers_sent",
+        "log",
+        "on_server",
+        "record",
+        "replaces",
+        "retired",
+        "rotation",
+        "sealed",
+        "stored",
+        "structural",
+        "superseded",
+    )
+
+    def __init__(
+        self,
+        log: ChangeLog,
+        *,
+        created_at: int,
+        expires_at: int,
+        session_id: str | None = None,
+        stored: Stored | None = None,
+        record: Any = None,
+        retired: bool = False,
+        on_server: bool = True,
+    ) -> None:
+        """Describe a session that was loaded, or with *stored* None a new one."""
+        self.log = log
+        self.created_at = created_at
+        self.expires_at = expires_at
+        self.stored = stored
+        self.record = record
+        self.retired = retired
+        self.on_server = on_server
+        self.rotation: Rotation | None = None
+        self.replaces: SessionState | None = None
+        self.destroyed = False
+        self.destroy_pending = False
+        self.superseded = False
+        self.sealed = False
+        self.headers_sent = False
+        self.cookie_limit = COOKIE_LIMIT
+        self.structural: Future[Any] | None = None
+        self._id = session_id
+
+    @property
+    def id(self) -> str:
+        """The session id, made when first asked for: most fresh sessions are never stored."""
+        if self._id is None:
+            self._id = new_id()
+        return self._id
+
+    @id.setter
+    def id(self, value: str) -> None:
+        self._id = value
+
+    @property
+    def new(self) -> bool:
+        """Whether no record stands behind the session yet."""
+        return self.stored is None
+
+    def check_writable(self) -> None:
+        """Refuse a write that nobody would store.
+
+        Raises:
+            SessionDestroyedError: The session was destroyed or replaced.
+            SessionCommittedError: The request is over, or a cookie is needed and the headers are gone.
+        """
+        if self.destroyed:
+            raise SessionDestroyedError("the session was destroyed; get an empty one with new_session(request)")
+        if self.superseded:
+            raise SessionDestroyedError("new_session(request) replaced this session; write to the one it returned")
+        if self.sealed:
+            raise SessionCommittedError(
+                "the request is over and its session saved: this change would be lost. Make it before the handler"
+                " returns, or keep what a background task needs outside of the session"
+            )
+        if self.headers_sent and (self.new or not self.on_server):
+            raise SessionCommittedError(
+                "this change needs a cookie, and the response's headers are sent. Make it before prepare()"
+                + ("; CookieStorage can never store one later" if not self.on_server else "")
+            )
+
+    def regenerate(self, *, delete_old: bool, renew_lifetime: bool) -> None:
+        """Give the session another id; the record follows with the save."""
+        self.check_writable()
+        if self.headers_sent:
+            raise SessionCommittedError(
+                "a new id needs a cookie, and the headers are sent: regenerate before prepare()"
+            )
+        if not self.new:
+            pending = self.rotation
+            self.rotation = Rotation(
+                original_id=pending.original_id if pending else self.id,
+                delete_old=delete_old or (pending is not None and pending.delete_old),
+                renew_lifetime=renew_lifetime or (pending is not None and pending.renew_lifetime),
+            )
+        self._id = new_id()
+
+    def withdraw_rotation(self) -> None:
+        """Go back to the id as loaded or last saved."""
+        if self.rotation is not None:
+            self._id = self.rotation.original_id
+            self.rotation = None
+
+    def withdraw(self) -> None:
+        """Go back to the session as loaded or last saved."""
+        self.withdraw_rotation()
+        if not self.destroyed:
+            self.log.discard()
+
+    def destroy(self) -> None:
+        """Make the session read as empty, and let the next save delete its record."""
+        if not self.destroyed:
+            self.withdraw_rotation()
+            self.destroy_pending = True
+        self.mark_destroyed()
+
+    def mark_destroyed(self) -> None:
+        """Make the session read as empty and refuse writes: it is gone, whoever did it."""
+        self.destroyed = True
+        self.log.empty()

@@ -1,0 +1,289 @@
+"""What a storage is: the protocol that the middleware consumes, and the base of all that keep records by key."""
+
+import logging
+import re
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from typing import ClassVar, Protocol
+
+from ..changes import ChangeLog
+from ..record import NewerRecordError, Record, Retired, Timeouts, decode_record, seconds
+from ..session import Session, state_of
+from ..state import SessionState, Stored, key_of
+from .saving import Saver
+from .sweeping import SweepLoop
+
+__all__ = ["KeyedStorage", "SessionStorage", "Stored"]
+
+Clock = Callable[[], float]
+
+logger = logging.getLogger("aiohttp_session_store")
+
+DAY = 24 * 60 * 60
+# Two weeks is what Django, Rails' remember-me and Litestar chose for a session that is not used; ninety days bounds a
+# stolen cookie that is. Both are documented defaults, as OWASP ASVS 5.0, 7.1.1 asks, to be set to the app's risk.
+DEFAULT_IDLE_TIMEOUT = 14 * DAY
+DEFAULT_LIFETIME = 90 * DAY
+DEFAULT_ROTATION_GRACE = 60
+# Space is reclaimed this many seconds after a session ended: a request that loaded it alive can still save it.
+RECLAIM_AFTER = 300
+DEFAULT_SWEEP_INTERVAL = 600
+
+# What new_id() makes, and nothing else: anything that never was an id of ours does not reach a storage.
+_ID = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+
+
+class SessionStorage(Protocol):
+    """What the middleware needs of a storage.
+
+    Attributes:
+        kind: What its cookie value is: ``"id"`` or ``"data"``.  Part of the signature, so that one never passes for
+            the other.
+        timeouts: The limits in force.
+    """
+
+    @property
+    def kind(self) -> str: ...  # noqa: D102
+
+    @property
+    def timeouts(self) -> Timeouts: ...  # noqa: D102
+
+    def now(self) -> int:
+        """Return the time in whole Unix seconds."""
+
+    def default_secrets(self) -> Sequence[str] | None:
+        """Return secrets for signing cookies when the developer gave none, or None if there is no safe choice."""
+
+    async def read(self, cookie_value: str | None) -> Session:
+        """Return the live session of an unsealed cookie value, or a new one: never an error for what a visitor sent.
+
+        Raises:
+            StorageError: The storage failed; that is never mistaken for "no session".
+        """
+
+    async def save(self, session: Session) -> str | None:
+        """Store what was changed, and return the cookie value to send: None leaves it alone, ``""`` clears it.
+
+        Raises:
+            StorageError: Nothing was stored; the session keeps its changes.
+            TypeError: A value cannot be stored.
+        """
+
+    async def start(self) -> None:
+        """Begin background work; called when an app starts."""
+
+    async def aclose(self) -> None:
+        """Finish what is under way and let resources go; called when an app stops."""
+
+
+class KeyedStorage(ABC):
+    """A storage that keeps records on the server under a key.  Subclasses move bytes and decide nothing.
+
+    Five verbs, :meth:`sweep` and, where it can be had, :meth:`lock` are all that a subclass provides.  Merging,
+    timeouts, rotation and destruction stand here and in :mod:`.saving`, once for all storages.
+    """
+
+    kind: ClassVar[str] = "id"
+    #: Whether a verb may suspend. One that never does needs no group commit: nothing can come between.
+    suspends: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        idle_timeout: float | timedelta | None = DEFAULT_IDLE_TIMEOUT,
+        lifetime: float | timedelta | None = DEFAULT_LIFETIME,
+        rotation_grace: float | timedelta = DEFAULT_ROTATION_GRACE,
+        sweep_interval: float | timedelta | None = DEFAULT_SWEEP_INTERVAL,
+        clock: Clock = time.time,
+    ) -> None:
+        """Check the settings; no I/O.
+
+        Args:
+            idle_timeout: Seconds, or a timedelta, since its last use after which a session ends; None for no limit.
+            lifetime: Seconds, or a timedelta, since it began after which it ends all the same; None for no limit.
+            rotation_grace: Seconds, or a timedelta, for which the old id stays readable after ``regenerate_id()``.
+            sweep_interval: Seconds, or a timedelta, between two removals of expired sessions, give or take a fifth;
+                None for no background sweep.
+            clock: Gives the Unix time in seconds.
+
+        Raises:
+            ConfigurationError: A time is not positive, or both limits are None.
+        """
+        self.timeouts = Timeouts.build(idle_timeout, lifetime)
+        self.rotation_grace = seconds("rotation_grace", rotation_grace) or DEFAULT_ROTATION_GRACE
+        self.clock = clock
+        self._saver = Saver(self)
+        self._sweeping = SweepLoop(self.sweep, seconds("sweep_interval", sweep_interval))
+        self._users = 0
+
+    # --- what a subclass provides
+
+    @abstractmethod
+    async def fetch(self, key: str) -> Stored | None:
+        """Return the record of *key*, expired or not, or None.
+
+        Missing is a normal answer: no retry, no log.
+
+        Raises:
+            StorageError: The storage failed.
+        """
+
+    @abstractmethod
+    async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
+        """Create the record of *key* and return its version, or None if the key exists.
+
+        Args:
+            expires_at: Whole Unix seconds.  The space may be reclaimed ``RECLAIM_AFTER`` seconds later, not before.
+
+        Raises:
+            StorageError: Nothing was stored.
+        """
+
+    @abstractmethod
+    async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
+        """Overwrite the record of *key* only if it still stands at *version*; return its new version.
+
+        None means that another request got there first, or that the session was destroyed.  Writing anyway would lose
+        that request's change, or log the visitor back in.
+
+        Raises:
+            StorageError: The old record is intact.
+        """
+
+    @abstractmethod
+    async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
+        """Extend the record of *key* without rewriting it, only at *version*, and never shorten it.
+
+        Returns:
+            Whether it stands at *version* and expires at *expires_at* or later.
+
+        Raises:
+            StorageError: The storage failed.
+        """
+
+    @abstractmethod
+    async def delete(self, key: str) -> None:
+        """Remove the record of *key*; it need not be there.
+
+        Raises:
+            StorageError: The storage failed.
+        """
+
+    @abstractmethod
+    async def sweep(self) -> int:
+        """Remove what expired more than ``RECLAIM_AFTER`` seconds ago and return how many records that were.
+
+        Works in bounded slices that let the loop run, and may be cancelled between them.
+        """
+
+    def lock(self, key: str) -> AbstractAsyncContextManager[None]:
+        """Return the exclusive lock of *key*, for storages that have one.
+
+        Raises:
+            NotImplementedError: This storage has none.
+        """
+        raise NotImplementedError
+
+    def default_secrets(self) -> Sequence[str] | None:
+        """Return None: a subclass that has a safe place for a secret says so."""
+        return None
+
+    async def set_aside(self, key: str, stored: Stored) -> None:
+        """Put a record that cannot be read out of the way; by default it is deleted, if it still stands."""
+        if await self.replace(key, b"", 0, stored.version):
+            await self.delete(key)
+
+    # --- lifetime
+
+    async def start(self) -> None:
+        """See :meth:`SessionStorage.start`; apps may share a storage."""
+        self._users += 1
+        if self._users == 1:
+            self._sweeping.start()
+
+    async def aclose(self) -> None:
+        """See :meth:`SessionStorage.aclose`; the last app that uses it stops the sweep."""
+        self._users = max(0, self._users - 1)
+        if self._users == 0:
+            await self._sweeping.stop()
+        await self._saver.finish()
+
+    # --- reading
+
+    def now(self) -> int:
+        """Return the time in whole Unix seconds."""
+        return int(self.clock())
+
+    async def read(self, cookie_value: str | None) -> Session:
+        """See :meth:`SessionStorage.read`; the cookie value is the session id."""
+        if cookie_value is None or not _ID.fullmatch(cookie_value):
+            return self._fresh()
+        key = key_of(cookie_value)
+        stored = await self.fetch(key)
+        if stored is None:
+            return self._fresh()
+        try:
+            record = decode_record(stored.data)
+            live, retired = self._readable(record, stored)
+        except NewerRecordError as error:
+            logger.warning("session %s is left alone: %s", key, error)
+            return self._fresh()
+        except ValueError as error:
+            logger.warning("session %s is set aside: %s", key, error)
+            await self.set_aside(key, stored)
+            return self._fresh()
+        if live is None:
+            return self._fresh()
+        if isinstance(record, Retired) and not await self._leads_to_life(record):
+            return self._fresh()
+        expires_at = stored.expires_at if retired else self.timeouts.expiry_of(live, stored.expires_at)
+        if self.now() >= expires_at:
+            return self._fresh()
+        return Session(
+            SessionState(
+                ChangeLog(live.data, live.flashes, use_flashes=not retired),
+                created_at=live.created_at,
+                expires_at=expires_at,
+                session_id=cookie_value,
+                stored=stored,
+                record=live,
+                retired=retired,
+            )
+        )
+
+    def _readable(self, record: Record | Retired, stored: Stored) -> tuple[Record | None, bool]:
+        """Return what a visitor with this record's id may read, and whether the id is retired."""
+        if isinstance(record, Record):
+            return record, False
+        if record.original is None or self.now() >= min(record.dies_at, stored.expires_at):
+            return None, True
+        original = decode_record(record.original)
+        if isinstance(original, Retired):
+            raise ValueError("a retired record inside another")  # noqa: TRY004  damage, not a wrong argument
+        return original, True
+
+    async def _leads_to_life(self, retired: Retired) -> bool:
+        """Whether the session that *retired* became is still there: logout ends what its older ids can read, too."""
+        record: Record | Retired = retired
+        while isinstance(record, Retired):
+            if not record.passes_changes_on or record.successor is None:
+                return False
+            stored = await self.fetch(record.successor)
+            if stored is None:
+                return False
+            try:
+                record = decode_record(stored.data)
+            except ValueError:
+                return False
+        return True
+
+    def _fresh(self) -> Session:
+        now = self.now()
+        return Session(SessionState(ChangeLog({}), created_at=now, expires_at=self.timeouts.expiry(now, now)))
+
+    async def save(self, session: Session) -> str | None:
+        """See :meth:`SessionStorage.save`: merge onto the newest record, or create, rotate, destroy; never upsert."""
+        return await self._saver.save(state_of(session))

@@ -1,0 +1,174 @@
+"""Sessions in the signed cookie itself: nothing to store, nothing to merge, nothing to call back.
+
+Signed is not encrypted: whoever holds the cookie can read it, and a copy of it stays good until it expires.  Parallel
+requests overwrite each other, and a logout only clears the browser that asked for it.
+"""
+
+import binascii
+import logging
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import ClassVar
+
+from ..changes import ChangeLog, Changes, largest_keys
+from ..errors import SessionTooLargeError
+from ..record import Record, Timeouts, decode_record, encode_record, merge, same_content
+from ..session import Session, state_of
+from ..state import COOKIE_LIMIT, SessionState, Stored
+from .base import DEFAULT_IDLE_TIMEOUT, DEFAULT_LIFETIME, Clock
+
+__all__ = ["CookieStorage"]
+
+logger = logging.getLogger("aiohttp_session_store")
+
+
+class CookieStorage:
+    """Keeps the record in the cookie value.  Small sessions with no secrets and no need of a real logout only."""
+
+    kind: ClassVar[str] = "data"
+
+    def __init__(
+        self,
+        *,
+        idle_timeout: float | timedelta | None = DEFAULT_IDLE_TIMEOUT,
+        lifetime: float | timedelta | None = DEFAULT_LIFETIME,
+        clock: Clock = time.time,
+    ) -> None:
+        """Check the settings.
+
+        Args:
+            idle_timeout: Seconds, or a timedelta, since its last use after which a session ends; None for no limit.
+            lifetime: Seconds, or a timedelta, since it began after which it ends all the same; None for no limit.
+            clock: Gives the Unix time in seconds.
+
+        Raises:
+            ConfigurationError: A time is not positive, or both limits are None.
+        """
+        self.timeouts = Timeouts.build(idle_timeout, lifetime)
+        self._clock = clock
+        self._warned = False
+
+    def now(self) -> int:
+        """Return the time in whole Unix seconds."""
+        return int(self._clock())
+
+    def default_secrets(self) -> Sequence[str] | None:
+        """Return None: a secret that is not the developer's own would log everybody out at the next start."""
+        return None
+
+    async def start(self) -> None:
+        """Do nothing."""
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+    async def read(self, cookie_value: str | None) -> Session:
+        """See :meth:`SessionStorage.read`; the cookie value is the record."""
+        loaded = _decode(cookie_value) if cookie_value else None
+        now = self.now()
+        if loaded is not None:
+            session_id, stored, record = loaded
+            expires_at = self.timeouts.expiry_of(record, stored.expires_at)
+            if now < expires_at:
+                return Session(
+                    SessionState(
+                        ChangeLog(record.data, record.flashes),
+                        created_at=record.created_at,
+                        expires_at=expires_at,
+                        session_id=session_id,
+                        stored=stored,
+                        record=record,
+                        on_server=False,
+                    )
+                )
+        log = ChangeLog({})
+        return Session(SessionState(log, created_at=now, expires_at=self.timeouts.expiry(now, now), on_server=False))
+
+    async def save(self, session: Session) -> str | None:
+        """See :meth:`SessionStorage.save`.
+
+        Raises:
+            SessionTooLargeError: The cookie would exceed what browsers keep.
+            TypeError: A value cannot be stored.
+        """
+        state = state_of(session)
+        if state.destroyed:
+            pending, state.destroy_pending = state.destroy_pending, False
+            return "" if pending else None
+        if state.headers_sent:  # the handler could change nothing, and housekeeping waits for the next request
+            return None
+        changes = state.log.take()
+        try:
+            return self._save(state, changes)
+        except Exception:
+            state.log.put_back(changes)
+            raise
+
+    def _save(self, state: SessionState, changes: Changes) -> str | None:
+        now = self.now()
+        before: Record = state.record or Record(state.created_at, now, self.timeouts.idle, {})
+        record = replace(merge(before, [changes]), written_at=now, idle_timeout=self.timeouts.idle)
+        if state.rotation is not None and state.rotation.renew_lifetime:
+            record = replace(record, created_at=now)
+        data, expires_at = encode_record(record), self.timeouts.expiry(now, record.created_at)
+        if state.stored is None:
+            if not record.data and not record.flashes:
+                replaced, state.replaces = state.replaces, None
+                return "" if replaced is not None else None
+        elif state.rotation is None and same_content(data, state.stored.data) and not self._renewal_due(state, now):
+            return None
+        value = _encode(state.id, expires_at, data)
+        if len(value) > state.cookie_limit:
+            raise _too_large(len(value) - state.cookie_limit, record)
+        if state.rotation is not None and state.rotation.delete_old and not self._warned:
+            self._warned = True
+            logger.warning(
+                "regenerate_id(True) with CookieStorage cannot recall the old cookie: a copy of it works until it"
+                " expires. Use a storage on the server where logins must be safe against that"
+            )
+        state.rotation = None
+        state.replaces = None
+        state.stored = Stored(data, b"", expires_at)
+        state.created_at, state.expires_at = record.created_at, expires_at
+        state.record = decode_record(data)
+        state.log.rebase(dict(state.record.data))
+        return value
+
+    def _renewal_due(self, state: SessionState, now: int) -> bool:
+        record, stored = state.record, state.stored
+        return stored is not None and (
+            self.timeouts.outdated(record) or self.timeouts.touch_due(record, stored.expires_at, now)
+        )
+
+
+def _encode(session_id: str, expires_at: int, data: bytes) -> str:
+    return urlsafe_b64encode(b"%d %b\n%b" % (expires_at, session_id.encode(), data)).rstrip(b"=").decode()
+
+
+def _decode(cookie_value: str) -> tuple[str, Stored, Record] | None:
+    """Read a cookie value, or None: signed by us, but perhaps long ago, or by a newer version."""
+    try:
+        text = urlsafe_b64decode(cookie_value.encode("ascii") + b"=" * (-len(cookie_value) % 4))
+        head, _, data = text.partition(b"\n")
+        expires_at, _, session_id = head.partition(b" ")
+        record = decode_record(data)
+        if not isinstance(record, Record):
+            return None
+        return session_id.decode("ascii"), Stored(data, b"", int(expires_at)), record
+    except (ValueError, binascii.Error) as error:
+        logger.debug("a signed cookie does not hold a session: %s", type(error).__name__)
+        return None
+
+
+def _too_large(excess: int, record: Record) -> SessionTooLargeError:
+    size = COOKIE_LIMIT + excess
+    largest = ", ".join(f"{key!r} ({size} bytes)" for key, size in largest_keys(record.data))
+    return SessionTooLargeError(
+        f"the session's cookie would take {size} bytes of name and value, and browsers keep {COOKIE_LIMIT}."
+        f" Largest keys: {largest}. Store less, or use a storage on the server",
+        size=size,
+        limit=COOKIE_LIMIT,
+    )

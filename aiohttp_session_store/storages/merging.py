@@ -1,0 +1,226 @@
+"""Writing records so that no change is lost and no destroyed session comes back.
+
+Everything rests on one rule: a record is only ever replaced at the version that was read.  Whoever finds another
+version merges once more; whoever finds none, or a retired one without successor, gives up.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ..changes import Changes
+from ..errors import StorageError
+from ..record import TOMBSTONE, Record, Retired, decode_record, encode_record, encode_retired, merge, same_content
+from ..state import Stored
+
+if TYPE_CHECKING:
+    from .base import KeyedStorage
+
+logger = logging.getLogger("aiohttp_session_store")
+
+# A record that still changes under us after this many seconds points at a broken storage, not at a busy visitor.
+MAX_SECONDS = 5.0
+_MAX_PAUSE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Where changes ended up."""
+
+    key: str
+    stored: Stored
+    record: Record
+
+
+class Attempts:
+    """Paces a compare-and-set loop: at once after the first conflict, then after random pauses, then not at all."""
+
+    def __init__(self, key: str) -> None:
+        """Start the time limit."""
+        self._key = key
+        self._conflicts = 0
+        self._deadline = time.monotonic() + MAX_SECONDS
+
+    async def conflict(self) -> None:
+        """Wait before the next attempt.
+
+        Raises:
+            StorageError: The time is up.
+        """
+        self._conflicts += 1
+        if time.monotonic() > self._deadline:
+            raise StorageError(f"session {self._key} kept changing for {MAX_SECONDS:g} s: the change was not stored")
+        if self._conflicts > 1:
+            longest = min(_MAX_PAUSE, 0.001 * 2**self._conflicts)
+            await asyncio.sleep(random.uniform(0, longest))  # noqa: S311  spreads retries, keeps no secret
+
+
+class RecordWriter:
+    """Merges, rotates and destroys records by compare-and-set over a storage's five verbs."""
+
+    def __init__(self, storage: "KeyedStorage") -> None:
+        """Work on *storage*."""
+        self._storage = storage
+
+    def merged(self, record: Record, changes: Iterable[Changes], now: int) -> Record:
+        """Return *record* with *changes*, as written at *now*."""
+        return replace(merge(record, changes), written_at=now, idle_timeout=self._storage.timeouts.idle)
+
+    async def write(self, key: str, stored: Stored | None, changes: Sequence[Changes]) -> Written | None:
+        """Merge *changes* onto the record of *key*, which stood at *stored* when it was last seen.
+
+        An id that was regenerated leads on to its successor, unless the old one was to die at once.
+
+        Returns:
+            Where they were stored, or None: the session was destroyed.
+
+        Raises:
+            StorageError: Nothing was stored.
+        """
+        attempts = Attempts(key)
+        while stored is not None:
+            record = _decode(key, stored)
+            if record is None:
+                return None
+            if isinstance(record, Retired):
+                if not record.passes_changes_on or record.successor is None:
+                    return None
+                key = record.successor
+            else:
+                written = await self._replace(key, stored, record, changes)
+                if written is not None:
+                    return written
+                await attempts.conflict()
+            stored = await self._storage.fetch(key)
+        return None
+
+    async def rewrite(self, key: str, stored: Stored) -> None:
+        """Write the record of *key* again under the timeouts in force; whoever is in the way does it as well."""
+        record = _decode(key, stored)
+        if isinstance(record, Record):
+            now = self._storage.now()
+            expires_at = self._storage.timeouts.expiry(now, record.created_at)
+            data = encode_record(self.merged(record, (), now))
+            await self._storage.replace(key, data, expires_at, stored.version)
+
+    async def rotate(
+        self,
+        *,
+        old_key: str,
+        new_key: str,
+        stored: Stored | None,
+        changes: Sequence[Changes],
+        delete_old: bool,
+        renew_lifetime: bool,
+    ) -> Written | None:
+        """Move the session from *old_key* to *new_key*, with *changes*.
+
+        The new record is written first, then the old one is retired by compare-and-set, which decides all races: with
+        a logout (it wins), with another rotation (the first wins), with a write (it is merged).
+
+        Returns:
+            Where the session went, under *new_key* or a parallel rotation's; None: it was destroyed.
+
+        Raises:
+            StorageError: The old record is intact.
+        """
+        storage, attempts = self._storage, Attempts(old_key)
+        version: bytes | None = None
+        try:
+            while stored is not None:
+                record = _decode(old_key, stored)
+                if record is None:
+                    break
+                if isinstance(record, Retired):
+                    if record.successor is None:
+                        break
+                    if version is not None:
+                        await storage.delete(new_key)
+                    return await self.write(record.successor, await storage.fetch(record.successor), changes)
+                now = storage.now()
+                if renew_lifetime:
+                    record = replace(record, created_at=now)
+                merged = self.merged(record, changes, now)
+                data, expires_at = encode_record(merged), storage.timeouts.expiry(now, merged.created_at)
+                if version is None:
+                    version = await storage.insert(new_key, data, expires_at)
+                else:
+                    version = await storage.replace(new_key, data, expires_at, version)
+                if version is None:
+                    raise StorageError("the storage lost or already had the record of a new session id")
+                dies_at = min(now + storage.rotation_grace, stored.expires_at)
+                retired = encode_retired(Retired(new_key, dies_at, None if delete_old else stored.data))
+                if await storage.replace(old_key, retired, dies_at, stored.version):
+                    return Written(new_key, Stored(data, version, expires_at), merged)
+                await attempts.conflict()
+                stored = await storage.fetch(old_key)
+        except StorageError:
+            await self._remove_unless_retired(old_key, stored, new_key, version)
+            raise
+        if version is not None:
+            await storage.delete(new_key)
+        return None
+
+    async def destroy(self, key: str, stored: Stored | None) -> None:
+        """Delete the record of *key* and, if its id was regenerated, the session that it became.
+
+        A plain delete would miss a rotation that runs in parallel, so the record is made a tombstone first.
+
+        Raises:
+            StorageError: It may still be there.
+        """
+        storage, attempts = self._storage, Attempts(key)
+        doomed = [key]
+        while stored is not None:
+            record = _decode(key, stored)
+            if isinstance(record, Retired):
+                if record.successor is None:
+                    break
+                key = record.successor
+                doomed.append(key)
+            elif record is None or await storage.replace(key, _TOMBSTONE, storage.now(), stored.version):
+                break
+            else:
+                await attempts.conflict()
+            stored = await storage.fetch(key)
+        for key in reversed(doomed):  # the successor first: whatever stops us here, the id that leads to it is left
+            await storage.delete(key)
+
+    async def _replace(self, key: str, stored: Stored, record: Record, changes: Sequence[Changes]) -> Written | None:
+        """Write *record* with *changes* over *stored*, or nothing if it would be the same."""
+        now = self._storage.now()
+        merged = self.merged(record, changes, now)
+        data, expires_at = encode_record(merged), self._storage.timeouts.expiry(now, merged.created_at)
+        timeouts = self._storage.timeouts
+        stale = timeouts.outdated(record) or timeouts.touch_due(record, stored.expires_at, now)
+        if not stale and same_content(data, stored.data):
+            return Written(key, stored, record)
+        version = await self._storage.replace(key, data, expires_at, stored.version)
+        return None if version is None else Written(key, Stored(data, version, expires_at), merged)
+
+    async def _remove_unless_retired(
+        self, old_key: str, stored: Stored | None, new_key: str, version: bytes | None
+    ) -> None:
+        """After a failed rotation: remove the new record, unless the old one does lead there after all."""
+        if version is None or stored is None:
+            return
+        with suppress(StorageError):
+            current = await self._storage.fetch(old_key)
+            if current is None or current.version == stored.version:
+                await self._storage.delete(new_key)
+
+
+_TOMBSTONE = encode_retired(TOMBSTONE)
+
+
+def _decode(key: str, stored: Stored) -> Record | Retired | None:
+    try:
+        return decode_record(stored.data)
+    except ValueError as error:
+        logger.warning("session %s became unreadable while a request was using it: %s", key, error)
+        return None

@@ -1,0 +1,44 @@
+"""The background sweep: one task per started storage that calls its ``sweep`` from time to time."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+logger = logging.getLogger("aiohttp_session_store")
+
+# Workers that start together must not sweep together.
+JITTER = 0.2
+
+
+class SweepLoop:
+    """Calls *sweep* every *interval* seconds, give or take a fifth, until stopped."""
+
+    def __init__(self, sweep: Callable[[], Awaitable[int]], interval: int | None) -> None:
+        """Wait for :meth:`start`; None for *interval* means never."""
+        self._sweep = sweep
+        self._interval = interval
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start the task; the first sweep comes after one interval."""
+        if self._interval is not None and self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(self._interval), name="session sweep")
+
+    async def stop(self) -> None:
+        """Cancel the task and wait for its end; what is left is swept next time."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+
+    async def _run(self, interval: int) -> None:
+        while True:
+            await asyncio.sleep(interval * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311  spreads load only
+            try:
+                removed = await self._sweep()
+            except Exception:
+                logger.exception("the sweep of expired sessions failed; the next one tries again")
+            else:
+                if removed:
+                    logger.debug("swept %d expired sessions", removed)
