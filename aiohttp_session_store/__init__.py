@@ -24,11 +24,13 @@ from .middleware import get_session, new_session, save_session, setup
 from .session import Session
 from .storages.base import KeyedStorage, SessionStorage, Stored
 from .storages.cookie import CookieStorage
+from .storages.filesystem import FileSystemStorage
 from .storages.memory import MemoryStorage
 
 __all__ = [
     "ConfigurationError",
     "CookieStorage",
+    "FileSystemStorage",
     "KeyedStorage",
     "MemoryStorage",
     "Session",

@@ -82,8 +82,8 @@ class SessionCookie:
 
         Args:
             name: In production best ``"__Host-session"``, with ``secure=True``: then no other host can set it.
-            secrets: What signs the cookie, newest first (the reverse of itsdangerous): the first signs, all verify. Each
-                has 32 characters at least; ``python -c "import secrets; print(secrets.token_urlsafe(32))"`` makes one.
+            secrets: What signs the cookie, newest first (the reverse of itsdangerous): the first signs, all verify.
+                Each has 32 characters at least; ``python -c "import secrets; print(secrets.token_urlsafe(32))"`` makes one.
                 None takes the storage's own, where it has one.
             path: Below which the browser sends the cookie.
             domain: Whose subdomains get the cookie too; None for this host alone.

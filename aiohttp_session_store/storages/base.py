@@ -118,6 +118,7 @@ class KeyedStorage(ABC):
         self._saver = Saver(self)
         self._sweeping = SweepLoop(self.sweep, seconds("sweep_interval", sweep_interval))
         self._users = 0
+        self._warned_newer = False
 
     # --- what a subclass provides
 
@@ -191,6 +192,12 @@ class KeyedStorage(ABC):
         """Return None: a subclass that has a safe place for a secret says so."""
         return None
 
+    def warn_newer(self, key: str, error: NewerRecordError) -> None:
+        """Say once that a record is left in place for a newer version of this package, and read as "no session"."""
+        if not self._warned_newer:
+            self._warned_newer = True
+            logger.warning("session %s, and perhaps others, cannot be read and are left in place: %s", key, error)
+
     async def set_aside(self, key: str, stored: Stored) -> None:
         """Put a record that cannot be read out of the way; by default it is deleted, if it still stands."""
         if await self.replace(key, b"", 0, stored.version):
@@ -229,7 +236,7 @@ class KeyedStorage(ABC):
             record = decode_record(stored.data)
             live, retired = self._readable(record, stored)
         except NewerRecordError as error:
-            logger.warning("session %s is left alone: %s", key, error)
+            self.warn_newer(key, error)
             return self._fresh()
         except ValueError as error:
             logger.warning("session %s is set aside: %s", key, error)

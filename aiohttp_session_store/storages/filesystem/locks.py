@@ -1,0 +1,138 @@
+"""Locks between processes, many of them in one file that is never cleaned up because it never grows.
+
+Every key has two bytes at an offset of its own, far beyond the file's end: one for writers, one for whoever wants the
+session to itself.  The kernel frees them when their holder dies.
+"""
+
+import os
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover  not POSIX; FileSystemStorage says so when it is made
+    fcntl = None  # type: ignore[assignment]
+
+WRITER, EXCLUSIVE = 0, 1
+# 60 bits of the key, times two bytes, stay below the largest offset of 2**63 - 1; the sweep's own byte lies behind.
+_KEY_DIGITS = 15
+SWEEP = 1 << (4 * _KEY_DIGITS + 1)
+
+
+class BusyError(Exception):
+    """Raised when somebody else holds the lock: try again a little later."""
+
+
+def offset_of(key: str, role: int) -> int:
+    """Return where in the lock file *key* is locked by a WRITER or an EXCLUSIVE holder."""
+    return int(key[:_KEY_DIGITS], 16) * 2 + role
+
+
+class LockFile:
+    """Byte-range locks that never wait, held by the whole process and told apart by offset.
+
+    They belong to an open file description where the system has that (Linux), which is shared by a fork, so a child
+    must :meth:`forget` it; elsewhere they are classic record locks, which the kernel drops when *any* descriptor of the
+    file is closed, so there is only ever one.  Neither excludes threads of one process: a set does that.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Lock in the file at *path*, made when first needed."""
+        self._path = path
+        self._descriptor: int | None = None
+        self._held: set[int] = set()
+        self._guard = threading.Lock()
+
+    def acquire(self, offset: int) -> None:
+        """Take the byte at *offset*.
+
+        Raises:
+            BusyError: Somebody has it.
+            OSError: The lock file cannot be opened.
+        """
+        with self._guard:
+            if offset in self._held:
+                raise BusyError
+            descriptor = self._current()
+            try:
+                _lock(descriptor, offset)
+            except (BlockingIOError, PermissionError) as error:
+                raise BusyError from error
+            self._held.add(offset)
+
+    def release(self, offset: int) -> None:
+        """Give the byte at *offset* back."""
+        with self._guard:
+            if offset in self._held:
+                self._held.discard(offset)
+                if self._descriptor is not None:
+                    _unlock(self._descriptor, offset)
+
+    @contextmanager
+    def holding(self, offset: int) -> Iterator[None]:
+        """Hold the byte at *offset* for the length of a block.
+
+        Raises:
+            BusyError: Somebody has it.
+            OSError: The lock file cannot be opened.
+        """
+        self.acquire(offset)
+        try:
+            yield
+        finally:
+            self.release(offset)
+
+    def close(self) -> None:
+        """Close the file, if nothing is locked; it is opened again when needed."""
+        with self._guard:
+            if self._descriptor is not None and not self._held:
+                os.close(self._descriptor)
+                self._descriptor = None
+
+    def forget(self) -> None:
+        """Start afresh in a forked child: what is locked is the parent's."""
+        descriptor, self._descriptor = self._descriptor, None
+        self._held = set()
+        self._guard = threading.Lock()
+        if descriptor is not None:
+            with suppress(OSError):
+                os.close(descriptor)
+
+    def _current(self) -> int:
+        """Return a descriptor of the file that stands at the path now: somebody may have emptied the folder."""
+        if self._descriptor is not None:
+            if self._held:  # changing files would lose what is held
+                return self._descriptor
+            try:
+                if os.path.samestat(os.stat(self._path), os.fstat(self._descriptor)):
+                    return self._descriptor
+            except FileNotFoundError:
+                pass
+            os.close(self._descriptor)
+            self._descriptor = None
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._descriptor = os.open(self._path, flags, 0o600)
+        return self._descriptor
+
+
+if fcntl is not None and hasattr(fcntl, "F_OFD_SETLK"):
+
+    def _set(descriptor: int, kind: int, offset: int) -> None:
+        # struct flock: type, whence, start, length, and a process id that must be 0
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, struct.pack("hhqqi", kind, os.SEEK_SET, offset, 1, 0))
+
+    def _lock(descriptor: int, offset: int) -> None:
+        _set(descriptor, fcntl.F_WRLCK, offset)
+
+    def _unlock(descriptor: int, offset: int) -> None:
+        _set(descriptor, fcntl.F_UNLCK, offset)
+
+else:  # pragma: no cover  other POSIX systems
+
+    def _lock(descriptor: int, offset: int) -> None:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset, os.SEEK_SET)
+
+    def _unlock(descriptor: int, offset: int) -> None:
+        fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, offset, os.SEEK_SET)

@@ -1,0 +1,217 @@
+"""Sessions in files: for one machine, with one worker process or many, and nothing else to run."""
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any, ParamSpec, TypeVar
+
+from aiofiles.os import wrap
+
+from ...errors import StorageError
+from ...record import NewerRecordError
+from ...state import Stored
+from ..base import (
+    DEFAULT_IDLE_TIMEOUT,
+    DEFAULT_LIFETIME,
+    DEFAULT_ROTATION_GRACE,
+    DEFAULT_SWEEP_INTERVAL,
+    RECLAIM_AFTER,
+    Clock,
+    KeyedStorage,
+)
+from .directory import prepare, shared_secret
+from .files import RecordFiles
+from .format import RubbishError
+from .locks import SWEEP, BusyError, LockFile
+from .sweep import FileSweep
+
+__all__ = ["FileSystemStorage"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+logger = logging.getLogger("aiohttp_session_store")
+
+LOCK_FILE = "locks"
+# A writer lock is held for a check and a rename, well under a millisecond. Pauses, in seconds, grow up to the longest.
+_FIRST_PAUSE, _LONGEST_PAUSE, _MAX_WAIT = 0.0005, 0.02, 5.0
+# Enough to keep a disk busy; more threads only fight for the interpreter.
+_THREADS = 4
+_SWEEP_SLICE = 256
+
+
+class FileSystemStorage(KeyedStorage):
+    """Keeps each session in a file of its own, safe against parallel requests, other processes and crashes.
+
+    ``<directory>/<first two hex digits of the key>/<the rest>``.  The signing secret lies beside the records unless the
+    cookie brings its own.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        idle_timeout: float | timedelta | None = DEFAULT_IDLE_TIMEOUT,
+        lifetime: float | timedelta | None = DEFAULT_LIFETIME,
+        rotation_grace: float | timedelta = DEFAULT_ROTATION_GRACE,
+        sweep_interval: float | timedelta | None = DEFAULT_SWEEP_INTERVAL,
+        durable: bool = False,
+        clock: Clock = time.time,
+    ) -> None:
+        """Make the directory, or check that it is safe; see :class:`KeyedStorage` for the times.
+
+        Args:
+            directory: Ours alone; made with mode 0700 if it is not there.
+            durable: Whether a save waits until file and folder are on the disk, so that a power cut loses nothing that
+                was answered; about a millisecond more.  Without, it can lose the last seconds.
+
+        Raises:
+            ConfigurationError: The directory is a file, not ours, or writable by others; or a setting makes no sense.
+        """
+        super().__init__(
+            idle_timeout=idle_timeout,
+            lifetime=lifetime,
+            rotation_grace=rotation_grace,
+            sweep_interval=sweep_interval,
+            clock=clock,
+        )
+        self.directory = prepare(directory)
+        self._locks = LockFile(os.path.join(self.directory, LOCK_FILE))
+        files = RecordFiles(self.directory, self._locks, durable=durable)
+        self._sweeper = FileSweep(files, self._locks)
+        self._fetch = self._hop(files.fetch)
+        self._fetch_or_set_aside = self._hop(files.fetch_or_set_aside)
+        self._insert = self._hop(files.insert)
+        self._replace = self._hop(files.replace)
+        self._touch = self._hop(files.touch)
+        self._delete = self._hop(files.delete)
+        self._shards = self._hop(self._sweeper.shards)
+        self._names = self._hop(self._sweeper.names)
+        self._remove_expired = self._hop(self._sweeper.remove_expired)
+        self._remove_empty = self._hop(self._sweeper.remove_empty)
+        self._forget_set_aside = self._hop(self._sweeper.forget_set_aside)
+        self._executor: ThreadPoolExecutor | None = None
+        self._pid = os.getpid()
+
+    def __repr__(self) -> str:
+        """Show where the records lie."""
+        return f"<FileSystemStorage {self.directory}>"
+
+    def default_secrets(self) -> Sequence[str]:
+        """Return the secret beside the records, made by whichever process comes first."""
+        return [shared_secret(self.directory)]
+
+    async def aclose(self) -> None:
+        """Extends :meth:`KeyedStorage.aclose`: the last app ends the threads and closes the lock file."""
+        await super().aclose()
+        if self._users == 0 and self._executor is not None:
+            executor, self._executor = self._executor, None
+            await asyncio.to_thread(executor.shutdown)
+            self._locks.close()
+
+    # --- the verbs
+
+    async def fetch(self, key: str) -> Stored | None:
+        """See :meth:`KeyedStorage.fetch`; a file that is no record is set aside, logged once, and is "no session"."""
+        try:
+            return await self._fetch(key)
+        except NewerRecordError as error:
+            self.warn_newer(key, error)
+            return None
+        except RubbishError:
+            return await self._look_again(key)
+
+    async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
+        """See :meth:`KeyedStorage.insert`."""
+        return await self._insert(key, data, expires_at)
+
+    async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
+        """See :meth:`KeyedStorage.replace`."""
+        return await self._replace(key, data, expires_at, version)
+
+    async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
+        """See :meth:`KeyedStorage.touch`; rewrites eight bytes."""
+        return await self._touch(key, expires_at, version)
+
+    async def delete(self, key: str) -> None:
+        """See :meth:`KeyedStorage.delete`."""
+        await self._delete(key)
+
+    async def set_aside(self, key: str, stored: Stored) -> None:
+        """See :meth:`KeyedStorage.set_aside`; the file is moved to ``set-aside`` beside the records."""
+        await self._fetch_or_set_aside(key, stored.version)
+
+    async def sweep(self) -> int:
+        """See :meth:`KeyedStorage.sweep`; of several processes one sweeps at a time, and the others return 0 at once.
+
+        Also removes temporary files that a killed process left behind, and folders that became empty.
+        """
+        self._adopt()
+        try:
+            self._locks.acquire(SWEEP)
+        except BusyError:
+            return 0
+        except OSError as error:
+            raise StorageError(f"the lock file in {self.directory} cannot be used: {error}") from error
+        try:
+            removed = 0
+            for shard in await self._shards():
+                removed += await self._sweep_shard(shard)
+            await self._forget_set_aside(_SWEEP_SLICE)
+            return removed
+        finally:
+            self._locks.release(SWEEP)
+
+    async def _sweep_shard(self, shard: str) -> int:
+        names = await self._names(shard)
+        removed = 0
+        for start in range(0, len(names), _SWEEP_SLICE):
+            reclaimable = self.now() - RECLAIM_AFTER
+            gone, rubbish = await self._remove_expired(shard, names[start : start + _SWEEP_SLICE], reclaimable)
+            removed += len(gone)
+            for key in rubbish:
+                await self._look_again(key)
+        await self._remove_empty(shard)
+        return removed
+
+    async def _look_again(self, key: str) -> Stored | None:
+        found = await self._fetch_or_set_aside(key)
+        if isinstance(found, str):
+            logger.warning("session %s is set aside: %s", key, found)
+            return None
+        return found
+
+    # --- threads
+
+    def _hop(self, transaction: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+        """Return *transaction* as a coroutine function: one hop to a thread, and no waiting there for a lock."""
+        in_thread = wrap(transaction)
+
+        async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+            deadline, pause = time.monotonic() + _MAX_WAIT, _FIRST_PAUSE
+            while True:
+                try:
+                    return await in_thread(*args, executor=self._adopt(), **kwargs)
+                except BusyError as error:
+                    if time.monotonic() > deadline:
+                        raise StorageError(f"a session file stayed locked for {_MAX_WAIT:g} s") from error
+                except OSError as error:
+                    raise StorageError(f"the sessions in {self.directory} are unavailable: {error}") from error
+                await asyncio.sleep(random.uniform(0, pause))  # noqa: S311  spreads retries, keeps no secret
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+        return run
+
+    def _adopt(self) -> ThreadPoolExecutor:
+        """Return this process's threads: a fork takes neither those nor the locks along."""
+        if self._executor is None or self._pid != os.getpid():
+            if self._pid != os.getpid():
+                self._locks.forget()
+                self._pid = os.getpid()
+            self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="session files")
+        return self._executor
