@@ -1,0 +1,41 @@
+# Everything that a person or CI runs.  `make demo` and `make test` do all the set-up themselves.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo test check lint types proofs clean
+
+demo: $(VENV)/.demo
+	$(BIN)/python -m demo
+
+test: check
+
+# What a change has to pass; also what CI runs.
+check: lint types
+	$(BIN)/python -m pytest -m "not long" --cov --cov-report=term:skip-covered --cov-report= $(PYTEST)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.test
+	$(BIN)/mypy
+	$(BIN)/python tests/check_public_types.py
+
+# Proofs that take minutes.
+proofs: $(VENV)/.test
+	$(BIN)/python -m pytest -m long $(PYTEST)
+
+$(VENV)/.demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo]'
+	touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
