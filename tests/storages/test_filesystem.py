@@ -98,6 +98,7 @@ async def test_copying_the_directory_plainly_keeps_sessions_until_they_expire(
 ) -> None:
     """Times of files mean nothing: the expiry is inside."""
     value, path = await stored_session(storage)
+    storage.default_secrets()
     copy_path = tmp_path / "copy"
     os.system(f"cp -r {storage.directory} {copy_path}")
     copy = FileSystemStorage(copy_path, clock=clock, sweep_interval=None)
@@ -176,7 +177,9 @@ async def test_no_link_is_followed_below_the_directory(
     place.rename(elsewhere)
     place.symlink_to(elsewhere)
 
-    assert (await storage.read(value)).new
+    stranger = FileSystemStorage(storage.directory, clock=storage.clock, sweep_interval=None)  # has not seen it before
+    assert (await stranger.read(value)).new
+    await stranger.aclose()
     assert not place.is_symlink()
     assert elsewhere.exists()
     assert 1 == len(caplog.records)

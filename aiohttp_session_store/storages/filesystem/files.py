@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 
 from ...state import Stored
+from .cache import Seen, Stamp, own_time_ns, stamp_of
+from .exchange import Rename, fastest, rename
 from .format import (
     EXPIRY_OFFSET,
     HEADER_SIZE,
@@ -44,10 +46,12 @@ class RecordFiles:
         self.root = root
         self._locks = locks
         self._durable = durable
+        # A file that is on the disk already gains nothing from an exchange, and a rename promises more.
+        self._put_in_place: Rename = rename if durable else fastest()
 
     # --- the verbs
 
-    def fetch(self, key: str) -> Stored | None:
+    def fetch(self, key: str) -> Seen | None:
         """Read the record of *key*.
 
         Raises:
@@ -57,53 +61,54 @@ class RecordFiles:
         """
         try:
             with self._folder(key) as folder:
-                return unpack(_read_file(folder, key[SHARD_LENGTH:]))
+                content, stamp = _read_file(folder, key[SHARD_LENGTH:])
+                return Seen(unpack(content), stamp)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise _rubbish_or(error) from error
 
-    def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
+    def insert(self, key: str, data: bytes, expires_at: int) -> Seen | None:
         """Create the record of *key*, or return None if it exists.
 
         Raises:
             BusyError: Another writer has the key.
             OSError: It could not be written.
         """
-        version = new_version()
-        content = pack(data, expires_at, version)
+        stored = Stored(data, new_version(), expires_at)
+        content = pack(data, expires_at, stored.version)
         for _ in range(_RETRIES):
             try:
-                with self._temporary(key, content) as (folder, temporary):
+                with self._temporary(key, content) as (folder, temporary, stamp):
                     with self._locks.holding(offset_of(key, WRITER)):
                         if _exists(folder, key[SHARD_LENGTH:]):
                             return None
-                        os.rename(temporary, key[SHARD_LENGTH:], src_dir_fd=folder, dst_dir_fd=folder)
+                        rename(temporary, key[SHARD_LENGTH:], folder)
                     self._make_durable(folder)
-                    return version
+                    return Seen(stored, stamp)
             except FileNotFoundError:  # no folder yet, or the sweep has just removed the empty one
                 self._make_folder(key)
         raise FileNotFoundError(errno.ENOENT, "the folder vanishes as soon as it is made", key[:SHARD_LENGTH])
 
-    def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
+    def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> Seen | None:
         """Overwrite the record of *key* if it stands at *version*.
 
         Raises:
             BusyError: Another writer has the key.
             OSError: It could not be written; the old record is intact.
         """
-        new = new_version()
+        stored = Stored(data, new_version(), expires_at)
         try:
-            with self._temporary(key, pack(data, expires_at, new)) as (folder, temporary):
+            with self._temporary(key, pack(data, expires_at, stored.version)) as (folder, temporary, stamp):
                 with self._locks.holding(offset_of(key, WRITER)):
                     header = read_header(folder, key[SHARD_LENGTH:])
                     if header is None or header.version != version:
                         return None
-                    os.rename(temporary, key[SHARD_LENGTH:], src_dir_fd=folder, dst_dir_fd=folder)
+                    self._put_in_place(temporary, key[SHARD_LENGTH:], folder)
                 self._make_durable(folder)
         except (FileNotFoundError, ValueError):  # gone with its folder, or no record of ours any more
             return None
-        return new
+        return Seen(stored, stamp)
 
     def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         """Extend the record of *key* in place if it stands at *version*.
@@ -121,6 +126,7 @@ class RecordFiles:
                         return False
                     if header.expires_at < expires_at:
                         write_all(descriptor, pack_expiry(expires_at), EXPIRY_OFFSET)
+                        _stamp(descriptor)
                         if self._durable:
                             os.fsync(descriptor)
                 finally:
@@ -150,7 +156,7 @@ class RecordFiles:
             if error.errno not in _MISPLACED:
                 raise
 
-    def fetch_or_set_aside(self, key: str, version: bytes | None = None) -> Stored | str | None:
+    def fetch_or_set_aside(self, key: str, version: bytes | None = None) -> Seen | str | None:
         """Read the record of *key* again, now that no writer is at it, and move it out of the way if it is no record.
 
         Args:
@@ -165,9 +171,9 @@ class RecordFiles:
         """
         with self._locks.holding(offset_of(key, WRITER)):
             try:
-                stored = self.fetch(key)
-                if stored is None or stored.version != version:
-                    return stored
+                seen = self.fetch(key)
+                if seen is None or seen.stored.version != version:
+                    return seen
                 reason = "its content is damaged"
             except RubbishError as error:
                 reason = str(error)
@@ -193,19 +199,20 @@ class RecordFiles:
         return self.open_folder(key[:SHARD_LENGTH])
 
     @contextmanager
-    def _temporary(self, key: str, content: bytes) -> Iterator[tuple[int, str]]:
-        """Write *content* to a temporary file in the folder of *key*, and remove what is left of it afterwards."""
+    def _temporary(self, key: str, content: bytes) -> Iterator[tuple[int, str, Stamp]]:
+        """Write *content* to a temporary file in the folder of *key*, and remove whatever has its name afterwards."""
         with self._folder(key) as folder:
             name = TEMPORARY + secrets.token_hex(8)
             descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, 0o600, dir_fd=folder)
             try:
                 try:
                     write_all(descriptor, content, 0)
+                    stamp = _stamp(descriptor)
                     if self._durable:
                         os.fsync(descriptor)
                 finally:
                     os.close(descriptor)
-                yield folder, name
+                yield folder, name, stamp
             finally:
                 with suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=folder)
@@ -263,16 +270,25 @@ def write_all(descriptor: int, content: bytes, offset: int) -> None:
         offset += written
 
 
-def _read_file(folder: int, name: str) -> bytes:
+def _stamp(descriptor: int) -> Stamp:
+    """Give an open file a modification time that no other has, and return its stamp."""
+    now = own_time_ns()
+    os.utime(descriptor, ns=(now, now))
+    return stamp_of(os.fstat(descriptor))
+
+
+def _read_file(folder: int, name: str) -> tuple[bytes, Stamp]:
     descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | _SAFE, dir_fd=folder)
     try:
+        # Before the content: a touch that comes between makes the stamp an old one, which is never found again.
+        stamp = stamp_of(os.fstat(descriptor))
         content = os.read(descriptor, _READ_SIZE)
-        if len(content) < _READ_SIZE:
-            return content
-        parts = [content]
-        while part := os.read(descriptor, _READ_SIZE):
-            parts.append(part)
-        return b"".join(parts)
+        if len(content) == _READ_SIZE:
+            parts = [content]
+            while part := os.read(descriptor, _READ_SIZE):
+                parts.append(part)
+            content = b"".join(parts)
+        return content, stamp
     finally:
         os.close(descriptor)
 
