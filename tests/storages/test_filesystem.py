@@ -68,7 +68,6 @@ async def test_the_format_of_files_stays_what_it_is(storage: FileSystemStorage) 
     expected = b"aiosess1" + version + struct.pack("<qII", 1_701_209_600, 48, checksum) + body
 
     assert expected == pack(body, 1_701_209_600, version)
-    assert "56e2b4a2" != checksum  # the vector below is what counts
     assert expected.hex().startswith("61696f73657373310001020304050607")
 
     session = await storage.read(None)
@@ -77,7 +76,7 @@ async def test_the_format_of_files_stays_what_it_is(storage: FileSystemStorage) 
     path.parent.mkdir()
     path.write_bytes(expected)
 
-    assert {"user": "ada"} == dict(await storage.read(session.id)), key
+    assert dict(await storage.read(session.id)) == {"user": "ada"}, key
 
 
 async def test_a_touch_rewrites_the_expiry_and_nothing_else(storage: FileSystemStorage, clock: ManualClock) -> None:
@@ -97,13 +96,13 @@ async def test_copying_the_directory_plainly_keeps_sessions_until_they_expire(
     storage: FileSystemStorage, clock: ManualClock, tmp_path: Path
 ) -> None:
     """Times of files mean nothing: the expiry is inside."""
-    value, path = await stored_session(storage)
+    value, _ = await stored_session(storage)
     storage.default_secrets()
     copy_path = tmp_path / "copy"
     os.system(f"cp -r {storage.directory} {copy_path}")
     copy = FileSystemStorage(copy_path, clock=clock, sweep_interval=None)
 
-    assert {"user": "ada"} == dict(await copy.read(value))
+    assert dict(await copy.read(value)) == {"user": "ada"}
     assert storage.default_secrets() == copy.default_secrets()
 
     clock.advance(14 * DAY)
@@ -150,7 +149,7 @@ async def test_rubbish_is_set_aside_logged_once_and_no_session(
     aside = list(Path(storage.directory, "set-aside").iterdir())
     assert [rubbish] == [file.read_bytes() for file in aside]
     assert not path.exists()
-    assert 1 == len(caplog.records)
+    assert len(caplog.records) == 1
     assert "set aside" in caplog.text
     assert value not in caplog.text
 
@@ -164,7 +163,7 @@ async def test_a_directory_in_the_place_of_a_record_is_set_aside(
 
     assert (await storage.read(value)).new
     assert not path.exists()
-    assert 1 == len(caplog.records)
+    assert len(caplog.records) == 1
 
 
 @pytest.mark.parametrize("what", ["record", "folder"])
@@ -182,7 +181,7 @@ async def test_no_link_is_followed_below_the_directory(
     await stranger.aclose()
     assert not place.is_symlink()
     assert elsewhere.exists()
-    assert 1 == len(caplog.records)
+    assert len(caplog.records) == 1
 
 
 async def test_a_file_of_a_newer_version_is_left_in_place(
@@ -195,7 +194,7 @@ async def test_a_file_of_a_newer_version_is_left_in_place(
     assert (await storage.read(value)).new
     assert (await storage.read(value)).new
     assert newer == path.read_bytes()
-    assert 1 == len(caplog.records)
+    assert len(caplog.records) == 1
 
 
 async def test_a_record_of_a_newer_version_is_left_in_place(
@@ -206,7 +205,7 @@ async def test_a_record_of_a_newer_version_is_left_in_place(
 
     assert (await storage.read(value)).new
     assert path.exists()
-    assert 1 == len(caplog.records)
+    assert len(caplog.records) == 1
 
 
 async def test_a_session_that_is_missing_is_no_news(
@@ -215,16 +214,16 @@ async def test_a_session_that_is_missing_is_no_news(
     caplog.set_level(logging.DEBUG)
 
     assert (await storage.read("a" * 43)).new
-    assert [] == [record for record in caplog.records if record.name != "asyncio"]
+    assert [record for record in caplog.records if record.name != "asyncio"] == []
 
 
 async def test_emptying_the_directory_under_a_running_app_only_logs_out(storage: FileSystemStorage) -> None:
-    value, path = await stored_session(storage)
+    value, _ = await stored_session(storage)
     os.system(f"rm -rf {storage.directory}")
 
     assert (await storage.read(value)).new
     again, path = await stored_session(storage)
-    assert {"user": "ada"} == dict(await storage.read(again))
+    assert dict(await storage.read(again)) == {"user": "ada"}
     assert path.is_file()
 
 
@@ -240,9 +239,9 @@ async def test_the_sweep_removes_what_expired_and_old_leftovers(storage: FileSys
     os.utime(old, (1, 1))
     clock.advance(600)
 
-    assert 1 == await storage.sweep()
+    assert await storage.sweep() == 1
     assert not dead.exists()
-    assert {"user": "ada"} == dict(await storage.read(value))
+    assert dict(await storage.read(value)) == {"user": "ada"}
     assert not dead.parent.exists() or dead.parent == live.parent
 
 
@@ -250,9 +249,9 @@ async def test_the_sweep_sets_rubbish_aside(storage: FileSystemStorage, caplog: 
     _, path = await stored_session(storage)
     path.write_bytes(b"torn")
 
-    assert 0 == await storage.sweep()
+    assert await storage.sweep() == 0
     assert not path.exists()
-    assert 1 == len(caplog.records)
+    assert len(caplog.records) == 1
 
 
 # --- what is refused while building
@@ -308,7 +307,7 @@ def test_the_secret_is_made_once_and_for_us_alone(tmp_path: Path) -> None:
     first, second = (FileSystemStorage(tmp_path / "sessions").default_secrets() for _ in range(2))
 
     assert first == second
-    assert 0o600 == stat.S_IMODE((tmp_path / "sessions" / SECRET_FILE).stat().st_mode)
+    assert stat.S_IMODE((tmp_path / "sessions" / SECRET_FILE).stat().st_mode) == 0o600
     assert {SECRET_FILE} == files_below(tmp_path / "sessions")
 
 
@@ -321,7 +320,7 @@ def test_a_relative_directory_stays_where_it_was(tmp_path: Path, monkeypatch: py
 
 
 async def test_an_error_of_the_disk_names_its_cause(storage: FileSystemStorage) -> None:
-    value, path = await stored_session(storage)
+    await stored_session(storage)
     os.system(f"rm -rf {storage.directory}")
     Path(storage.directory).write_text("a file where the directory was")
 

@@ -1,6 +1,5 @@
 """Full disks, read-only disks and worse: a loud error, the old record intact, nothing left behind."""
 
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +31,7 @@ def leftovers(directory: str) -> list[str]:
 
 
 def descriptors() -> set[str]:
-    return {os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
+    return {str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
 
 
 async def test_a_full_disk_loses_nothing_and_is_over_when_there_is_space(tmp_path: Path) -> None:
@@ -48,15 +47,15 @@ async def test_a_full_disk_loses_nothing_and_is_over_when_there_is_space(tmp_pat
         with pytest.raises(StorageError, match="No space left"):
             await storage.save(session)
 
-        assert ["small"] == list(await storage.read(value))
-        assert [] == leftovers(storage.directory)
+        assert list(await storage.read(value)) == ["small"]
+        assert leftovers(storage.directory) == []
         assert before == descriptors()
         assert session.dirty
 
         subprocess.run(["mount", "-o", "remount,size=2m", str(disk)], check=True)
         await storage.save(session)
 
-        assert ["small", "large"] == list(await storage.read(value))
+        assert list(await storage.read(value)) == ["small", "large"]
         await storage.aclose()
 
 
@@ -70,7 +69,7 @@ async def test_a_read_only_disk_is_still_read(tmp_path: Path) -> None:
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
 
         session = await storage.read(value)
-        assert {"a": 1} == dict(session)
+        assert dict(session) == {"a": 1}
         session["b"] = 2
         with pytest.raises(StorageError, match="Read-only"):
             await storage.save(session)
@@ -78,7 +77,7 @@ async def test_a_read_only_disk_is_still_read(tmp_path: Path) -> None:
         subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
         await storage.save(session)
 
-        assert {"a": 1, "b": 2} == dict(await storage.read(value))
+        assert dict(await storage.read(value)) == {"a": 1, "b": 2}
         await storage.aclose()
 
 
@@ -99,17 +98,17 @@ async def test_a_full_disk_answers_503_and_is_logged_once_with_its_cause(
         app.router.add_get("/read", read)
         setup(app, FileSystemStorage(disk))
         async with TestClient(TestServer(app)) as client:
-            assert 200 == (await client.get("/write?size=1000")).status
+            assert (await client.get("/write?size=1000")).status == 200
 
             failed = await client.get("/write?size=200000")
 
-            assert 503 == failed.status
+            assert failed.status == 503
             assert "Set-Cookie" not in failed.headers
-            assert "1000" == await (await client.get("/read")).text()
+            assert await (await client.get("/read")).text() == "1000"
             logged = [record for record in caplog.records if record.levelname == "ERROR"]
-            assert 1 == len(logged)
+            assert len(logged) == 1
             assert logged[0].exc_info
             error = logged[0].exc_info[1]
             assert isinstance(error, StorageError)
             assert isinstance(error.__cause__, OSError)
-            assert [] == leftovers(str(disk))
+            assert leftovers(str(disk)) == []
