@@ -1,0 +1,1 @@
+"""A small application with login, flash messages, a live stream and logout, to be copied from."""

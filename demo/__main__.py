@@ -1,0 +1,48 @@
+"""Serve the demo: ``python -m demo --help``."""
+
+import argparse
+import logging
+import os
+import secrets
+
+from aiohttp import web
+
+from aiohttp_session_store import CookieStorage, FileSystemStorage, MemoryStorage, SessionCookie, SessionStorage
+
+from .app import make_app
+
+
+def main() -> None:
+    """Read the command line and serve until Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m demo", description="Sessions for aiohttp: the demo.")
+    parser.add_argument("--storage", choices=["memory", "filesystem", "cookie"], default="filesystem")
+    parser.add_argument("--directory", default="var/sessions", help="where files go (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8080, help="default: %(default)s")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+
+    storage: SessionStorage
+    cookie = SessionCookie()
+    if options.storage == "memory":
+        storage, where = MemoryStorage(), "memory"
+    elif options.storage == "filesystem":
+        storage, where = FileSystemStorage(options.directory), f"files in {options.directory}"
+    else:
+        storage, where = CookieStorage(), "signed cookies"
+        secret = os.environ.get("DEMO_SECRET")
+        cookie = SessionCookie(secrets=secret or secrets.token_urlsafe(32))
+        where += " (set DEMO_SECRET, or they end with this process)" if secret is None else ""
+
+    print(f"http://localhost:{options.port} keeps its sessions in {where}. Ctrl-C stops it.", flush=True)
+    web.run_app(
+        make_app(storage, cookie),
+        host="localhost",
+        port=options.port,
+        print=None,
+        access_log=None,
+        handler_cancellation=True,  # a stream ends when its reader has gone, not at its next event
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""The demo application: its handlers, and what makes it safe."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp_jinja2
+import jinja2
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from aiohttp_session_store import (
+    Session,
+    SessionCookie,
+    SessionStorage,
+    get_session,
+    new_session,
+    save_session,
+    setup,
+)
+
+from .users import PASSWORDS, check_password
+
+HERE = Path(__file__).parent
+MOST_NOTES, LONGEST_NOTE = 10, 100
+STOPPING = web.AppKey("stopping", asyncio.Event)
+
+routes = web.RouteTableDef()
+routes.static("/static", HERE / "static")
+
+
+@routes.get("/", name="home")
+@aiohttp_jinja2.template("home.html")
+async def home(request: web.Request) -> dict[str, Any]:
+    """Show the visitor's session, and count the visit."""
+    session = await get_session(request)
+    session["visits"] = session.get("visits", 0) + 1
+    return {"session": describe(session)}
+
+
+@routes.get("/login", name="login")
+@aiohttp_jinja2.template("login.html")
+async def login_form(request: web.Request) -> dict[str, Any]:
+    """Ask who it is."""
+    return {"session": describe(await get_session(request)), "passwords": PASSWORDS}
+
+
+@routes.post("/login")
+async def login(request: web.Request) -> web.Response:
+    """Log in under a new session id, so that nobody who knew the old one is logged in, too."""
+    form = await request.post()
+    name = str(form.get("name", ""))
+    session = await get_session(request)
+    if not await check_password(name, str(form.get("password", ""))):
+        session.flash("error", "That name and password do not belong together.")
+        raise web.HTTPSeeOther("/login")
+    session.regenerate_id(True)
+    session["user"] = name
+    session.flash("notice", f"Welcome, {name.capitalize()}!")
+    raise web.HTTPSeeOther("/")
+
+
+@routes.post("/logout")
+async def logout(request: web.Request) -> web.Response:
+    """End the session, and say so in a new one."""
+    session = await new_session(request)
+    session.flash("notice", "You are logged out. Goodbye!")
+    raise web.HTTPSeeOther("/login")
+
+
+@routes.post("/notes")
+async def add_note(request: web.Request) -> web.Response:
+    """Change a list inside the session; that is noticed, and saved."""
+    session = await get_session(request)
+    text = str((await request.post()).get("text", "")).strip()
+    notes = session.setdefault("notes", [])
+    if not text or len(text) > LONGEST_NOTE or len(notes) >= MOST_NOTES:
+        session.flash("error", f"Up to {MOST_NOTES} notes of up to {LONGEST_NOTE} characters, please.")
+    else:
+        notes.append(text)
+    raise web.HTTPSeeOther("/")
+
+
+@routes.post("/notes/clear")
+async def clear_notes(request: web.Request) -> web.Response:
+    """Remove one key from the session."""
+    (await get_session(request)).unset("notes")
+    raise web.HTTPSeeOther("/")
+
+
+@routes.get("/stream", name="stream")
+@aiohttp_jinja2.template("stream.html")
+async def stream_page(request: web.Request) -> dict[str, Any]:
+    """Show the stream."""
+    session = await get_session(request)
+    session["visits"] = session.get("visits", 0) + 1  # the events need a session that is stored
+    return {"session": describe(session), "live": keeps_records(request)}
+
+
+@routes.get("/events")
+async def events(request: web.Request) -> web.StreamResponse:
+    """Count in the session while the response is being sent, until the session or the server ends."""
+    session = await get_session(request)
+    if session.new or not keeps_records(request):
+        raise web.HTTPNoContent  # tells an EventSource not to come back
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+    await response.prepare(request)
+    stopping = request.app[STOPPING]
+    while not stopping.is_set():
+        session["ticks"] = session.get("ticks", 0) + 1
+        if not await save_session(request):  # logged out in another tab
+            await response.write(b"event: end\ndata: {}\n\n")
+            break
+        await response.write(f"data: {json.dumps({'ticks': session['ticks']})}\n\n".encode())
+        try:
+            await asyncio.wait_for(stopping.wait(), 1)
+        except TimeoutError:
+            continue
+    return response
+
+
+def keeps_records(request: web.Request) -> bool:
+    """Whether sessions can change after the headers: not if the cookie is all there is."""
+    return request.app[KEEPS_RECORDS]
+
+
+def describe(session: Session) -> dict[str, Any]:
+    """Return what the pages show of a session: never its id."""
+    return {
+        "key": session.key[:12],
+        "created": datetime.fromtimestamp(session.created_at, UTC),
+        "expires": datetime.fromtimestamp(session.expires_at, UTC),
+        "data": dict(session),
+        "error": session.get("error"),
+        "notice": session.get("notice"),
+    }
+
+
+@web.middleware
+async def refuse_cross_site(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let only our own pages change anything: browsers say where a request comes from (Fetch Metadata, or Origin)."""
+    if request.method not in ("GET", "HEAD", "OPTIONS"):
+        site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+        if site is not None:
+            allowed = site in ("same-origin", "none")
+        else:
+            allowed = origin is None or urlsplit(origin).netloc == request.host
+        if not allowed:
+            raise web.HTTPForbidden(text="403: this form belongs to another site")
+    return await handler(request)
+
+
+async def add_security_headers(_: web.Request, response: web.StreamResponse) -> None:
+    """Allow what the pages use, and nothing else."""
+    response.headers["Content-Security-Policy"] = "default-src 'self'; frame-ancestors 'none'; form-action 'self'"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "same-origin"
+
+
+async def stop_streams(app: web.Application) -> None:
+    """End the streams, or they would hold up the shutdown."""
+    app[STOPPING].set()
+
+
+KEEPS_RECORDS = web.AppKey("keeps_records", bool)
+
+
+def make_app(storage: SessionStorage, cookie: SessionCookie | None = None) -> web.Application:
+    """Put the application together."""
+    app = web.Application(middlewares=[refuse_cross_site])
+    app[STOPPING] = asyncio.Event()
+    app[KEEPS_RECORDS] = storage.kind == "id"
+    app.on_response_prepare.append(add_security_headers)
+    app.on_shutdown.append(stop_streams)
+    app.add_routes(routes)
+    aiohttp_jinja2.setup(app, loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True)
+    setup(app, storage, cookie=cookie)
+    return app
