@@ -1,0 +1,171 @@
+"""The demo in a real browser, on files."""
+
+import aiohttp
+import pytest
+from playwright.async_api import BrowserContext, Page, expect
+
+from .conftest import log_in, session_cookie
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_logging_in_greets_once_and_stays_logged_in_after_a_reload(page: Page) -> None:
+    await log_in(page)
+
+    await expect(page.get_by_role("status")).to_have_text("Welcome, Ada!")
+    await page.reload()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Hello, Ada")
+    await expect(page.get_by_text("Welcome, Ada!")).to_have_count(0)
+
+
+async def test_visits_are_counted_from_the_first_on(page: Page) -> None:
+    await page.goto("/")
+    await expect(page.locator("#visits")).to_have_text("1")
+    await page.reload()
+    await expect(page.locator("#visits")).to_have_text("2")
+
+
+async def test_a_wrong_password_is_told_once(page: Page) -> None:
+    await log_in(page, "wrong")
+
+    await expect(page.get_by_role("alert")).to_have_text("That name and password do not belong together.")
+    await page.reload()
+    await expect(page.get_by_role("alert")).to_have_count(0)
+
+
+async def test_notes_inside_a_list_are_kept(page: Page) -> None:
+    await page.goto("/")
+    for note in ("<b>milk</b>", "bread"):
+        await page.get_by_label("New note").fill(note)
+        await page.get_by_role("button", name="Add").click()
+        await expect(page.locator("#list li").last).to_have_text(note)
+
+    await page.reload()
+
+    await expect(page.locator("#list li")).to_have_text(["<b>milk</b>", "bread"])
+    await page.get_by_role("button", name="Remove all notes").click()
+    await expect(page.locator("#list")).to_have_count(0)
+
+
+async def test_logging_in_changes_the_id_and_makes_the_old_one_worthless(
+    page: Page, visitor: BrowserContext, demo: str
+) -> None:
+    await page.goto("/")
+    before = await session_cookie(visitor)
+
+    await log_in(page)
+
+    assert await session_cookie(visitor) != before
+    async with aiohttp.ClientSession(headers={"Cookie": f"session={before}"}) as thief, thief.get(demo) as response:
+        assert "Hello, stranger" in await response.text()
+
+
+async def test_the_stream_changes_the_session_and_a_reload_goes_on_from_there(page: Page) -> None:
+    await page.goto("/stream")
+    await expect(page.locator("#ticks")).to_have_text("2")
+
+    await page.goto("/")
+
+    assert int(await page.locator("#ticks").inner_text()) >= 2
+
+
+async def test_logging_out_says_goodbye_and_ends_the_session(page: Page, visitor: BrowserContext, demo: str) -> None:
+    await log_in(page)
+    cookie = await session_cookie(visitor)
+
+    await page.get_by_role("button", name="Log out").click()
+
+    await expect(page.get_by_role("status")).to_have_text("You are logged out. Goodbye!")
+    async with aiohttp.ClientSession(headers={"Cookie": f"session={cookie}"}) as thief, thief.get(demo) as response:
+        assert "Hello, stranger" in await response.text()
+
+
+async def test_the_back_button_after_logout_shows_nobody_logged_in(page: Page) -> None:
+    await log_in(page)
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Hello, Ada")
+    await page.get_by_role("button", name="Log out").click()
+    await expect(page.get_by_text("Goodbye!")).to_be_visible()
+
+    await page.go_back()
+
+    await page.reload()
+    await expect(page.get_by_role("heading", level=1)).not_to_have_text("Hello, Ada")
+    await expect(page.get_by_role("button", name="Log out")).to_have_count(0)
+
+
+async def test_logging_out_in_one_tab_logs_out_the_other_and_ends_its_stream(
+    page: Page, visitor: BrowserContext
+) -> None:
+    await log_in(page)
+    other = await visitor.new_page()
+    await other.goto("/stream")
+    await expect(other.locator("#state")).to_have_text("Connected")
+
+    await page.get_by_role("button", name="Log out").click()
+
+    await expect(other.locator("#state")).to_have_text("Ended: you are logged out")
+    await other.goto("/")
+    await expect(other.get_by_role("heading", level=1)).to_have_text("Hello, stranger")
+
+
+async def test_two_tabs_write_one_session_without_losing_anything(page: Page, visitor: BrowserContext) -> None:
+    await page.goto("/stream")
+    await expect(page.locator("#state")).to_have_text("Connected")
+    other = await visitor.new_page()
+    await other.goto("/")
+    await other.get_by_label("New note").fill("from the other tab")
+    await other.get_by_role("button", name="Add").click()
+    ticks = int(await page.locator("#ticks").inner_text())
+    await expect(page.locator("#ticks")).to_have_text(str(ticks + 2))
+
+    await other.reload()
+
+    await expect(other.locator("#list li")).to_have_text(["from the other tab"])
+    assert int(await other.locator("#ticks").inner_text()) > ticks
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "https://evil.example"}],
+    ids=["cross-site", "same-site", "origin"],
+)
+async def test_a_post_from_another_site_is_refused(demo: str, headers: dict[str, str]) -> None:
+    async with (
+        aiohttp.ClientSession(headers=headers) as client,
+        client.post(f"{demo}/logout", allow_redirects=False) as response,
+    ):
+        assert response.status == 403
+
+
+@pytest.mark.parametrize("path", ["/", "/login"])
+async def test_every_field_has_a_label_and_shows_its_focus(page: Page, path: str) -> None:
+    await page.goto(path)
+
+    for field in await page.locator("input").all():
+        name = await field.get_attribute("id")
+        await expect(page.locator(f"label[for={name}]")).to_be_visible()
+        await field.focus()
+        assert await field.evaluate("field => getComputedStyle(field).outlineStyle") == "solid"
+
+
+async def test_no_page_breaks_its_own_content_security_policy(page: Page) -> None:
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+
+    for path in ("/", "/login", "/stream"):
+        await page.goto(path)
+        await expect(page.get_by_role("heading", level=1)).to_be_visible()
+
+    assert complaints == []
+
+
+@pytest.mark.parametrize("demo", ["memory", "cookie"], indirect=True)
+async def test_the_other_storages_log_in_and_out_as_well(page: Page) -> None:
+    await log_in(page)
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Hello, Ada")
+    await page.goto("/stream")
+    await page.get_by_role("button", name="Log out").click()
+
+    await expect(page.get_by_role("status").first).to_have_text("You are logged out. Goodbye!")
+    await page.goto("/")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Hello, stranger")
