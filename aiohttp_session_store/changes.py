@@ -50,7 +50,19 @@ class ChangeLog:
     made inside it is noticed when the session is saved, and can be undone.
     """
 
-    __slots__ = ("_added", "_assigned", "_cleared", "_unset", "_used", "base", "data", "flashes", "snapshots")
+    __slots__ = (
+        "_added",
+        "_assigned",
+        "_base_flashes",
+        "_cleared",
+        "_taken",
+        "_unset",
+        "_used",
+        "base",
+        "data",
+        "flashes",
+        "snapshots",
+    )
 
     def __init__(self, data: dict[str, Any], flashes: Sequence[Flash] = (), *, use_flashes: bool = True) -> None:
         """Start from a record's *data*, which is the log's own from now on.
@@ -59,15 +71,17 @@ class ChangeLog:
             flashes: What earlier requests left for this one.
             use_flashes: Whether a save uses them up; a retired record is read only.
         """
-        self.base = data
-        self.data = dict(data)
-        self.flashes = {flash.key: flash.value for flash in flashes}
+        self.base: dict[str, Any] = data
+        self.data: dict[str, Any] = dict(data)
+        self.flashes: dict[str, Any] = {flash.key: flash.value for flash in flashes}
+        self._base_flashes = dict(self.flashes)
         self.snapshots: dict[str, str] = {}
         self._assigned: dict[str, None] = {}
         self._unset: set[str] = set()
         self._cleared = False
         self._used = {flash.id for flash in flashes} if use_flashes else set()
         self._added: list[Flash] = []
+        self._taken: Changes | None = None
 
     # --- the view
 
@@ -176,6 +190,7 @@ class ChangeLog:
             values, frozenset(self._unset), self._cleared, frozenset(self._used), tuple(self._added)
         )  # fmt: skip
         for key, value in values.items():
+            self._detach(key)  # until the save succeeds, ``base`` is what discard() goes back to
             if type(value) is list or type(value) is dict:
                 self.snapshots[key] = encode_text(value)
         self._assigned = {}
@@ -183,17 +198,23 @@ class ChangeLog:
         self._cleared = False
         self._used = set()
         self._added = []
+        self._taken = changes
         return changes
 
     def put_back(self, changes: Changes) -> None:
-        """Return *changes* that could not be saved to the log, beneath whatever was changed since."""
+        """Return the *changes* last taken, which could not be saved, to the log, beneath whatever was changed since.
+
+        What was discarded since then is not put back, but for the flashes that were read.
+        """
+        self._used |= changes.flashes_used
+        if changes is not self._taken:
+            return
         if not self._cleared:
             for key in changes.values:
                 if key not in self._unset:
                     self._assigned.setdefault(key)
             self._unset.update(key for key in changes.unset if key not in self._assigned)
         self._cleared = self._cleared or changes.cleared
-        self._used |= changes.flashes_used
         self._added[:0] = changes.flashes_added
 
     def rebase(self, data: dict[str, Any]) -> None:
@@ -203,6 +224,7 @@ class ChangeLog:
         """
         before = self.data
         self.base = data
+        self._base_flashes = dict(self.flashes)
         self.data = {} if self._cleared else dict(data)
         for key in self._unset:
             self.data.pop(key, None)
@@ -215,16 +237,17 @@ class ChangeLog:
         for key in tuple(self.snapshots):
             self._detach(key)
         self.data = dict(self.base)
+        self.flashes = dict(self._base_flashes)
         self._assigned = {}
         self._unset = set()
         self._cleared = False
         self._added = []
+        self._taken = None
 
     def empty(self) -> None:
         """Forget everything: the session was destroyed."""
         self.base = {}
-        self.data = {}
-        self.flashes = {}
+        self._base_flashes = {}
         self.snapshots = {}
         self._used = set()
         self.discard()
