@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 from asyncio import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .changes import ChangeLog
@@ -66,7 +66,8 @@ class SessionState:
         headers_sent: A cookie can no longer be sent.
         on_server: The record lives in the storage, not in the cookie.
         cookie_limit: Bytes that the cookie leaves for an unsealed value.
-        structural: Set while the id or the existence of the record is being changed: other saves wait for it.
+        saving: Set while a save is under way: the next one waits for it, or would run on what it is replacing.
+        owed: A cookie value that a save whose request was cancelled could not hand over; the next save does.
     """
 
     __slots__ = (
@@ -79,13 +80,14 @@ class SessionState:
         "headers_sent",
         "log",
         "on_server",
+        "owed",
         "record",
         "replaces",
         "retired",
         "rotation",
+        "saving",
         "sealed",
         "stored",
-        "structural",
         "superseded",
     )
 
@@ -102,22 +104,23 @@ class SessionState:
         on_server: bool = True,
     ) -> None:
         """Describe a session that was loaded, or with *stored* None a new one."""
-        self.log = log
-        self.created_at = created_at
-        self.expires_at = expires_at
-        self.stored = stored
-        self.record = record
-        self.retired = retired
-        self.on_server = on_server
+        self.log: ChangeLog = log
+        self.created_at: int = created_at
+        self.expires_at: int = expires_at
+        self.stored: Stored | None = stored
+        self.record: Any = record
+        self.retired: bool = retired
+        self.on_server: bool = on_server
         self.rotation: Rotation | None = None
         self.replaces: SessionState | None = None
-        self.destroyed = False
-        self.destroy_pending = False
-        self.superseded = False
-        self.sealed = False
-        self.headers_sent = False
-        self.cookie_limit = COOKIE_LIMIT
-        self.structural: Future[Any] | None = None
+        self.destroyed: bool = False
+        self.destroy_pending: bool = False
+        self.superseded: bool = False
+        self.sealed: bool = False
+        self.headers_sent: bool = False
+        self.cookie_limit: int = COOKIE_LIMIT
+        self.saving: Future[Any] | None = None
+        self.owed: str | None = None
         self._id = session_id
 
     @property
@@ -173,6 +176,15 @@ class SessionState:
                 renew_lifetime=renew_lifetime or (pending is not None and pending.renew_lifetime),
             )
         self._id = new_id()
+
+    def carried_out(self, rotation: Rotation, session_id: str) -> None:
+        """Note that *rotation* led to *session_id*, whatever was asked for while it was under way."""
+        later = self.rotation
+        if later is None or later is rotation:
+            self.rotation = None
+            self._id = session_id
+        else:
+            self.rotation = replace(later, original_id=session_id)
 
     def withdraw_rotation(self) -> None:
         """Go back to the id as loaded or last saved."""

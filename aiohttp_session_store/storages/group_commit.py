@@ -1,7 +1,6 @@
 """Group commit: parallel saves of one session share a write."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,8 +8,6 @@ from ..changes import Changes
 from ..errors import StorageError
 from ..state import Stored
 from .merging import Written
-
-logger = logging.getLogger("aiohttp_session_store")
 
 
 @dataclass(slots=True)
@@ -31,10 +28,10 @@ class GroupCommit:
         self._waiting: dict[str, list[_Waiter]] = {}
         self.tasks: set[asyncio.Task[None]] = set()
 
-    async def submit(self, key: str, stored: Stored, changes: Changes) -> Written | None:
-        """Have *changes* merged onto the record of *key* and wait until they are stored.
+    def submit(self, key: str, stored: Stored, changes: Changes) -> "asyncio.Future[Written | None]":
+        """Have *changes* merged onto the record of *key*; the future says where they were stored, or why not.
 
-        They are stored even if the caller is cancelled: the task that writes belongs to the session, not the request.
+        The task that writes belongs to the session, not the request: to be cancelled while waiting, shield the future.
         """
         loop = asyncio.get_running_loop()
         waiter = _Waiter(changes, loop.create_future())
@@ -46,10 +43,11 @@ class GroupCommit:
             task.add_done_callback(self.tasks.discard)
         else:
             queue.append(waiter)
-        return await waiter.future
+        return waiter.future
 
     async def _drain(self, key: str, stored: Stored) -> None:
         queue = self._waiting[key]
+        batch: list[_Waiter] = []
         try:
             while queue:
                 batch = queue[:]
@@ -59,20 +57,16 @@ class GroupCommit:
                     stored = written.stored
         finally:
             del self._waiting[key]
-            for waiter in queue:
+            for waiter in (*batch, *queue):  # only if this task was cancelled, with its loop, is one not answered yet
                 waiter.future.cancel()
 
     async def _commit(self, key: str, stored: Stored, batch: list[_Waiter]) -> Written | None:
         try:
             written = await self._write(key, stored, [waiter.changes for waiter in batch])
-        except Exception as error:
-            heard = False
+        except Exception as error:  # noqa: BLE001  every waiter raises it
             for waiter in batch:
                 if not waiter.future.done():
                     waiter.future.set_exception(_copy_of(error))
-                    heard = True
-            if not heard:
-                logger.error("session %s: changes of a cancelled request were not stored", key, exc_info=error)
             return None
         for waiter in batch:
             if not waiter.future.done():

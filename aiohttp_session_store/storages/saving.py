@@ -3,21 +3,21 @@
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ..changes import Changes
 from ..errors import StorageError
 from ..record import Record, decode_record, encode_record
-from ..state import SessionState, Stored, key_of, new_id
+from ..state import Rotation, SessionState, Stored, key_of, new_id
 from .group_commit import GroupCommit
-from .merging import RecordWriter
+from .merging import RecordWriter, Written
 
 if TYPE_CHECKING:
     from .base import KeyedStorage
 
-T = TypeVar("T")
-
-logger = logging.getLogger("aiohttp_session_store")
+_logger = logging.getLogger("aiohttp_session_store")
 
 _ID_COLLISIONS = 3
 
@@ -38,102 +38,133 @@ class Saver:
             await asyncio.wait(under_way)
 
     async def save(self, state: SessionState) -> str | None:
-        """Store what was changed; see :meth:`SessionStorage.save`."""
-        while state.structural is not None:
-            await asyncio.wait([state.structural])
-        if state.destroyed:
-            return await self._save_destroyed(state)
-        changes = state.log.take()
+        """Store what was changed; see :meth:`SessionStorage.save`.
+
+        A save that has begun is finished even if the request is cancelled; the next one waits for it and tells its
+        cookie value, and stores its changes if it failed.
+        """
+        while state.saving is not None:
+            await asyncio.wait([state.saving])
+        if not state.destroyed:
+            await self._save_changes(state, state.log.take())
+        elif state.destroy_pending:
+            await self._structural(state, self._destroy(state))
+        owed, state.owed = state.owed, None
+        return owed
+
+    async def _save_changes(self, state: SessionState, changes: Changes) -> None:
+        if state.stored is None and state.replaces is None and not changes:
+            return
+        if state.stored is None:
+            await self._structural(state, self._or_put_back(state, changes, self._create(state, changes)))
+        elif state.rotation is not None:
+            await self._structural(state, self._or_put_back(state, changes, self._rotate(state, changes)))
+        elif changes:
+            await self._update(state, state.stored, changes)
+        elif not state.retired:
+            await self._touch_if_due(state, state.stored, state.record)
+
+    async def _or_put_back(self, state: SessionState, changes: Changes, work: Coroutine[Any, Any, None]) -> None:
         try:
-            if state.stored is None:
-                return await self._structural(state, self._create(state, changes))
-            if state.rotation is not None:
-                return await self._structural(state, self._rotate(state, changes))
-            await self._update(state, changes)
+            await work
         except Exception:
             state.log.put_back(changes)
             raise
-        return None
-
-    async def _save_destroyed(self, state: SessionState) -> str | None:
-        if not state.destroy_pending:
-            return None
-        await self._structural(state, self._destroy(state))
-        return ""
 
     async def _destroy(self, state: SessionState) -> None:
         for doomed in (state, state.replaces):
             if doomed is not None and doomed.stored is not None:
                 await self._writer.destroy(key_of(doomed.id), doomed.stored)
         state.destroy_pending = False
+        state.owed = ""
 
-    async def _create(self, state: SessionState, changes: Changes) -> str | None:
-        now = self._storage.now()
-        cookie_value: str | None = None
+    async def _create(self, state: SessionState, changes: Changes) -> None:
+        now, asked_id, replaces = self._storage.now(), state.id, state.replaces
         record = self._writer.merged(Record(state.created_at, now, self._storage.timeouts.idle, {}), [changes], now)
-        if record.data or record.flashes:
-            data, expires_at = encode_record(record), self._storage.timeouts.expiry(now, record.created_at)
-            for _ in range(_ID_COLLISIONS):
-                version = await self._storage.insert(key_of(state.id), data, expires_at)
-                if version is not None:
-                    break
-                state.id = new_id()
-            else:
-                raise StorageError("the storage says that every new session id exists already")
-            self._stored(state, Stored(data, version, expires_at), record)
-            cookie_value = state.id
-        if state.replaces is not None:
-            if state.replaces.stored is not None:
-                await self._writer.destroy(key_of(state.replaces.id), state.replaces.stored)
-            state.replaces = None
-            cookie_value = cookie_value or ""
-        return cookie_value
+        if not record.data and not record.flashes:
+            if replaces is not None:
+                await self._replaced(replaces)
+                state.replaces, state.owed = None, ""
+            return
+        data, expires_at = encode_record(record), self._storage.timeouts.expiry(now, record.created_at)
+        session_id = asked_id
+        for _ in range(_ID_COLLISIONS):
+            version = await self._storage.insert(key_of(session_id), data, expires_at)
+            if version is not None:
+                break
+            session_id = new_id()
+        else:
+            raise StorageError("the storage says that every new session id exists already")
+        try:
+            await self._replaced(replaces)
+        except StorageError:  # to be created again, or the next save would let the old session live
+            with suppress(StorageError):
+                await self._storage.delete(key_of(session_id))
+            raise
+        if state.id == asked_id:
+            state.id = session_id
+        else:  # regenerated meanwhile
+            state.rotation = Rotation(session_id, delete_old=True, renew_lifetime=False)
+        state.replaces, state.owed = None, session_id
+        self._stored(state, Stored(data, version, expires_at), record)
 
-    async def _rotate(self, state: SessionState, changes: Changes) -> str | None:
-        rotation, stored = state.rotation, state.stored
-        assert rotation is not None  # noqa: S101  save() asks only then
+    async def _replaced(self, replaces: SessionState | None) -> None:
+        if replaces is not None and replaces.stored is not None:
+            await self._writer.destroy(key_of(replaces.id), replaces.stored)
+
+    async def _rotate(self, state: SessionState, changes: Changes) -> None:
+        rotation, stored, session_id = state.rotation, state.stored, state.id
+        assert rotation is not None  # noqa: S101  asked only then
         assert stored is not None  # noqa: S101
         outcome = await self._writer.rotate(
             old_key=key_of(rotation.original_id),
-            new_key=key_of(state.id),
+            new_key=key_of(session_id),
             stored=stored,
             changes=[changes],
             delete_old=rotation.delete_old,
             renew_lifetime=rotation.renew_lifetime,
         )
-        state.rotation = None
         if outcome is None:
-            self._gone(state, rotation.original_id)
-            return None
-        if outcome.key != key_of(state.id):  # a parallel request had rotated it: the browser gets that one's cookie
-            state.id = rotation.original_id
+            state.rotation = None
+            self._gone(state, key_of(rotation.original_id))
+        elif outcome.key == key_of(session_id):
+            state.carried_out(rotation, session_id)
+            state.owed = session_id
+            self._stored(state, outcome.stored, outcome.record)
+        else:  # a parallel request had rotated it: the browser gets that one's cookie
+            state.carried_out(rotation, rotation.original_id)
             state.retired = True
-            return None
-        self._stored(state, outcome.stored, outcome.record)
-        return state.id
 
-    async def _update(self, state: SessionState, changes: Changes) -> None:
-        stored, record = state.stored, state.record
-        assert stored is not None  # noqa: S101  save() creates otherwise
-        if not changes:
-            if not state.retired:
-                await self._touch_if_due(state, stored, record)
-            return
+    async def _update(self, state: SessionState, stored: Stored, changes: Changes) -> None:
         key = key_of(state.id)
         try:
             if self._storage.suspends:
-                outcome = await self._commits.submit(key, stored, changes)
+                state.saving = written = self._commits.submit(key, stored, changes)
+                written.add_done_callback(partial(self._settle, state, key, changes))
+                await _shielded(written)
             else:
-                outcome = await self._writer.write(key, stored, [changes])
+                await self._or_put_back(state, changes, self._write(state, key, stored, changes))
         except StorageError:
             if changes.by_handler:
                 raise
+            _logger.warning("session %s: a flash that was read could not be removed", key, exc_info=True)
+
+    async def _write(self, state: SessionState, key: str, stored: Stored, changes: Changes) -> None:
+        self._updated(state, key, changes, await self._writer.write(key, stored, [changes]))
+
+    def _settle(
+        self, state: SessionState, key: str, changes: Changes, written: "asyncio.Future[Written | None]"
+    ) -> None:
+        state.saving = None
+        if written.cancelled() or written.exception() is not None:
             state.log.put_back(changes)
-            logger.warning("session %s: a flash that was read could not be removed", key, exc_info=True)
-            return
+        else:
+            self._updated(state, key, changes, written.result())
+
+    def _updated(self, state: SessionState, key: str, changes: Changes, outcome: Written | None) -> None:
         if outcome is None:
             if changes.by_handler:
-                self._gone(state, state.id)
+                self._gone(state, key)
         elif outcome.key == key:
             self._stored(state, outcome.stored, outcome.record)
 
@@ -146,11 +177,11 @@ class Saver:
         try:
             if outdated:
                 await self._writer.rewrite(key, stored)
-            elif await self._storage.touch(key, expires_at, stored.version):
+            elif await self._storage.touch(key, expires_at, stored.version) and state.stored is stored:
                 state.stored = Stored(stored.data, stored.version, expires_at)
                 state.expires_at = expires_at
         except StorageError:
-            logger.warning("session %s could not be extended", key, exc_info=True)
+            _logger.warning("session %s could not be extended", key, exc_info=True)
 
     def _stored(self, state: SessionState, stored: Stored, record: Record) -> None:
         state.stored = stored
@@ -158,40 +189,42 @@ class Saver:
         state.retired = False
         state.created_at = record.created_at
         state.expires_at = stored.expires_at
-        if not state.sealed:
+        if not state.sealed and not state.destroyed:
             fresh = decode_record(stored.data)
             assert isinstance(fresh, Record)  # noqa: S101  we encoded it
             state.record = fresh
             state.log.rebase(fresh.data)
 
-    def _gone(self, state: SessionState, session_id: str) -> None:
+    def _gone(self, state: SessionState, key: str) -> None:
         state.mark_destroyed()
-        logger.info(
-            "session %s was destroyed while a request was changing it: the changes are dropped", key_of(session_id)
-        )
+        state.owed = None
+        _logger.info("session %s was destroyed while a request was changing it: the changes are dropped", key)
 
-    async def _structural(self, state: SessionState, work: Coroutine[Any, Any, T]) -> T:
+    async def _structural(self, state: SessionState, work: Coroutine[Any, Any, None]) -> None:
         """Run *work*, which changes a session's id or existence, to its end, even if the request is cancelled."""
         if not self._storage.suspends:
-            return await work
-        task = asyncio.get_running_loop().create_task(work)
+            await work
+            return
+        state.saving = task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
-        state.structural = task
 
         def finished(_: object) -> None:
             self._running.discard(task)
-            state.structural = None
+            state.saving = None
 
         task.add_done_callback(finished)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if not task.done():
-                task.add_done_callback(_log_failure)
-            raise
+        await _shielded(task)
 
 
-def _log_failure(task: "asyncio.Task[Any]") -> None:
-    """Say what a save that outlived its cancelled request failed with: nobody else is left to hear it."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.error("the session of a cancelled request was not stored", exc_info=error)
+async def _shielded(work: "asyncio.Future[Any]") -> None:
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        work.add_done_callback(_log_failure)
+        raise
+
+
+def _log_failure(work: "asyncio.Future[Any]") -> None:
+    """Say what a save that outlived its cancelled request failed with: perhaps nobody else is left to hear it."""
+    if not work.cancelled() and (error := work.exception()) is not None:
+        _logger.error("the session of a cancelled request was not stored", exc_info=error)
