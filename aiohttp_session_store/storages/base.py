@@ -20,7 +20,7 @@ __all__ = ["KeyedStorage", "SessionStorage", "Stored"]
 
 Clock = Callable[[], float]
 
-logger = logging.getLogger("aiohttp_session_store")
+_logger = logging.getLogger("aiohttp_session_store")
 
 DAY = 24 * 60 * 60
 # Two weeks is what Django, Rails' remember-me and Litestar chose for a session that is not used; ninety days bounds a
@@ -112,8 +112,8 @@ class KeyedStorage(ABC):
         Raises:
             ConfigurationError: A time is not positive, or both limits are None.
         """
-        self.timeouts = Timeouts.build(idle_timeout, lifetime)
-        self.rotation_grace = seconds("rotation_grace", rotation_grace) or DEFAULT_ROTATION_GRACE
+        self.timeouts: Timeouts = Timeouts.build(idle_timeout, lifetime)
+        self.rotation_grace: int = seconds("rotation_grace", rotation_grace) or DEFAULT_ROTATION_GRACE
         self.clock = clock
         self._saver = Saver(self)
         self._sweeping = SweepLoop(self.sweep, seconds("sweep_interval", sweep_interval))
@@ -196,7 +196,7 @@ class KeyedStorage(ABC):
         """Say once that a record is left in place for a newer version of this package, and read as "no session"."""
         if not self._warned_newer:
             self._warned_newer = True
-            logger.warning("session %s, and perhaps others, cannot be read and are left in place: %s", key, error)
+            _logger.warning("session %s, and perhaps others, cannot be read and are left in place: %s", key, error)
 
     async def set_aside(self, key: str, stored: Stored) -> None:
         """Put a record that cannot be read out of the way; by default it is deleted, if it still stands."""
@@ -239,14 +239,14 @@ class KeyedStorage(ABC):
             self.warn_newer(key, error)
             return self._fresh()
         except ValueError as error:
-            logger.warning("session %s is set aside: %s", key, error)
+            _logger.warning("session %s is set aside: %s", key, error)
             await self.set_aside(key, stored)
             return self._fresh()
         if live is None:
             return self._fresh()
         if isinstance(record, Retired) and not await self._leads_to_life(record):
             return self._fresh()
-        expires_at = stored.expires_at if retired else self.timeouts.expiry_of(live, stored.expires_at)
+        expires_at = self.timeouts.expiry_of(live, stored.expires_at)
         if self.now() >= expires_at:
             return self._fresh()
         return Session(

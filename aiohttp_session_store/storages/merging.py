@@ -21,7 +21,7 @@ from ..state import Stored
 if TYPE_CHECKING:
     from .base import KeyedStorage
 
-logger = logging.getLogger("aiohttp_session_store")
+_logger = logging.getLogger("aiohttp_session_store")
 
 # A record that still changes under us after this many seconds points at a broken storage, not at a busy visitor.
 MAX_SECONDS = 5.0
@@ -131,6 +131,7 @@ class RecordWriter:
         """
         storage, attempts = self._storage, Attempts(old_key)
         version: bytes | None = None
+        written: Written | None = None
         try:
             while stored is not None:
                 record = _decode(old_key, stored)
@@ -143,6 +144,7 @@ class RecordWriter:
                         await storage.delete(new_key)
                     return await self.write(record.successor, await storage.fetch(record.successor), changes)
                 now = storage.now()
+                dies_at = min(now + storage.rotation_grace, storage.timeouts.expiry(now, record.created_at))
                 if renew_lifetime:
                     record = replace(record, created_at=now)
                 merged = self.merged(record, changes, now)
@@ -153,14 +155,15 @@ class RecordWriter:
                     version = await storage.replace(new_key, data, expires_at, version)
                 if version is None:
                     raise StorageError("the storage lost or already had the record of a new session id")
-                dies_at = min(now + storage.rotation_grace, stored.expires_at)
+                written = Written(new_key, Stored(data, version, expires_at), merged)
                 retired = encode_retired(Retired(new_key, dies_at, None if delete_old else stored.data))
                 if await storage.replace(old_key, retired, dies_at, stored.version):
-                    return Written(new_key, Stored(data, version, expires_at), merged)
+                    return written
                 await attempts.conflict()
                 stored = await storage.fetch(old_key)
         except StorageError:
-            await self._remove_unless_retired(old_key, stored, new_key, version)
+            if written is not None and await self._took_effect(old_key, written):
+                return written
             raise
         if version is not None:
             await storage.delete(new_key)
@@ -198,21 +201,24 @@ class RecordWriter:
         data, expires_at = encode_record(merged), self._storage.timeouts.expiry(now, merged.created_at)
         timeouts = self._storage.timeouts
         stale = timeouts.outdated(record) or timeouts.touch_due(record, stored.expires_at, now)
-        if not stale and same_content(data, stored.data):
-            return Written(key, stored, record)
+        if not stale and same_content(data, stored.data):  # the same as the newest record, or only as an older one?
+            unchanged = await self._storage.touch(key, stored.expires_at, stored.version)
+            return Written(key, stored, record) if unchanged else None
         version = await self._storage.replace(key, data, expires_at, stored.version)
         return None if version is None else Written(key, Stored(data, version, expires_at), merged)
 
-    async def _remove_unless_retired(
-        self, old_key: str, stored: Stored | None, new_key: str, version: bytes | None
-    ) -> None:
-        """After a failed rotation: remove the new record, unless the old one does lead there after all."""
-        if version is None or stored is None:
-            return
-        with suppress(StorageError):
-            current = await self._storage.fetch(old_key)
-            if current is None or current.version == stored.version:
-                await self._storage.delete(new_key)
+    async def _took_effect(self, old_key: str, written: Written) -> bool:
+        """Whether a rotation that failed has been carried out all the same; if not, remove the new record.
+
+        A server can lose the answer, and what it has done stays done.
+        """
+        with suppress(StorageError):  # then nobody can know: the new record stays, and expires
+            stored = await self._storage.fetch(old_key)
+            record = None if stored is None else _decode(old_key, stored)
+            if isinstance(record, Retired) and record.successor == written.key:
+                return True
+            await self._storage.delete(written.key)
+        return False
 
 
 _TOMBSTONE = encode_retired(TOMBSTONE)
@@ -222,5 +228,5 @@ def _decode(key: str, stored: Stored) -> Record | Retired | None:
     try:
         return decode_record(stored.data)
     except ValueError as error:
-        logger.warning("session %s became unreadable while a request was using it: %s", key, error)
+        _logger.warning("session %s became unreadable while a request was using it: %s", key, error)
         return None
