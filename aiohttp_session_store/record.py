@@ -14,7 +14,6 @@ The stored form is text, one line of numbers before the JSON, so that a time can
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from math import isfinite
 from typing import Any
 
 from .changes import Changes, Flash
@@ -25,6 +24,7 @@ FORMAT = b"1"
 _HEADS = 5
 _FLASH_PARTS = 3
 _MAX_DIGITS = 15  # more seconds than that are damage, and would not fit where a storage keeps them
+_LONGEST = timedelta.max.total_seconds()
 
 
 class NewerRecordError(ValueError):
@@ -228,11 +228,13 @@ def seconds(name: str, value: float | timedelta | None) -> int | None:
     """Convert a time span to whole seconds.
 
     Raises:
-        ConfigurationError: It is not a span of at least one second; the message calls it *name*.
+        ConfigurationError: It is not a span of at least one second that a record can hold; the message calls it *name*.
     """
     if value is None:
         return None
     span = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(span, bool) or not isinstance(span, int | float) or not isfinite(span) or span < 1:
-        raise ConfigurationError(f"{name} is a number of seconds or a timedelta, one second at least, not {value!r}")
+    if isinstance(span, bool) or not isinstance(span, int | float) or not 1 <= span <= _LONGEST:
+        raise ConfigurationError(
+            f"{name} is a number of seconds or a timedelta, from one second to timedelta.max, not {value!r}"
+        )
     return int(span)
