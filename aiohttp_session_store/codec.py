@@ -6,6 +6,7 @@ handler cannot leak into bytes that are being written.
 """
 
 import json
+from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
@@ -15,7 +16,7 @@ MAX_DEPTH = 100
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 
 _encoder = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"))
-encode_text = _encoder.encode
+encode_text: Callable[[Any], str] = _encoder.encode
 
 
 class _UnstorableError(Exception):
@@ -64,11 +65,11 @@ def decode(data: bytes | str) -> Any:
     """Decode JSON that may have been damaged or written by somebody else.
 
     Raises:
-        ValueError: It is not JSON, or holds what :func:`freeze` would have refused.
+        ValueError: It is not JSON, or holds a number or text that could not be encoded again.
     """
     try:
         text = data if isinstance(data, str) else data.decode()
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = _decoder.decode(text)
         if "\\ud" in text or "\\uD" in text:  # only an escape can smuggle half a surrogate pair through UTF-8
             text.encode("utf-8")
             encode(value)
@@ -79,6 +80,16 @@ def decode(data: bytes | str) -> Any:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not isfinite(number):
+        raise ValueError(f"{digits} is beyond what a float holds")
+    return number
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def _copy(value: Any, depth: int) -> Any:
