@@ -22,7 +22,7 @@ from .base import DEFAULT_IDLE_TIMEOUT, DEFAULT_LIFETIME, Clock
 
 __all__ = ["CookieStorage"]
 
-logger = logging.getLogger("aiohttp_session_store")
+_logger = logging.getLogger("aiohttp_session_store")
 
 
 class CookieStorage:
@@ -47,7 +47,7 @@ class CookieStorage:
         Raises:
             ConfigurationError: A time is not positive, or both limits are None.
         """
-        self.timeouts = Timeouts.build(idle_timeout, lifetime)
+        self.timeouts: Timeouts = Timeouts.build(idle_timeout, lifetime)
         self._clock = clock
         self._warned = False
 
@@ -125,7 +125,7 @@ class CookieStorage:
             raise _too_large(len(value) - state.cookie_limit, record)
         if state.rotation is not None and state.rotation.delete_old and not self._warned:
             self._warned = True
-            logger.warning(
+            _logger.warning(
                 "regenerate_id(True) with CookieStorage cannot recall the old cookie: a copy of it works until it"
                 " expires. Use a storage on the server where logins must be safe against that"
             )
@@ -134,7 +134,7 @@ class CookieStorage:
         state.stored = Stored(data, b"", expires_at)
         state.created_at, state.expires_at = record.created_at, expires_at
         state.record = decode_record(data)
-        state.log.rebase(dict(state.record.data))
+        state.log.rebase(state.record.data)
         return value
 
     def _renewal_due(self, state: SessionState, now: int) -> bool:
@@ -159,7 +159,7 @@ def _decode(cookie_value: str) -> tuple[str, Stored, Record] | None:
             return None
         return session_id.decode("ascii"), Stored(data, b"", int(expires_at)), record
     except (ValueError, binascii.Error) as error:
-        logger.debug("a signed cookie does not hold a session: %s", type(error).__name__)
+        _logger.debug("a signed cookie does not hold a session: %s", type(error).__name__)
         return None
 
 
