@@ -25,7 +25,7 @@ from .base import (
 
 __all__ = ["MemoryStorage"]
 
-logger = logging.getLogger("aiohttp_session_store")
+_logger = logging.getLogger("aiohttp_session_store")
 
 # About 100 MB of sessions of half a kilobyte, with what Python adds; a flood of visitors must not end the process.
 DEFAULT_MAX_SESSIONS = 100_000
@@ -86,7 +86,7 @@ class MemoryStorage(KeyedStorage):
     async def start(self) -> None:
         """Extends :meth:`KeyedStorage.start` with a warning where workers were forked from a loaded app."""
         if os.getpid() != self._pid:
-            logger.warning(
+            _logger.warning(
                 "MemoryStorage was made before this worker was forked: each worker has its own sessions, and visitors"
                 " who meet another worker are logged out. Use FileSystemStorage for several processes"
             )
@@ -144,13 +144,14 @@ class MemoryStorage(KeyedStorage):
     def _put(self, key: str, data: bytes, expires_at: int) -> bytes:
         version = secrets.token_bytes(8)
         self._records[key] = Stored(data, version, expires_at)
+        self._records.move_to_end(key)
         return version
 
     def _evict(self) -> None:
         self._records.popitem(last=False)
         if not self._evicting:
             self._evicting = True
-            logger.warning(
+            _logger.warning(
                 "MemoryStorage holds max_sessions=%d sessions: from now on the least recently used ones are dropped,"
                 " and their visitors logged out. Raise it, shorten idle_timeout, or use FileSystemStorage",
                 self._max_sessions,
