@@ -1,0 +1,255 @@
+"""Storages broken on purpose: each breaks one line of the contract, as real ones have done."""
+
+import asyncio
+import hashlib
+from collections import defaultdict
+from typing import Any, ClassVar
+
+from aiohttp_session_store import MemoryStorage, Session, Stored
+from aiohttp_session_store.storages.base import RECLAIM_AFTER
+from tests.storages.suspending import SuspendingStorage
+
+
+class FetchThatRaises(MemoryStorage):
+    async def fetch(self, key: str) -> Stored | None:
+        return self._records[key]
+
+
+class ReplaceThatCreates(MemoryStorage):
+    async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
+        if key not in self._records:
+            return await self.insert(key, data, expires_at)
+        return await super().replace(key, data, expires_at, version)
+
+
+class ReplaceAtAnyVersion(MemoryStorage):
+    async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
+        return self._put(key, data, expires_at) if key in self._records else None
+
+
+class ReplaceThatKeepsTheExpiry(MemoryStorage):
+    async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
+        stored = self._records.get(key)
+        return await super().replace(key, data, max(expires_at, stored.expires_at if stored else 0), version)
+
+
+class ReplaceThatChecksThenActs(SuspendingStorage):
+    async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
+        stored = await self.fetch(key)
+        return self._put(key, data, expires_at) if stored and stored.version == version else None
+
+
+class ReplaceThatWritesInPlace(SuspendingStorage):
+    async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
+        newer = await MemoryStorage.replace(self, key, data[:10], expires_at, version)
+        await self.pause()
+        return newer and await MemoryStorage.replace(self, key, data, expires_at, newer)
+
+
+class InsertThatOverwrites(MemoryStorage):
+    async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
+        return self._put(key, data, expires_at)
+
+
+class InsertThatChecksThenActs(SuspendingStorage):
+    async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
+        return self._put(key, data, expires_at) if await self.fetch(key) is None else None
+
+
+class WritersThatShareABuffer(SuspendingStorage):
+    buffer: bytes = b""
+
+    async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
+        self.buffer = data
+        await self.pause()
+        return await super().insert(key, self.buffer, expires_at)
+
+
+class TouchThatShortens(MemoryStorage):
+    async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
+        stored = self._records.get(key)
+        if stored is None or stored.version != version:
+            return False
+        self._records[key] = Stored(stored.data, version, expires_at)
+        return True
+
+
+class TouchAtAnyVersion(MemoryStorage):
+    async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
+        stored = self._records.get(key)
+        return stored is not None and await super().touch(key, expires_at, stored.version)
+
+
+class TouchThatCreates(MemoryStorage):
+    async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
+        self._records.setdefault(key, Stored(b"", version, expires_at))
+        return await super().touch(key, expires_at, version)
+
+
+class TouchThatRewrites(MemoryStorage):
+    async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
+        stored = self._records.get(key)
+        return stored is not None and bool(await self.replace(key, stored.data, expires_at, version))
+
+
+class TouchThatDoesNothing(MemoryStorage):
+    async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
+        return key in self._records
+
+
+class TouchThatWritesBackWhatItRead(SuspendingStorage):
+    async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
+        stored = await self.fetch(key)
+        if stored is None or stored.version != version:
+            return False
+        await self.pause()
+        self._records[key] = Stored(stored.data, version, expires_at)
+        return True
+
+
+class DeleteThatRaises(MemoryStorage):
+    async def delete(self, key: str) -> None:
+        del self._records[key]
+
+
+class DeleteThatDoesNothing(MemoryStorage):
+    async def delete(self, key: str) -> None:
+        pass
+
+
+class DeleteThatTakesAll(MemoryStorage):
+    async def delete(self, key: str) -> None:
+        self._records.clear()
+
+
+class OneVersionForAll(MemoryStorage):
+    def _put(self, key: str, data: bytes, expires_at: int) -> bytes:
+        self._records[key] = Stored(data, b"version", expires_at)
+        return b"version"
+
+
+class VersionsFromTheData(MemoryStorage):
+    def _put(self, key: str, data: bytes, expires_at: int) -> bytes:
+        version = hashlib.sha256(data).digest()
+        self._records[key] = Stored(data, version, expires_at)
+        return version
+
+
+class VersionsThatCountFromOne(MemoryStorage):
+    def _put(self, key: str, data: bytes, expires_at: int) -> bytes:
+        before = self._records.get(key)
+        version = b"%d" % (int(before.version) + 1 if before else 1)
+        self._records[key] = Stored(data, version, expires_at)
+        return version
+
+
+class LiveObjects(MemoryStorage):
+    def _put(self, key: str, data: bytes, expires_at: int) -> bytes:
+        version = super()._put(key, data, expires_at)
+        live = self.__dict__.setdefault("live", {}).setdefault(key, self._records[key])
+        for name in ("data", "version", "expires_at"):
+            object.__setattr__(live, name, getattr(self._records[key], name))
+        self._records[key] = live
+        return version
+
+
+class LiveSessions(MemoryStorage):
+    """Hands one session object to all requests."""
+
+    async def read(self, cookie_value: str | None) -> Session:
+        sessions: dict[str | None, Session] = self.__dict__.setdefault("sessions", defaultdict())
+        if cookie_value not in sessions or cookie_value is None:
+            sessions[cookie_value] = await super().read(cookie_value)
+        return sessions[cookie_value]
+
+
+class DataAsText(MemoryStorage):
+    def _put(self, key: str, data: bytes, expires_at: int) -> bytes:
+        return super()._put(key, data.decode(errors="replace").encode(), expires_at)
+
+
+class DataThatIsStripped(MemoryStorage):
+    def _put(self, key: str, data: bytes, expires_at: int) -> bytes:
+        return super()._put(key, data.strip(), expires_at)
+
+
+class DataThatIsTruncated(MemoryStorage):
+    def _put(self, key: str, data: bytes, expires_at: int) -> bytes:
+        return super()._put(key, data[:65536], expires_at)
+
+
+class DataThatMayBeNothing(MemoryStorage):
+    async def fetch(self, key: str) -> Stored | None:
+        stored = await super().fetch(key)
+        return stored if stored and stored.data else None
+
+
+class ExpiryThatIsForgotten(MemoryStorage):
+    async def fetch(self, key: str) -> Stored | None:
+        stored = await super().fetch(key)
+        return stored and Stored(stored.data, stored.version, self.now() + 60)
+
+
+class FetchThatHidesTheExpired(MemoryStorage):
+    async def fetch(self, key: str) -> Stored | None:
+        stored = await super().fetch(key)
+        return stored if stored and stored.expires_at > self.now() else None
+
+
+class ReplaceThatRefusesTheExpired(MemoryStorage):
+    async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
+        stored = self._records.get(key)
+        if stored is None or stored.expires_at <= self.now():
+            return None
+        return await super().replace(key, data, expires_at, version)
+
+
+class SuspendsAndDoesNotSaySo(SuspendingStorage):
+    suspends: ClassVar[bool] = False
+
+
+class _Sweeping(MemoryStorage):
+    def expired(self, key: str, stored: Stored) -> bool:
+        return stored.expires_at <= self.now() - RECLAIM_AFTER
+
+    async def sweep(self) -> int:
+        doomed = [key for key, stored in self._records.items() if self.expired(key, stored)]
+        await asyncio.sleep(0)
+        for key in doomed:
+            self._records.pop(key, None)
+        return len(doomed)
+
+
+class SweepThatChecksThenActs(_Sweeping):
+    """As it stands above: what is touched between finding and removing is lost."""
+
+
+class SweepThatRemovesAll(_Sweeping):
+    def expired(self, key: str, stored: Stored) -> bool:
+        return True
+
+
+class SweepWithoutMargin(_Sweeping):
+    def expired(self, key: str, stored: Stored) -> bool:
+        return stored.expires_at <= self.now()
+
+
+class SweepByTheFirstExpiry(_Sweeping):
+    def _put(self, key: str, data: bytes, expires_at: int) -> bytes:
+        self.__dict__.setdefault("first", {}).setdefault(key, expires_at)
+        return super()._put(key, data, expires_at)
+
+    def expired(self, key: str, stored: Stored) -> bool:
+        first: dict[str, Any] = self.__dict__["first"]
+        return bool(first[key] <= self.now() - RECLAIM_AFTER)
+
+
+class SweepThatDoesNothing(_Sweeping):
+    async def sweep(self) -> int:
+        return 0
+
+
+class SweepThatDoesNotCount(_Sweeping):
+    async def sweep(self) -> int:
+        await super().sweep()
+        return 0

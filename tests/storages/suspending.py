@@ -1,0 +1,97 @@
+"""Memory storages that suspend, as storages on disks and servers do, so that requests interleave."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from aiohttp_session_store import MemoryStorage, StorageError
+
+
+class SuspendingStorage(MemoryStorage):
+    """Suspends before and after each verb, which itself stays atomic."""
+
+    suspends: ClassVar[bool] = True
+
+    async def pause(self) -> None:
+        await asyncio.sleep(0)
+
+    async def fetch(self, key: str) -> Any:
+        await self.pause()
+        found = await super().fetch(key)
+        await self.pause()
+        return found
+
+    async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
+        await self.pause()
+        version = await super().insert(key, data, expires_at)
+        await self.pause()
+        return version
+
+    async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
+        await self.pause()
+        newer = await super().replace(key, data, expires_at, version)
+        await self.pause()
+        return newer
+
+    async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
+        await self.pause()
+        done = await super().touch(key, expires_at, version)
+        await self.pause()
+        return done
+
+    async def delete(self, key: str) -> None:
+        await self.pause()
+        await super().delete(key)
+        await self.pause()
+
+
+class RacyStorage(SuspendingStorage):
+    """Suspends for a random number of steps, from a seed; counts its calls, and fails where it is told to.
+
+    Attributes:
+        calls: How often each verb was called.
+        fail: Asked with verb and key before a verb does anything; what it says true to raises ``StorageError``.
+        lose_answer: The same, asked after the verb has done its work.
+    """
+
+    def __init__(self, seed: int = 0, *, longest_pause: int = 4, **options: Any) -> None:
+        super().__init__(**options)
+        self.random = random.Random(seed)
+        self.longest_pause = longest_pause
+        self.calls: Counter[str] = Counter()
+        self.fail: Callable[[str, str], bool] = lambda verb, key: False
+        self.lose_answer: Callable[[str, str], bool] = lambda verb, key: False
+
+    async def pause(self) -> None:
+        for _ in range(self.random.randint(0, self.longest_pause)):
+            await asyncio.sleep(0)
+
+    def keys(self) -> list[str]:
+        return list(self._records)
+
+    async def _call(self, verb: str, key: str, *args: Any) -> Any:
+        self.calls[verb] += 1
+        if self.fail(verb, key):
+            await self.pause()
+            raise StorageError(f"{verb} was told to fail")
+        result = await getattr(super(), verb)(key, *args)
+        if self.lose_answer(verb, key):
+            raise StorageError(f"the answer to {verb} was lost")
+        return result
+
+    async def fetch(self, key: str) -> Any:
+        return await self._call("fetch", key)
+
+    async def insert(self, key: str, data: bytes, expires_at: int) -> Any:
+        return await self._call("insert", key, data, expires_at)
+
+    async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> Any:
+        return await self._call("replace", key, data, expires_at, version)
+
+    async def touch(self, key: str, expires_at: int, version: bytes) -> Any:
+        return await self._call("touch", key, expires_at, version)
+
+    async def delete(self, key: str) -> None:
+        await self._call("delete", key)

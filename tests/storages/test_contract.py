@@ -1,0 +1,42 @@
+"""Every storage of the package keeps the contract that it publishes."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from aiohttp_session_store import FileSystemStorage, KeyedStorage, MemoryStorage
+from aiohttp_session_store.testing import ManualClock, StorageContract
+from tests.storages.suspending import RacyStorage, SuspendingStorage
+
+
+class TestMemoryStorage(StorageContract):
+    @pytest.fixture
+    async def storage(self, clock: ManualClock) -> AsyncIterator[KeyedStorage]:
+        storage = MemoryStorage(clock=clock)
+        yield storage
+        await storage.aclose()
+
+
+class TestMemoryStorageThatSuspends(StorageContract):
+    @pytest.fixture
+    async def storage(self, clock: ManualClock) -> AsyncIterator[KeyedStorage]:
+        storage = SuspendingStorage(clock=clock)
+        yield storage
+        await storage.aclose()
+
+
+class TestMemoryStorageThatSuspendsAtRandom(StorageContract):
+    @pytest.fixture
+    async def storage(self, clock: ManualClock) -> AsyncIterator[KeyedStorage]:
+        storage = RacyStorage(seed=1, clock=clock)
+        yield storage
+        await storage.aclose()
+
+
+class TestFileSystemStorage(StorageContract):
+    @pytest.fixture
+    async def storage(self, clock: ManualClock, tmp_path: Path) -> AsyncIterator[KeyedStorage]:
+        storage = FileSystemStorage(tmp_path / "sessions", clock=clock)
+        yield storage
+        await storage.aclose()

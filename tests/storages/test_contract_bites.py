@@ -1,0 +1,99 @@
+"""The contract catches what it is for: storages broken on purpose, each of which a named test must fail."""
+
+import ast
+import inspect
+import textwrap
+
+import pytest
+
+from aiohttp_session_store import MemoryStorage, SessionDestroyedError
+from aiohttp_session_store.testing import ManualClock, StorageContract
+from tests.storages import broken
+
+BITES: list[tuple[type[MemoryStorage], str]] = [
+    (broken.FetchThatRaises, "test_a_key_that_was_never_inserted_is_none"),
+    (broken.ReplaceThatCreates, "test_replacing_never_creates"),
+    (broken.ReplaceThatCreates, "test_logout_is_final_against_a_slow_writer"),
+    (broken.ReplaceAtAnyVersion, "test_replacing_at_another_version_changes_nothing"),
+    (broken.ReplaceAtAnyVersion, "test_of_racing_replaces_exactly_one_wins"),
+    (broken.ReplaceAtAnyVersion, "test_parallel_saves_of_different_keys_all_survive"),
+    (broken.ReplaceAtAnyVersion, "test_regenerate_true_makes_the_old_id_worthless_at_once"),
+    (broken.ReplaceThatKeepsTheExpiry, "test_replacing_at_the_version_overwrites"),
+    (broken.ReplaceThatChecksThenActs, "test_of_racing_replaces_exactly_one_wins"),
+    (broken.ReplaceThatChecksThenActs, "test_a_replace_that_races_a_delete_never_brings_the_record_back"),
+    (broken.ReplaceThatWritesInPlace, "test_a_cancelled_write_leaves_the_old_record_or_the_new_one"),
+    (broken.ReplaceThatRefusesTheExpired, "test_an_expired_record_stays_until_it_may_be_reclaimed"),
+    (broken.InsertThatOverwrites, "test_inserting_an_existing_key_gives_none_and_changes_nothing"),
+    (broken.InsertThatChecksThenActs, "test_of_racing_inserts_exactly_one_wins"),
+    (broken.WritersThatShareABuffer, "test_racing_writers_of_different_keys_do_not_meet"),
+    (broken.WritersThatShareABuffer, "test_parallel_sessions_do_not_mix"),
+    (broken.TouchThatShortens, "test_touching_never_shortens"),
+    (broken.TouchAtAnyVersion, "test_touching_at_another_version_changes_nothing"),
+    (broken.TouchAtAnyVersion, "test_of_two_saves_of_one_key_the_last_stands"),
+    (broken.TouchThatCreates, "test_touching_never_creates"),
+    (broken.TouchThatRewrites, "test_touching_extends_and_keeps_data_and_version"),
+    (broken.TouchThatRewrites, "test_reading_keeps_a_session_alive_without_rewriting_it"),
+    (broken.TouchThatDoesNothing, "test_touching_extends_and_keeps_data_and_version"),
+    (broken.TouchThatDoesNothing, "test_reading_keeps_a_session_alive_without_rewriting_it"),
+    (broken.TouchThatWritesBackWhatItRead, "test_a_touch_that_races_a_replace_undoes_nothing"),
+    (broken.TouchThatWritesBackWhatItRead, "test_a_touch_that_races_a_delete_never_brings_the_record_back"),
+    (broken.DeleteThatRaises, "test_deleting_what_is_not_there_is_no_error"),
+    (broken.DeleteThatDoesNothing, "test_a_deleted_record_is_gone_and_no_other"),
+    (broken.DeleteThatDoesNothing, "test_a_deleted_key_can_be_inserted_again"),
+    (broken.DeleteThatDoesNothing, "test_a_destroyed_session_is_gone"),
+    (broken.DeleteThatTakesAll, "test_a_deleted_record_is_gone_and_no_other"),
+    (broken.OneVersionForAll, "test_each_write_has_a_version_of_its_own"),
+    (broken.VersionsFromTheData, "test_each_write_has_a_version_of_its_own"),
+    (broken.VersionsThatCountFromOne, "test_each_write_has_a_version_of_its_own"),
+    (broken.LiveObjects, "test_what_was_fetched_stays_as_it_was"),
+    (broken.LiveSessions, "test_a_flash_is_read_by_one_later_request"),
+    (broken.LiveSessions, "test_regenerate_false_leaves_the_old_id_readable_as_it_was_for_a_while"),
+    (broken.LiveSessions, "test_logout_is_final_against_a_slow_writer"),
+    (broken.DataAsText, "test_any_bytes_come_back_unchanged"),
+    (broken.DataThatIsStripped, "test_any_bytes_come_back_unchanged"),
+    (broken.DataThatMayBeNothing, "test_any_bytes_come_back_unchanged"),
+    (broken.DataThatIsTruncated, "test_a_large_record_comes_back_whole"),
+    (broken.ExpiryThatIsForgotten, "test_what_was_inserted_is_fetched"),
+    (broken.ExpiryThatIsForgotten, "test_a_session_ends_when_it_is_not_used"),
+    (broken.FetchThatHidesTheExpired, "test_an_expired_record_stays_until_it_may_be_reclaimed"),
+    (broken.SuspendsAndDoesNotSaySo, "test_a_cancelled_save_is_finished"),
+    (broken.SweepThatChecksThenActs, "test_a_touch_that_races_the_sweep_saves_the_record_or_says_that_it_is_gone"),
+    (broken.SweepThatRemovesAll, "test_the_sweep_keeps_what_is_alive"),
+    (broken.SweepWithoutMargin, "test_the_sweep_keeps_what_has_only_just_expired"),
+    (broken.SweepByTheFirstExpiry, "test_the_sweep_keeps_what_was_extended"),
+    (broken.SweepThatDoesNothing, "test_the_sweep_removes_what_expired_long_ago_and_counts_it"),
+    (broken.SweepThatDoesNotCount, "test_the_sweep_removes_what_expired_long_ago_and_counts_it"),
+]
+
+
+async def run(storage_type: type[MemoryStorage], name: str) -> None:
+    """Run one test of the contract on a storage of its own."""
+    clock = ManualClock()
+    method = getattr(StorageContract(), name)
+    given = {"clock": clock, "storage": storage_type(clock=clock)}
+    await method(**{parameter: given[parameter] for parameter in inspect.signature(method).parameters})
+
+
+@pytest.mark.parametrize(("storage_type", "name"), BITES)
+async def test_a_broken_storage_is_caught(storage_type: type[MemoryStorage], name: str) -> None:
+    await run(MemoryStorage, name)
+    with pytest.raises((AssertionError, KeyError, SessionDestroyedError)):
+        await run(storage_type, name)
+
+
+def test_every_failure_of_the_contract_says_what_was_expected() -> None:
+    """pytest explains an assert only in test modules, so each one brings its own words."""
+    for name in dir(StorageContract):
+        if name.startswith("test_"):
+            source = textwrap.dedent(inspect.getsource(getattr(StorageContract, name)))
+            asserts = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert)]
+            assert asserts
+            assert all(node.msg is not None for node in asserts), name
+
+
+def test_every_test_of_the_verbs_and_races_has_a_storage_that_it_catches() -> None:
+    from aiohttp_session_store.testing.contract_races import RaceContract
+    from aiohttp_session_store.testing.contract_verbs import VerbContract
+
+    tests = {name for contract in (VerbContract, RaceContract) for name in dir(contract) if name.startswith("test_")}
+    assert tests - {name for _, name in BITES} == set()
