@@ -15,12 +15,13 @@ from .errors import (
     ConfigurationError,
     SessionCommittedError,
     SessionDestroyedError,
+    SessionLockError,
     SessionStoreError,
     SessionTooLargeError,
     SessionUsageError,
     StorageError,
 )
-from .middleware import get_session, new_session, save_session, setup
+from .middleware import exclusive_session, get_session, new_session, save_session, setup
 from .session import Session
 from .storages.base import KeyedStorage, SessionStorage, Stored
 from .storages.cookie import CookieStorage
@@ -37,12 +38,14 @@ __all__ = [
     "SessionCommittedError",
     "SessionCookie",
     "SessionDestroyedError",
+    "SessionLockError",
     "SessionStorage",
     "SessionStoreError",
     "SessionTooLargeError",
     "SessionUsageError",
     "StorageError",
     "Stored",
+    "exclusive_session",
     "get_session",
     "new_session",
     "save_session",

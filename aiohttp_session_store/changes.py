@@ -232,6 +232,13 @@ class ChangeLog:
             if key in before:
                 self.data[key] = before[key]
 
+    def refresh(self, data: dict[str, Any]) -> None:
+        """Continue on a newer record, keeping what was changed; lists and dicts that were not are let go."""
+        for key in self._changed_inside():
+            self._assigned[key] = None
+        self.snapshots = {key: snapshot for key, snapshot in self.snapshots.items() if key in self._assigned}
+        self.rebase(data)
+
     def discard(self) -> None:
         """Go back to the record as loaded or last saved; lists and dicts that were handed out are let go."""
         for key in tuple(self.snapshots):

@@ -83,7 +83,7 @@ class SessionCookie:
         Args:
             name: In production best ``"__Host-session"``, with ``secure=True``: then no other host can set it.
             secrets: What signs the cookie, newest first (the reverse of itsdangerous): the first signs, all verify.
-                Each has 32 characters at least; ``python -c "import secrets; print(secrets.token_urlsafe(32))"`` makes one.
+                Each has 32 characters at least; ``secrets.token_urlsafe(32)`` makes a good one.
                 None takes the storage's own, where it has one.
             path: Below which the browser sends the cookie.
             domain: Whose subdomains get the cookie too; None for this host alone.
@@ -105,7 +105,7 @@ class SessionCookie:
         self.domain = domain
         self.secure = secure
         self.httponly = httponly
-        self.samesite = samesite.capitalize() if isinstance(samesite, str) else samesite
+        self.samesite: str | None = samesite.capitalize() if isinstance(samesite, str) else samesite
         self.partitioned = partitioned
         self.persistent = persistent
         self._secrets = None if secrets is None else _checked_secrets(secrets)

@@ -9,6 +9,7 @@
     │   └── SessionCommittedError           a write that comes too late to reach the visitor
     ├── SessionTooLargeError (ValueError)   your data: more than the cookie can carry
     └── StorageError                        the world: disk, network, server; ``__cause__`` says what
+        └── SessionLockError                a session that could not be had exclusively: try again
 
 A value that cannot be stored raises the built-in :class:`TypeError`, naming the key path.  Nothing that a visitor sends
 raises any of these: a bad cookie is a fresh session.
@@ -18,6 +19,7 @@ __all__ = [
     "ConfigurationError",
     "SessionCommittedError",
     "SessionDestroyedError",
+    "SessionLockError",
     "SessionStoreError",
     "SessionTooLargeError",
     "SessionUsageError",
@@ -66,6 +68,10 @@ class SessionTooLargeError(SessionStoreError, ValueError):
 
 class StorageError(SessionStoreError):
     """Raised when a storage failed; ``__cause__`` is the error underneath.  What was stored before is intact."""
+
+
+class SessionLockError(StorageError):
+    """Raised by ``exclusive_session`` when the lock was not to be had in time, or the id was regenerated meanwhile."""
 
 
 def _too_large(message: str, size: int, limit: int) -> SessionTooLargeError:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -15,14 +16,18 @@ from .storages.base import SessionStorage
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
 
-__all__ = ["get_session", "new_session", "save_session", "setup"]
+__all__ = ["exclusive_session", "get_session", "new_session", "save_session", "setup"]
 
-logger = logging.getLogger("aiohttp_session_store")
+_logger = logging.getLogger("aiohttp_session_store")
 
 # At module level: aiohttp names a key after the module that makes it, and fails to in a thread.
 _APP = web.AppKey("aiohttp_session_store", AppSessions)
 _REQUEST = web.RequestKey("aiohttp_session_store", RequestSession)
 _RESPONSE = web.ResponseKey("aiohttp_session_store", RequestSession)
+
+
+# Longer than any sane queue for one visitor's session, shorter than the patience of proxies (nginx: 60 s).
+DEFAULT_LOCK_TIMEOUT = 10.0
 
 
 def setup(app: web.Application, storage: SessionStorage, *, cookie: SessionCookie | None = None) -> None:
@@ -107,6 +112,27 @@ async def save_session(request: web.Request) -> bool:
     return not session.destroyed
 
 
+def exclusive_session(
+    request: web.Request, *, timeout: float = DEFAULT_LOCK_TIMEOUT
+) -> AbstractAsyncContextManager[Session]:
+    """Have the session to oneself for the length of an ``async with`` block.
+
+    For reading a value, computing with it and writing it back, as a counter or a balance needs.  Waits for everybody
+    else who asked so for this session, in all processes; brings the session up to the newest record; and saves it when
+    the block ends.  An exception inside discards what was changed and not saved.  Requests that do not ask are not held
+    up.
+
+    Args:
+        timeout: Seconds to wait for the lock.
+
+    Raises:
+        SessionLockError: The lock was not to be had in time, or the session got another id meanwhile.
+        SessionUsageError: It is nested, the app has no sessions, or its storage has no locks.
+        StorageError: The storage failed.
+    """
+    return _holder(request).exclusive(timeout)
+
+
 def _holder(request: web.Request) -> RequestSession:
     holder: RequestSession | None = request.get(_REQUEST)
     if holder is None:
@@ -164,7 +190,7 @@ async def _fail(holder: RequestSession, error: BaseException) -> None:
     try:
         await holder.fail()
     except StorageError:
-        logger.exception("a session that a failing request had destroyed could not be deleted")
+        _logger.exception("a session that a failing request had destroyed could not be deleted")
     if isinstance(error, StorageError):
         _answer_unavailable(holder, error)
 
@@ -172,7 +198,7 @@ async def _fail(holder: RequestSession, error: BaseException) -> None:
 def _answer_unavailable(holder: RequestSession, error: StorageError) -> None:
     if holder.headers_sent:
         raise error  # aiohttp logs it and closes the connection: too late for a status
-    logger.error("sessions are unavailable: %s", error, exc_info=error)
+    _logger.error("sessions are unavailable: %s", error, exc_info=error)
     raise web.HTTPServiceUnavailable(text="503: Service Unavailable") from error
 
 

@@ -2,16 +2,19 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from .cookie import SessionCookie
 from .cookie_header import is_loopback, says_https
-from .errors import SessionCommittedError
+from .errors import SessionCommittedError, SessionLockError, SessionUsageError
 from .session import Session, state_of
+from .state import key_of
 from .storages.base import SessionStorage
 
-logger = logging.getLogger("aiohttp_session_store")
+_logger = logging.getLogger("aiohttp_session_store")
 
 # From here on a status says that the server failed: what the handler did is not to be kept (RFC 9110, section 15.6).
 SERVER_ERROR = 500
@@ -29,7 +32,7 @@ class AppSessions:
         """Log *message* the first time that *topic* comes up."""
         if topic not in self.warned:
             self.warned.add(topic)
-            logger.warning(message, *args)
+            _logger.warning(message, *args)
 
 
 class RequestSession:
@@ -48,9 +51,10 @@ class RequestSession:
 
     session: Session | None = None
     owed: str | None = None
-    headers_sent = False
-    finished = False
+    headers_sent: bool = False
+    finished: bool = False
     inner: "RequestSession | None" = None
+    _exclusive: bool = False
     _waiting: "list[asyncio.Future[None]] | None" = None
 
     def __init__(self, app: AppSessions, headers: Any, outer: "RequestSession | None") -> None:
@@ -132,6 +136,41 @@ class RequestSession:
         state.superseded = True
         self._begin(fresh)
         return fresh
+
+    @asynccontextmanager
+    async def exclusive(self, patience: float) -> AsyncIterator[Session]:
+        """Hold the session's lock for the length of a block, with the newest record; save at its end.
+
+        Raises:
+            SessionLockError: The lock was not to be had within *patience* seconds.
+            SessionUsageError: The request has it already, or the storage has no locks.
+            StorageError: The storage failed.
+        """
+        if self._exclusive:
+            raise SessionUsageError("this request has its session exclusively already: exclusive_session does not nest")
+        storage = self.app.storage
+        self._exclusive = True
+        try:
+            async with AsyncExitStack() as stack:
+                session = await self.load()
+                key = key_of(state_of(session).stored_id)
+                lock = storage.lock(key)
+                try:
+                    async with asyncio.timeout(patience):
+                        await stack.enter_async_context(lock)
+                except TimeoutError:
+                    raise SessionLockError(
+                        f"session {key} was busy for {patience:g} s: others have it exclusively"
+                    ) from None
+                await storage.refresh(session)
+                try:
+                    yield session
+                except BaseException:
+                    session.discard()
+                    raise
+                await self.save()
+        finally:
+            self._exclusive = False
 
     # --- saving
 

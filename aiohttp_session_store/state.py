@@ -135,6 +135,11 @@ class SessionState:
         self._id = value
 
     @property
+    def stored_id(self) -> str:
+        """The id that the record stands under: not yet the one that a rotation will give it."""
+        return self.id if self.rotation is None else self.rotation.original_id
+
+    @property
     def new(self) -> bool:
         """Whether no record stands behind the session yet."""
         return self.stored is None

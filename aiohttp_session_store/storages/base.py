@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import ClassVar, Protocol
 
 from ..changes import ChangeLog
+from ..errors import SessionLockError, SessionUsageError
 from ..record import NewerRecordError, Record, Retired, Timeouts, decode_record, seconds
 from ..session import Session, state_of
 from ..state import SessionState, Stored, key_of
@@ -70,6 +71,21 @@ class SessionStorage(Protocol):
         Raises:
             StorageError: Nothing was stored; the session keeps its changes.
             TypeError: A value cannot be stored.
+        """
+
+    async def refresh(self, session: Session) -> None:
+        """Bring *session* up to the newest record, keeping its unsaved changes.
+
+        Raises:
+            SessionLockError: Its id was regenerated: the newest record is not for it to read.
+            StorageError: The storage failed.
+        """
+
+    def lock(self, key: str) -> AbstractAsyncContextManager[None]:
+        """Return the exclusive lock of *key*, which waits for as long as it takes.
+
+        Raises:
+            SessionUsageError: This storage has none.
         """
 
     async def start(self) -> None:
@@ -183,10 +199,13 @@ class KeyedStorage(ABC):
     def lock(self, key: str) -> AbstractAsyncContextManager[None]:
         """Return the exclusive lock of *key*, for storages that have one.
 
+        Entering waits for as long as it takes, may be cancelled, and must not wait in a thread.  Writers do not ask for
+        it: it keeps those apart who want the session to themselves.
+
         Raises:
-            NotImplementedError: This storage has none.
+            SessionUsageError: This storage has none.
         """
-        raise NotImplementedError
+        raise SessionUsageError(f"{type(self).__name__} has no exclusive lock")
 
     def default_secrets(self) -> Sequence[str] | None:
         """Return None: a subclass that has a safe place for a secret says so."""
@@ -271,6 +290,25 @@ class KeyedStorage(ABC):
         if isinstance(original, Retired):
             raise ValueError("a retired record inside another")  # noqa: TRY004  damage, not a wrong argument
         return original, True
+
+    async def refresh(self, session: Session) -> None:
+        """See :meth:`SessionStorage.refresh`; a session that is gone stays as it is, and its save finds that out."""
+        state = state_of(session)
+        if state.stored is None or state.destroyed:
+            return
+        key = key_of(state.stored_id)
+        stored = await self.fetch(key)
+        if stored is None:
+            return
+        record = decode_record(stored.data)
+        if isinstance(record, Record):
+            state.stored, state.record = stored, record
+            state.log.refresh(record.data)
+        elif record.successor is not None:
+            raise SessionLockError(
+                f"session {key} got another id meanwhile, and its newest data is not for the old one to"
+                " read: the request may be tried again with the new cookie"
+            )
 
     async def _leads_to_life(self, retired: Retired) -> bool:
         """Whether the session that *retired* became is still there: logout ends what its older ids can read, too."""

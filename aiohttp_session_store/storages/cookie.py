@@ -11,10 +11,10 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 from ..changes import ChangeLog, Changes, largest_keys
-from ..errors import SessionTooLargeError
+from ..errors import SessionTooLargeError, SessionUsageError
 from ..record import Record, Timeouts, decode_record, encode_record, merge, same_content
 from ..session import Session, state_of
 from ..state import COOKIE_LIMIT, SessionState, Stored
@@ -58,6 +58,20 @@ class CookieStorage:
     def default_secrets(self) -> Sequence[str] | None:
         """Return None: a secret that is not the developer's own would log everybody out at the next start."""
         return None
+
+    async def refresh(self, session: Session) -> None:
+        """Do nothing: what the browser sent is all there is."""
+
+    def lock(self, key: str) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            SessionUsageError: Always.
+        """
+        raise SessionUsageError(
+            "exclusive_session cannot work with CookieStorage: the data is in the browser, which sends the same cookie"
+            " with parallel requests. Use a storage on the server"
+        )
 
     async def start(self) -> None:
         """Do nothing."""

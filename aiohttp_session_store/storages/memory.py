@@ -7,6 +7,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from itertools import islice
 from typing import ClassVar
@@ -22,6 +23,7 @@ from .base import (
     Clock,
     KeyedStorage,
 )
+from .keyed_lock import KeyedLock
 
 __all__ = ["MemoryStorage"]
 
@@ -70,6 +72,7 @@ class MemoryStorage(KeyedStorage):
         self._max_sessions = max_sessions
         self._records: OrderedDict[str, Stored] = OrderedDict()
         self._evicting = False
+        self._exclusive = KeyedLock()
         self._secret: str | None = None
         self._pid = os.getpid()
 
@@ -126,6 +129,10 @@ class MemoryStorage(KeyedStorage):
     async def delete(self, key: str) -> None:
         """See :meth:`KeyedStorage.delete`."""
         self._records.pop(key, None)
+
+    def lock(self, key: str) -> AbstractAsyncContextManager[None]:
+        """See :meth:`KeyedStorage.lock`."""
+        return self._exclusive.holding(key)
 
     async def sweep(self) -> int:
         """See :meth:`KeyedStorage.sweep`."""

@@ -5,7 +5,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 
-logger = logging.getLogger("aiohttp_session_store")
+_logger = logging.getLogger("aiohttp_session_store")
 
 # Workers that start together must not sweep together.
 JITTER = 0.2
@@ -38,7 +38,7 @@ class SweepLoop:
             try:
                 removed = await self._sweep()
             except Exception:
-                logger.exception("the sweep of expired sessions failed; the next one tries again")
+                _logger.exception("the sweep of expired sessions failed; the next one tries again")
             else:
                 if removed:
-                    logger.debug("swept %d expired sessions", removed)
+                    _logger.debug("swept %d expired sessions", removed)

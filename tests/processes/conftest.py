@@ -1,0 +1,79 @@
+"""Four worker processes on one port and one directory, and a client that meets a different one at every request."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+WORKERS = 4
+
+
+@dataclass
+class Workers:
+    """A client of all workers; it notes which of them it has met."""
+
+    client: aiohttp.ClientSession
+    url: str
+    directory: Path
+    met: set[str] = field(default_factory=set)
+
+    async def get(self, path: str, cookie: str | None = None) -> aiohttp.ClientResponse:
+        """Ask some worker, on a connection of its own."""
+        headers = {"Cookie": f"session={cookie}"} if cookie else {}
+        async with self.client.get(self.url + path, headers=headers) as response:
+            body = await response.text()
+            assert response.status == 200, (path, response.status, body)
+            if body.isdigit():
+                self.met.add(body)
+            return response
+
+    async def login(self) -> str:
+        """Return the cookie value of a new session."""
+        return (await self.get("/login")).cookies["session"].value
+
+    async def show(self, cookie: str) -> dict[str, object]:
+        """Return what is in a session."""
+        async with self.client.get(self.url + "/show", headers={"Cookie": f"session={cookie}"}) as response:
+            data: dict[str, object] = await response.json()
+            return data
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+async def workers(tmp_path: Path) -> AsyncIterator[Workers]:
+    port = free_port()
+    command = [sys.executable, str(Path(__file__).with_name("worker.py")), str(tmp_path / "sessions"), str(port)]
+    processes = [subprocess.Popen(command) for _ in range(WORKERS)]
+    connector = aiohttp.TCPConnector(force_close=True, limit=0)
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as client:
+        workers = Workers(client, f"http://127.0.0.1:{port}", tmp_path / "sessions")
+        try:
+            await all_answer(workers, {str(process.pid) for process in processes})
+            yield workers
+        finally:
+            for process in processes:
+                process.terminate()
+            assert [process.wait(20) for process in processes] == [0] * WORKERS
+
+
+async def all_answer(workers: Workers, pids: set[str]) -> None:
+    """Wait until every worker has answered once."""
+    async with asyncio.timeout(60):
+        while workers.met != pids:
+            try:
+                await asyncio.gather(*(workers.get("/who") for _ in range(WORKERS)))
+            except aiohttp.ClientConnectionError:
+                await asyncio.sleep(0.05)
+    workers.met.clear()

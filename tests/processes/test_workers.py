@@ -1,0 +1,54 @@
+"""The three promises between processes: four real workers on one directory, and a real client."""
+
+import asyncio
+import random
+
+from .conftest import Workers
+
+
+async def test_parallel_writes_over_four_workers_lose_no_key_in_50_rounds(workers: Workers) -> None:
+    random.seed(1)
+    for round_ in range(50):
+        cookie = await workers.login()
+        keys = {f"{round_}.{number}" for number in range(20)}
+
+        await asyncio.gather(
+            *(workers.get(f"/write?key={key}&pause={random.uniform(0, 0.01)}", cookie) for key in keys)
+        )
+
+        assert set(await workers.show(cookie)) == keys | {"user"}
+    assert len(workers.met) == 4
+
+
+async def test_slow_writers_bring_no_session_back_in_200_rounds(workers: Workers) -> None:
+    random.seed(2)
+    for round_ in range(200):
+        cookie = await workers.login()
+        pauses = [random.uniform(0, 0.02) for _ in range(4)]
+        writers = [asyncio.ensure_future(workers.get(f"/write?key={round_}&pause={pause}", cookie)) for pause in pauses]
+        await asyncio.sleep(random.uniform(0, 0.01))
+
+        await workers.get("/logout", cookie)
+        answers = await asyncio.gather(*writers)
+
+        assert await workers.show(cookie) == {}
+        assert [answer.cookies for answer in answers if answer.cookies] == []
+    assert len(workers.met) == 4
+
+
+async def test_a_counter_under_the_exclusive_lock_is_exact(workers: Workers) -> None:
+    cookie = await workers.login()
+
+    await asyncio.gather(*(workers.get("/count", cookie) for _ in range(200)))
+
+    assert (await workers.show(cookie))["count"] == 200
+    assert len(workers.met) == 4
+
+
+async def test_workers_make_one_secret_and_leave_no_rubbish(workers: Workers) -> None:
+    cookies = [await workers.login() for _ in range(20)]
+
+    for cookie in cookies:
+        assert await workers.show(cookie) == {"user": "ada"}
+    assert sorted(path.name for path in workers.directory.iterdir() if len(path.name) > 2) == ["locks", "secret.key"]
+    assert list(workers.directory.rglob(".*")) == []
