@@ -1,0 +1,230 @@
+"""Only what JSON gives back unchanged is stored; all else is refused with the path of the offending value."""
+
+import datetime
+import enum
+from collections import Counter, OrderedDict
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiohttp_session_store.codec import MAX_DEPTH, MAX_INTEGER, MIN_INTEGER, check_key, decode, encode, freeze
+from tests.core.strategies import text, typed, values
+
+
+class Point(NamedTuple):
+    x: int
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+class Level(enum.IntEnum):
+    ONE = 1
+
+
+class MyFloat(float):
+    pass
+
+
+class MyList(list[int]):
+    pass
+
+
+REFUSED: list[tuple[Any, str]] = [
+    (float("nan"), "nan has no form in JSON"),
+    (float("inf"), "inf has no form in JSON"),
+    (float("-inf"), "-inf has no form in JSON"),
+    ((1, 2), "a tuple would come back as a list; store list(value)"),
+    (Point(1), "a tests.core.test_codec.Point would come back as a list; store list(value)"),
+    ({1}, "a set would come back as a list; store list(value)"),
+    (frozenset({1}), "a frozenset would come back as a list; store list(value)"),
+    (b"bytes", "a bytes cannot be stored; store a str, int, float, bool, None, list or dict made from it"),
+    (bytearray(b""), "a bytearray cannot be stored"),
+    (datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC), "a datetime.datetime cannot be stored"),
+    (datetime.timedelta(1), "a datetime.timedelta cannot be stored"),
+    (Decimal(1), "a decimal.Decimal cannot be stored"),
+    (object(), "a object cannot be stored"),
+    (1j, "a complex cannot be stored"),
+    (range(3), "a range cannot be stored"),
+    ("\ud800", "a string with half a surrogate pair is not Unicode text"),
+    ("ok \udfff", "a string with half a surrogate pair is not Unicode text"),
+    (MAX_INTEGER + 1, "an integer beyond 64 bits; store it as a string"),
+    (MIN_INTEGER - 1, "an integer beyond 64 bits; store it as a string"),
+    (Colour.RED, "a tests.core.test_codec.Colour would come back as a plain str; store str(value)"),
+    (Level.ONE, "a tests.core.test_codec.Level would come back as a plain int; store int(value)"),
+    (MyFloat(1), "a tests.core.test_codec.MyFloat would come back as a plain float; store float(value)"),
+    (MyList(), "a tests.core.test_codec.MyList would come back as a plain list; store list(value)"),
+    (OrderedDict(a=1), "a collections.OrderedDict would come back as a plain dict; store dict(value)"),
+    (Counter("a"), "a collections.Counter would come back as a plain dict; store dict(value)"),
+]
+
+
+@pytest.mark.parametrize(("value", "reason"), REFUSED, ids=[repr(value)[:40] for value, _ in REFUSED])
+def test_what_json_would_change_or_refuse_is_refused(value: Any, reason: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        freeze(value, "k")
+
+    assert str(caught.value).startswith(f"session['k']: {reason}")
+
+
+@pytest.mark.parametrize(("value", "reason"), REFUSED, ids=[repr(value)[:40] for value, _ in REFUSED])
+def test_the_message_names_the_path_of_the_offending_value(value: Any, reason: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        freeze({"a": [0, {"b c": value}], "z": 1}, "cart")
+
+    assert str(caught.value).startswith(f"session['cart']['a'][1]['b c']: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        (1, "keys are strings, and this one is of type int"),
+        (None, "keys are strings, and this one is of type NoneType"),
+        (True, "keys are strings, and this one is of type bool"),
+        ((1, 2), "keys are strings, and this one is of type tuple"),
+        (Colour.RED, "keys are strings, and this one is of type Colour"),
+        ("\ud800", "a string with half a surrogate pair is not Unicode text"),
+    ],
+)
+def test_a_key_inside_a_dict_that_json_would_change_is_refused(key: Any, reason: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        freeze([{key: 1}], "k")
+
+    assert str(caught.value) == f"session['k'][0][{key!r}]: {reason}"
+
+
+@pytest.mark.parametrize("key", [1, None, b"k", Colour.RED, ("k",), "\udc00"])
+def test_a_key_of_the_session_that_json_would_change_is_refused(key: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        check_key(key)
+
+    assert str(caught.value).startswith(f"session key {key!r}: ")
+
+
+def test_a_key_that_is_no_utf8_can_still_be_named_in_a_log() -> None:
+    with pytest.raises(TypeError) as caught:
+        check_key("\ud800")
+
+    assert str(caught.value).encode() == (
+        rb"session key '\ud800': a string with half a surrogate pair is not Unicode text"
+    )
+
+
+def test_a_list_that_contains_itself_is_refused() -> None:
+    cycle: list[Any] = []
+    cycle.append(cycle)
+
+    with pytest.raises(TypeError, match="nested deeper than 100 levels, or containing itself"):
+        freeze(cycle, "k")
+
+
+def test_a_dict_that_contains_itself_by_way_of_a_list_is_refused() -> None:
+    cycle: dict[str, Any] = {"a": []}
+    cycle["a"].append(cycle)
+
+    with pytest.raises(TypeError, match=r"session\['k'\]\['a'\]\[0\]\['a'\].*or containing itself"):
+        freeze(cycle, "k")
+
+
+def nested(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
+def test_a_hundred_levels_come_back() -> None:
+    value = nested(MAX_DEPTH)
+
+    assert decode(encode(freeze(value, "k"))) == value
+
+
+def test_more_than_a_hundred_levels_are_refused() -> None:
+    with pytest.raises(TypeError, match="nested deeper than 100 levels"):
+        freeze(nested(MAX_DEPTH + 1), "k")
+
+
+@given(values)
+def test_what_is_let_through_comes_back_the_same_in_value_and_type(value: Any) -> None:
+    assert typed(decode(encode(freeze(value, "k")))) == typed(value)
+
+
+@given(text)
+def test_every_unicode_key_comes_back_the_same(key: str) -> None:
+    check_key(key)
+
+    assert decode(encode({key: 1})) == {key: 1}
+
+
+@pytest.mark.parametrize(
+    "value", [MIN_INTEGER, MAX_INTEGER, -0.0, 0.0, 1e308, 5e-324, 1.0, 0.1 + 0.2, True, False, 0, 1]
+)
+def test_numbers_at_the_edge_come_back_the_same(value: object) -> None:
+    assert typed(decode(encode(freeze([value], "k")))) == typed([value])
+
+
+def test_what_was_let_through_is_a_copy_all_the_way_down() -> None:
+    value = {"a": [{"b": [1]}]}
+    frozen = freeze(value, "k")
+
+    value["a"][0]["b"].append(2)
+
+    assert frozen == {"a": [{"b": [1]}]}
+
+
+def test_an_encoded_value_has_no_line_end() -> None:
+    """A record is read by lines."""
+    assert b"\n" not in encode(freeze({"a\n": "\r\n\u2028"}, "k"))
+
+
+def test_encoding_is_compact_utf8() -> None:
+    assert encode({"zażółć": [1, "€"]}) == '{"zażółć":[1,"€"]}'.encode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"nope",
+        b"NaN",
+        b"[Infinity]",
+        b"[-Infinity]",
+        b"1e999",
+        b"[-1e999]",
+        b"\xff",
+        b"\xef\xbb\xbf1",
+        rb'"\ud800"',
+        rb'["\uDC00"]',
+        rb'{"\ud800":1}',
+        b"1" * 5000,
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"1 2",
+    ],
+    ids=lambda data: repr(data[:20]),
+)
+def test_what_could_not_be_encoded_again_is_a_value_error(data: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  any kind of it
+        decode(data)
+
+
+def test_an_escaped_pair_of_surrogates_is_one_character() -> None:
+    assert decode(rb'"\ud83d\ude00"') == "\U0001f600"
+
+
+def test_text_that_looks_like_an_escape_is_not_one() -> None:
+    assert decode(encode("C:\\udata\\uDATA")) == "C:\\udata\\uDATA"
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_decode_or_are_a_value_error(data: bytes) -> None:
+    try:
+        value = decode(data)
+    except ValueError:
+        return
+    assert typed(decode(encode(value))) == typed(value)
