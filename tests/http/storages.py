@@ -1,0 +1,112 @@
+"""Memory storages that tell what was asked of them, fail where they are told to, or wait until they may go on."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from aiohttp_session_store import MemoryStorage, StorageError, Stored
+
+VERBS = frozenset({"fetch", "insert", "replace", "touch", "delete"})
+
+
+class SceneStorage(MemoryStorage):
+    """Calls :meth:`enter` before every verb; it never sweeps, so that every call is a request's.
+
+    Attributes:
+        calls: The verbs called, in their order.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"sweep_interval": None, **options})
+        self.calls: list[str] = []
+
+    async def enter(self, verb: str) -> None:
+        """Do nothing."""
+
+    async def _begin(self, verb: str) -> None:
+        self.calls.append(verb)
+        await self.enter(verb)
+
+    async def fetch(self, key: str) -> Stored | None:
+        await self._begin("fetch")
+        return await super().fetch(key)
+
+    async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
+        await self._begin("insert")
+        return await super().insert(key, data, expires_at)
+
+    async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
+        await self._begin("replace")
+        return await super().replace(key, data, expires_at, version)
+
+    async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
+        await self._begin("touch")
+        return await super().touch(key, expires_at, version)
+
+    async def delete(self, key: str) -> None:
+        await self._begin("delete")
+        await super().delete(key)
+
+
+class CountingStorage(SceneStorage):
+    """Says which verbs were called."""
+
+    def take_calls(self) -> list[str]:
+        """Return the verbs called since the last time, and forget them."""
+        calls, self.calls = self.calls, []
+        return calls
+
+    def counted(self) -> Counter[str]:
+        """Return how often each verb was called."""
+        return Counter(self.calls)
+
+
+class FailingStorage(CountingStorage):
+    """Fails, as a full disk does, in the verbs that ``failing`` names.
+
+    Attributes:
+        failing: Any of ``VERBS``.
+    """
+
+    def __init__(self, failing: Iterable[str] = (), **options: Any) -> None:
+        super().__init__(**options)
+        self.failing: frozenset[str] = frozenset(failing)
+
+    async def enter(self, verb: str) -> None:
+        if verb in self.failing:
+            try:
+                raise OSError(28, "No space left on device")
+            except OSError as error:
+                raise StorageError(f"{verb} failed") from error
+
+
+class GatedStorage(CountingStorage):
+    """Suspends in every verb, as storages on disks and servers do, and longer where a gate is shut.
+
+    Attributes:
+        reached: Set for each verb that stands before its gate.
+    """
+
+    suspends: ClassVar[bool] = True
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.gates: dict[str, asyncio.Event] = {}
+        self.reached: dict[str, asyncio.Event] = {}
+
+    def shut(self, *verbs: str) -> asyncio.Event:
+        """Let *verbs* wait until the returned event is set; each then announces itself in ``reached``."""
+        gate = asyncio.Event()
+        for verb in verbs:
+            self.gates[verb] = gate
+            self.reached[verb] = asyncio.Event()
+        return gate
+
+    async def enter(self, verb: str) -> None:
+        gate = self.gates.get(verb)
+        if gate is None:
+            await asyncio.sleep(0)
+        else:
+            self.reached[verb].set()
+            await gate.wait()
