@@ -1,0 +1,87 @@
+"""What the README shows is run as it stands there."""
+
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import aiohttp_session_store
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def block(language: str, containing: str) -> str:
+    """Return the first code block of *language* that contains a text."""
+    for found in re.finditer(rf"```{language}\n(.*?)```", README, re.DOTALL):
+        if containing in found[1]:
+            return found[1]
+    raise AssertionError(f"no block with {containing!r}")
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number: int = probe.getsockname()[1]
+        return number
+
+
+@pytest.fixture
+def quickstart(tmp_path: Path, port: int) -> Iterator[Path]:
+    (tmp_path / "app.py").write_text(block("python", "web.run_app").replace("8000", str(port)))
+    process = subprocess.Popen([sys.executable, "app.py"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    try:
+        wait_for(port)
+        yield tmp_path
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def wait_for(port: int) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_the_quickstart_answers_what_its_comments_say(quickstart: Path, port: int) -> None:
+    for line in block("sh", "curl").splitlines():
+        if line.startswith("curl"):
+            command, _, expected = line.partition("#")
+            answer = subprocess.run(
+                shlex.split(command.replace("8000", str(port))),
+                cwd=quickstart,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            assert answer.stdout.strip() == expected.strip()
+
+
+def test_every_test_that_the_readme_points_to_exists() -> None:
+    for path in re.findall(r"\]\(((?:tests|demo|docs|\w+\.md)[^)#]*)", README):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_readme_names_every_public_name() -> None:
+    shown = README + (ROOT / "docs/filesystem.md").read_text()
+    internal = {"SessionStorage", "SessionStoreError", "Stored"}  # for those who write a storage
+
+    assert [name for name in aiohttp_session_store.__all__ if name not in shown and name not in internal] == []
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/filesystem.md", "SECURITY.md", "CONTRIBUTING.md"])
+def test_every_test_file_named_in_a_document_exists(document: str) -> None:
+    for path in re.findall(r"`((?:tests|benchmarks)/[\w/.]+\.py)`", (ROOT / document).read_text()):
+        assert (ROOT / path).exists(), path
