@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("directory", nargs="?", default=".")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.directory) as path:
+    with tempfile.TemporaryDirectory(dir=options.directory, prefix="bench-") as path:
         print(f"{'':20} {'just written':>24} {'written back before':>24}")
         figures: dict[tuple[str, bool], list[float]] = {}
         for _ in range(options.rounds):

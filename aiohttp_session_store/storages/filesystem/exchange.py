@@ -1,8 +1,8 @@
 """Putting a written file in another's place, atomically.
 
-``rename`` onto an existing name makes ext4 write the new file to the disk at once; exchanging both names and unlinking the
-old file takes an eighth of that under load (``benchmarks/replace.py``), and is as atomic for whoever reads.  The price:
-after a power cut a record of the last seconds may be gone altogether, where ``rename`` keeps the old or the new one.
+``rename`` onto an existing name makes ext4 write the new file to the disk at once; exchanging both names and unlinking
+the old file takes an eighth of that under load (``benchmarks/replace.py``), and is as atomic for whoever reads.  The
+price: after a power cut a record of the last seconds may be gone altogether, where ``rename`` keeps the old or the new.
 """
 
 import ctypes
