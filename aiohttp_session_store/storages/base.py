@@ -1,7 +1,6 @@
 """What a storage is: the protocol that the middleware consumes, and the base of all that keep records by key."""
 
 import logging
-import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -9,11 +8,11 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import ClassVar, Protocol
 
-from ..changes import ChangeLog
-from ..errors import SessionLockError, SessionUsageError
-from ..record import NewerRecordError, Record, Retired, Timeouts, decode_record, seconds
+from ..errors import SessionUsageError
+from ..record import NewerRecordError, Timeouts, seconds
 from ..session import Session, state_of
-from ..state import SessionState, Stored, key_of
+from ..state import Stored
+from .loading import Loader
 from .saving import Saver
 from .sweeping import SweepLoop
 
@@ -24,17 +23,14 @@ Clock = Callable[[], float]
 _logger = logging.getLogger("aiohttp_session_store")
 
 DAY = 24 * 60 * 60
-# Two weeks is what Django, Rails' remember-me and Litestar chose for a session that is not used; ninety days bounds a
-# stolen cookie that is. Both are documented defaults, as OWASP ASVS 5.0, 7.1.1 asks, to be set to the app's risk.
+# Two weeks is what Django, Starlette and Litestar chose for a session that is not used; ninety days bounds a stolen
+# cookie that is. Both are documented defaults, as OWASP ASVS 5.0, 7.1.1 asks, to be set to the app's risk.
 DEFAULT_IDLE_TIMEOUT = 14 * DAY
 DEFAULT_LIFETIME = 90 * DAY
 DEFAULT_ROTATION_GRACE = 60
 # Space is reclaimed this many seconds after a session ended: a request that loaded it alive can still save it.
 RECLAIM_AFTER = 300
 DEFAULT_SWEEP_INTERVAL = 600
-
-# What new_id() makes, and nothing else: anything that never was an id of ours does not reach a storage.
-_ID = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 
 
 class SessionStorage(Protocol):
@@ -131,6 +127,7 @@ class KeyedStorage(ABC):
         self.timeouts: Timeouts = Timeouts.build(idle_timeout, lifetime)
         self.rotation_grace: int = seconds("rotation_grace", rotation_grace) or DEFAULT_ROTATION_GRACE
         self.clock = clock
+        self._loader = Loader(self)
         self._saver = Saver(self)
         self._sweeping = SweepLoop(self.sweep, seconds("sweep_interval", sweep_interval))
         self._users = 0
@@ -237,7 +234,7 @@ class KeyedStorage(ABC):
             await self._sweeping.stop()
         await self._saver.finish()
 
-    # --- reading
+    # --- sessions
 
     def now(self) -> int:
         """Return the time in whole Unix seconds."""
@@ -245,89 +242,11 @@ class KeyedStorage(ABC):
 
     async def read(self, cookie_value: str | None) -> Session:
         """See :meth:`SessionStorage.read`; the cookie value is the session id."""
-        if cookie_value is None or not _ID.fullmatch(cookie_value):
-            return self._fresh()
-        key = key_of(cookie_value)
-        stored = await self.fetch(key)
-        if stored is None:
-            return self._fresh()
-        try:
-            record = decode_record(stored.data)
-            live, retired = self._readable(record, stored)
-        except NewerRecordError as error:
-            self.warn_newer(key, error)
-            return self._fresh()
-        except ValueError as error:
-            _logger.warning("session %s is set aside: %s", key, error)
-            await self.set_aside(key, stored)
-            return self._fresh()
-        if live is None:
-            return self._fresh()
-        if isinstance(record, Retired) and not await self._leads_to_life(record):
-            return self._fresh()
-        expires_at = self.timeouts.expiry_of(live, stored.expires_at)
-        if self.now() >= expires_at:
-            return self._fresh()
-        return Session(
-            SessionState(
-                ChangeLog(live.data, live.flashes, use_flashes=not retired),
-                created_at=live.created_at,
-                expires_at=expires_at,
-                session_id=cookie_value,
-                stored=stored,
-                record=live,
-                retired=retired,
-            )
-        )
-
-    def _readable(self, record: Record | Retired, stored: Stored) -> tuple[Record | None, bool]:
-        """Return what a visitor with this record's id may read, and whether the id is retired."""
-        if isinstance(record, Record):
-            return record, False
-        if record.original is None or self.now() >= min(record.dies_at, stored.expires_at):
-            return None, True
-        original = decode_record(record.original)
-        if isinstance(original, Retired):
-            raise ValueError("a retired record inside another")  # noqa: TRY004  damage, not a wrong argument
-        return original, True
+        return await self._loader.read(cookie_value)
 
     async def refresh(self, session: Session) -> None:
         """See :meth:`SessionStorage.refresh`; a session that is gone stays as it is, and its save finds that out."""
-        state = state_of(session)
-        if state.stored is None or state.destroyed:
-            return
-        key = key_of(state.stored_id)
-        stored = await self.fetch(key)
-        if stored is None:
-            return
-        record = decode_record(stored.data)
-        if isinstance(record, Record):
-            state.stored, state.record = stored, record
-            state.log.refresh(record.data)
-        elif record.successor is not None:
-            raise SessionLockError(
-                f"session {key} got another id meanwhile, and its newest data is not for the old one to"
-                " read: the request may be tried again with the new cookie"
-            )
-
-    async def _leads_to_life(self, retired: Retired) -> bool:
-        """Whether the session that *retired* became is still there: logout ends what its older ids can read, too."""
-        record: Record | Retired = retired
-        while isinstance(record, Retired):
-            if not record.passes_changes_on or record.successor is None:
-                return False
-            stored = await self.fetch(record.successor)
-            if stored is None:
-                return False
-            try:
-                record = decode_record(stored.data)
-            except ValueError:
-                return False
-        return True
-
-    def _fresh(self) -> Session:
-        now = self.now()
-        return Session(SessionState(ChangeLog({}), created_at=now, expires_at=self.timeouts.expiry(now, now)))
+        await self._loader.refresh(state_of(session))
 
     async def save(self, session: Session) -> str | None:
         """See :meth:`SessionStorage.save`: merge onto the newest record, or create, rotate, destroy; never upsert."""

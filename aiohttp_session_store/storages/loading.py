@@ -1,0 +1,118 @@
+"""What loading a session comes to: a live record, a retired one within its grace, or a new session."""
+
+import asyncio
+import logging
+import re
+from typing import TYPE_CHECKING
+
+from ..changes import ChangeLog
+from ..errors import SessionLockError
+from ..record import NewerRecordError, Record, Retired, decode_record
+from ..session import Session
+from ..state import SessionState, Stored, key_of
+
+if TYPE_CHECKING:
+    from .base import KeyedStorage
+
+_logger = logging.getLogger("aiohttp_session_store")
+
+# What new_id() makes, and nothing else: anything that never was an id of ours does not reach a storage.
+_ID = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+
+
+class Loader:
+    """Loads the sessions of one keyed storage."""
+
+    def __init__(self, storage: "KeyedStorage") -> None:
+        """Work on *storage*."""
+        self._storage = storage
+
+    async def read(self, cookie_value: str | None) -> Session:
+        """Return the live session whose id is *cookie_value*, or a new one; see :meth:`SessionStorage.read`."""
+        if cookie_value is None or not _ID.fullmatch(cookie_value):
+            return self._fresh()
+        key = key_of(cookie_value)
+        stored = await self._storage.fetch(key)
+        if stored is None:
+            return self._fresh()
+        try:
+            record = decode_record(stored.data)
+            live, retired = self._readable(record, stored)
+        except NewerRecordError as error:
+            self._storage.warn_newer(key, error)
+            return self._fresh()
+        except ValueError as error:
+            _logger.warning("session %s is set aside: %s", key, error)
+            await self._storage.set_aside(key, stored)
+            return self._fresh()
+        if live is None:
+            return self._fresh()
+        if isinstance(record, Retired) and not await self._leads_to_life(record):
+            return self._fresh()
+        expires_at = self._storage.timeouts.expiry_of(live, stored.expires_at)
+        if self._storage.now() >= expires_at:
+            return self._fresh()
+        return Session(
+            SessionState(
+                ChangeLog(live.data, live.flashes, use_flashes=not retired),
+                created_at=live.created_at,
+                expires_at=expires_at,
+                session_id=cookie_value,
+                stored=stored,
+                record=live,
+                retired=retired,
+            )
+        )
+
+    def _readable(self, record: Record | Retired, stored: Stored) -> tuple[Record | None, bool]:
+        """Return what a visitor with this record's id may read, and whether the id is retired."""
+        if isinstance(record, Record):
+            return record, False
+        if record.original is None or self._storage.now() >= min(record.dies_at, stored.expires_at):
+            return None, True
+        original = decode_record(record.original)
+        if isinstance(original, Retired):
+            raise ValueError("a retired record inside another")  # noqa: TRY004  damage, not a wrong argument
+        return original, True
+
+    async def refresh(self, state: SessionState) -> None:
+        """Bring a session up to the newest record; see :meth:`SessionStorage.refresh`."""
+        while state.saving is not None:
+            await asyncio.wait([state.saving])
+        if state.stored is None or state.destroyed:
+            return
+        key = key_of(state.stored_id)
+        stored = await self._storage.fetch(key)
+        if stored is None:
+            return
+        try:
+            record = decode_record(stored.data)
+        except ValueError:  # the save will find the same, and say so
+            return
+        if isinstance(record, Record):
+            state.stored, state.record = stored, record
+            state.log.refresh(record.data)
+        elif record.successor is not None:
+            raise SessionLockError(
+                f"session {key} got another id meanwhile, and its newest data is not for the old one to read: the"
+                " request may be tried again with the new cookie"
+            )
+
+    async def _leads_to_life(self, retired: Retired) -> bool:
+        """Whether the session that *retired* became is still there: logout ends what its older ids can read, too."""
+        record: Record | Retired = retired
+        while isinstance(record, Retired):
+            if not record.passes_changes_on or record.successor is None:
+                return False
+            stored = await self._storage.fetch(record.successor)
+            if stored is None:
+                return False
+            try:
+                record = decode_record(stored.data)
+            except ValueError:
+                return False
+        return True
+
+    def _fresh(self) -> Session:
+        now = self._storage.now()
+        return Session(SessionState(ChangeLog({}), created_at=now, expires_at=self._storage.timeouts.expiry(now, now)))
