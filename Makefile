@@ -13,7 +13,7 @@ test: check
 
 # What a change has to pass; also what CI runs.
 check: lint types
-	$(BIN)/python -m pytest -m "not long" --cov --cov-report=term:skip-covered --cov-report= $(PYTEST)
+	$(BIN)/python -m pytest -m "not long" --cov --cov-report=term:skip-covered $(PYTEST)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .

@@ -28,7 +28,7 @@ class StorageContract(VerbContract, RaceContract, SessionContract):
     its default timeouts, and run it against the real server, not a stand-in: half of the tests are races.
     """
 
-    pytestmark = pytest.mark.asyncio
+    pytestmark: pytest.MarkDecorator = pytest.mark.asyncio
 
     @pytest.fixture
     def clock(self) -> ManualClock:
