@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aiohttp_session_store import ConfigurationError, FileSystemStorage, Session, StorageError
+from aiohttp_session_store import ConfigurationError, FileSystemStorage, Session, SessionCookie, StorageError
 from aiohttp_session_store.storages.filesystem.directory import SECRET_FILE
 from aiohttp_session_store.storages.filesystem.format import pack
 from aiohttp_session_store.testing import ManualClock
@@ -109,6 +109,31 @@ async def test_copying_the_directory_plainly_keeps_sessions_until_they_expire(
 
     assert (await copy.read(value)).new
     await copy.aclose()
+
+
+async def test_a_directory_that_was_moved_goes_on(
+    storage: FileSystemStorage, clock: ManualClock, tmp_path: Path
+) -> None:
+    value, _ = await stored_session(storage)
+    storage.default_secrets()
+    Path(storage.directory).rename(tmp_path / "moved")
+    moved = FileSystemStorage(tmp_path / "moved", clock=clock, sweep_interval=None)
+
+    session = await moved.read(value)
+    session["seen"] = True
+    await moved.save(session)
+
+    assert dict(await moved.read(value)) == {"user": "ada", "seen": True}
+    await moved.aclose()
+
+
+async def test_two_apps_on_one_directory_do_not_take_each_others_cookies(storage: FileSystemStorage) -> None:
+    """Both sign with the secret in the directory; the name of the cookie is part of the signature."""
+    shop, forum = (SessionCookie(name).bind(storage) for name in ("shop", "forum"))
+    value, _ = await stored_session(storage)
+
+    assert shop.open(shop.seal(value)) == value
+    assert forum.open(shop.seal(value)) is None
 
 
 # --- rubbish

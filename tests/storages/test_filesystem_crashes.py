@@ -111,6 +111,22 @@ async def sweep_and_close(storage: FileSystemStorage) -> None:
     await storage.aclose()
 
 
+def test_a_session_whose_exclusive_holder_was_killed_is_free_at_once(tmp_path: Path) -> None:
+    storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
+    key = "ab" * 32
+
+    async def take_and_die() -> None:
+        async with storage.lock(key):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    async def take() -> None:
+        async with asyncio.timeout(1), storage.lock(key):
+            pass
+
+    assert exit_code(run_in_child(take_and_die)) == -signal.SIGKILL
+    asyncio.run(take())
+
+
 def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Record, in order, what is asked of the disk."""
     calls: list[str] = []
