@@ -218,11 +218,13 @@ async def _before_headers(sessions: AppSessions, request: web.Request, response:
 
 
 def _keep_off_the_wire(request: web.Request, response: web.StreamResponse) -> None:
-    """After a failed save: close the connection where aiohttp has set the writer up for *this* response's body.
+    """After a failed save: close the connection, for aiohttp takes *response* as prepared, and its headers are unsent.
 
-    Chunks or compression would garble whatever is sent instead of it.
+    Its body would leave without them if the handler went on with it, as if it were a response of its own; and its
+    length, chunks or compression stay set, and would garble another one.  A WebSocket writes nothing before its
+    handshake and sets none of these: it can still be refused with a status.
     """
-    if (response.chunked or response.compression or "Transfer-Encoding" in response.headers) and request.transport:
+    if request.transport is not None and not isinstance(response, web.WebSocketResponse):
         request.transport.close()
 
 
