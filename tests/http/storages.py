@@ -1,12 +1,27 @@
-"""Memory storages that tell what was asked of them, fail where they are told to, or wait until they may go on."""
+"""Memory storages that tell what was asked of them, fail where they are told to, or wait until they may go on.
+
+And what the tests of streams share: an app, and requests over bare sockets.
+"""
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, ClassVar
 
-from aiohttp_session_store import MemoryStorage, StorageError, Stored
+from aiohttp import web
+from aiohttp.typedefs import Middleware
 
+from aiohttp_session_store import MemoryStorage, SessionCookie, SessionStorage, StorageError, Stored, get_session, setup
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+SECRET = "known-secret-0123456789-abcdefghijklmnopqrstuvwxyz"
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
 VERBS = frozenset({"fetch", "insert", "replace", "touch", "delete"})
 
 
@@ -110,3 +125,35 @@ class GatedStorage(CountingStorage):
         else:
             self.reached[verb].set()
             await gate.wait()
+
+
+async def write(request: web.Request) -> web.Response:
+    """Store the query in the session."""
+    (await get_session(request)).update(request.query)
+    return web.Response()
+
+
+async def read(request: web.Request) -> web.Response:
+    return web.json_response(dict(await get_session(request)))
+
+
+async def logout(request: web.Request) -> web.Response:
+    (await get_session(request)).destroy()
+    return web.Response()
+
+
+def app_with(storage: SessionStorage, handler: Handler, *middlewares: Middleware) -> web.Application:
+    """Make an app with *handler* at "/", and /write, /read and /logout."""
+    app = web.Application(middlewares=middlewares)
+    setup(app, storage, cookie=SessionCookie(secrets=SECRET))
+    app.add_routes([web.get("/write", write), web.get("/read", read), web.get("/logout", logout)])
+    app.add_routes([web.get("/", handler)])
+    return app
+
+
+async def raw_get(port: int | None, **headers: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Send a GET of "/" over a connection of its own."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    lines = [f"{name}: {value}" for name, value in ({"Host": "localhost"} | headers).items()]
+    writer.write("\r\n".join(["GET / HTTP/1.1", *lines, "", ""]).encode())
+    return reader, writer

@@ -1,0 +1,298 @@
+"""Responses that are prepared while the handler runs: what is saved before their headers, and what after."""
+
+import asyncio
+import gzip
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+from http.cookies import SimpleCookie
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientPayloadError, web
+from aiohttp.test_utils import TestClient
+from aiohttp.typedefs import Middleware
+from pytest_aiohttp.plugin import AiohttpClient
+
+from aiohttp_session_store import (
+    CookieStorage,
+    Session,
+    SessionCommittedError,
+    SessionStorage,
+    get_session,
+    save_session,
+)
+from tests.http.storages import UPGRADE, CountingStorage, GatedStorage, Handler, app_with, raw_get
+
+Client = TestClient[web.Request, web.Application]
+Serve = Callable[..., Awaitable[Client]]
+
+
+@pytest.fixture
+def serve(aiohttp_client: AiohttpClient) -> Serve:
+    async def serve(handler: Handler, storage: SessionStorage | None = None, *middlewares: Middleware) -> Client:
+        return await aiohttp_client(app_with(CountingStorage() if storage is None else storage, handler, *middlewares))
+
+    return serve
+
+
+async def data_of(client: Client) -> object:
+    return await (await client.get("/read")).json()
+
+
+async def stream(request: web.Request) -> web.StreamResponse:
+    """Prepare a response and send a part of it."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    await response.write(b"part")
+    return response
+
+
+# --- before the headers
+
+
+async def file(_: web.Request) -> web.StreamResponse:
+    return web.FileResponse(__file__)
+
+
+async def prepared(request: web.Request) -> web.StreamResponse:
+    response = web.Response(text="whole")
+    await response.prepare(request)
+    return response
+
+
+async def websocket(request: web.Request) -> web.StreamResponse:
+    response = web.WebSocketResponse()
+    await response.prepare(request)
+    return response
+
+
+RESPONSES = pytest.mark.parametrize("respond", [stream, file, prepared, websocket])
+
+
+def login_and(respond: Handler) -> Handler:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        (await get_session(request))["user"] = "ada"
+        return await respond(request)
+
+    return handler
+
+
+@RESPONSES
+async def test_what_is_changed_before_the_headers_is_stored_and_the_cookie_goes_with_them(
+    serve: Serve, respond: Handler
+) -> None:
+    client = await serve(login_and(respond))
+    reader, writer = await raw_get(client.port, **UPGRADE)
+
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    writer.close()
+
+    [cookie] = [line.partition(": ")[2] for line in head.split("\r\n") if line.startswith("Set-Cookie: ")]
+    client.session.cookie_jar.update_cookies({"session": SimpleCookie(cookie)["session"].value}, client.make_url("/"))
+    assert await data_of(client) == {"user": "ada"}
+
+
+@RESPONSES
+async def test_no_byte_leaves_before_the_storage_has_the_session(serve: Serve, respond: Handler) -> None:
+    storage = GatedStorage()
+    client = await serve(login_and(respond), storage)
+    gate = storage.shut("insert")
+    reader, writer = await raw_get(client.port, **UPGRADE)
+    await storage.reached["insert"].wait()
+
+    first = asyncio.create_task(reader.read(1))
+    await client.get("/read")  # a whole request on another connection: whatever had been sent would be here by now
+
+    assert not first.done()
+    gate.set()
+    assert await first == b"H"
+    writer.close()
+
+
+# --- after the headers
+
+
+@pytest.mark.parametrize(("error", "kept"), [(None, True), (ConnectionResetError, True), (RuntimeError, False)])
+async def test_a_change_after_the_headers_is_stored_at_a_normal_end_or_a_lost_connection(
+    serve: Serve, error: type[Exception] | None, kept: bool
+) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        session = await get_session(request)
+        response = await stream(request)
+        session["late"] = True
+        if error is not None:
+            raise error
+        return response
+
+    client = await serve(handler)
+    await client.get("/write?user=ada")
+
+    with pytest.raises(ClientPayloadError) if error else nullcontext():
+        await (await client.get("/")).read()
+
+    assert await data_of(client) == {"user": "ada"} | ({"late": True} if kept else {})
+
+
+async def test_a_session_can_be_destroyed_after_the_headers(serve: Serve) -> None:
+    async def destroy(request: web.Request) -> web.StreamResponse:
+        session = await get_session(request)
+        response = await stream(request)
+        session.destroy()
+        return response
+
+    storage = CountingStorage()
+    client = await serve(destroy, storage)
+    await client.get("/write?user=ada")
+
+    response = await client.get("/")
+    await response.read()
+
+    assert "Set-Cookie" not in response.headers
+    assert len(storage) == 0
+    assert await data_of(client) == {}
+
+
+def assign(session: Session) -> None:
+    session["late"] = True
+
+
+@pytest.mark.parametrize(
+    ("change", "stored", "storage_class"),
+    [(assign, False, CountingStorage), (Session.regenerate_id, True, CountingStorage), (assign, True, CookieStorage)],
+    ids=["first write", "new id", "cookie storage"],
+)
+async def test_what_needs_a_cookie_is_refused_at_the_call_after_the_headers(
+    serve: Serve, change: Callable[[Session], None], stored: bool, storage_class: type[SessionStorage]
+) -> None:
+    refused: list[bool] = []
+
+    async def too_late(request: web.Request) -> web.StreamResponse:
+        session = await get_session(request)
+        response = await stream(request)
+        with pytest.raises(SessionCommittedError):
+            change(session)
+        refused.append(session.new)
+        return response
+
+    client = await serve(too_late, storage_class())
+    if stored:
+        await client.get("/write?user=ada")
+    before = await data_of(client)
+
+    await (await client.get("/")).read()
+
+    assert refused == [not stored]
+    assert await data_of(client) == before
+
+
+async def test_a_task_that_outlives_its_request_is_refused_at_the_call(serve: Serve) -> None:
+    over = asyncio.Event()
+    tasks: list[asyncio.Task[None]] = []
+
+    async def background(session: Session) -> None:
+        await over.wait()
+        session["late"] = True
+
+    async def handler(request: web.Request) -> web.Response:
+        tasks.append(asyncio.create_task(background(await get_session(request))))
+        return web.Response()
+
+    client = await serve(handler)
+    await client.get("/write?user=ada")
+    await client.get("/")
+    over.set()
+
+    with pytest.raises(SessionCommittedError):
+        await tasks[0]
+
+
+# --- WebSockets
+
+
+async def saving_loop(request: web.Request) -> web.StreamResponse:
+    """Store every message under its own name, and say after each whether the session still lives."""
+    session = await get_session(request)
+    ws = web.WebSocketResponse()
+    await ws.prepare(request)
+    async for message in ws:
+        session[message.data] = True
+        await ws.send_json(await save_session(request))
+        if session.destroyed:
+            break
+    return ws
+
+
+async def test_a_websocket_and_other_requests_keep_each_others_keys(serve: Serve) -> None:
+    client = await serve(saving_loop)
+    await client.get("/write?user=ada")
+    ws = await client.ws_connect("/")
+
+    await ws.send_str("first")
+    assert await ws.receive_json() is True
+    await client.get("/write?between=yes")
+    await ws.send_str("second")
+    assert await ws.receive_json() is True
+
+    assert await data_of(client) == {"user": "ada", "first": True, "between": "yes", "second": True}
+    await ws.close()
+
+
+async def test_a_websocket_learns_at_its_next_save_that_its_session_is_gone(serve: Serve) -> None:
+    storage = CountingStorage()
+    client = await serve(saving_loop, storage)
+    await client.get("/write?user=ada")
+    ws = await client.ws_connect("/")
+    await client.get("/logout")
+
+    await ws.send_str("late")
+
+    assert await ws.receive_json() is False
+    assert len(storage) == 0
+    await ws.close()
+
+
+# --- responses that aiohttp shapes itself
+
+
+async def test_a_file_with_a_compressed_sibling_varies_by_both_and_names_each_once(
+    serve: Serve, tmp_path: Path
+) -> None:
+    (tmp_path / "page.txt").write_text("page")
+    (tmp_path / "page.txt.gz").write_bytes(gzip.compress(b"page"))
+
+    async def page(_: web.Request) -> web.FileResponse:
+        return web.FileResponse(tmp_path / "page.txt")
+
+    client = await serve(login_and(page))
+
+    response = await client.get("/", headers={"Accept-Encoding": "gzip"})
+
+    values = [value.strip() for line in response.headers.getall("Vary") for value in line.split(",")]
+    assert sorted(values) == ["Accept-Encoding", "Cookie"]
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 304)])
+async def test_a_response_without_a_body_still_sends_the_cookie(serve: Serve, method: str, status: int) -> None:
+    client = await serve(login_and(file))
+    etag = (await client.get("/")).headers["ETag"]
+    client.session.cookie_jar.clear()
+
+    response = await client.request(method, "/", headers={"If-None-Match": etag} if status == 304 else {})
+
+    assert response.status == status
+    assert await data_of(client) == {"user": "ada"}
+
+
+async def test_a_path_that_does_not_exist_can_have_a_session_from_a_middleware(serve: Serve) -> None:
+    @web.middleware
+    async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
+        (await get_session(request))["seen"] = request.path
+        return await handler(request)
+
+    client = await serve(file, CountingStorage(), count)
+
+    response = await client.get("/nowhere")
+
+    assert response.status == 404
+    assert "session" in response.cookies
+    assert await data_of(client) == {"seen": "/read"}
