@@ -53,16 +53,18 @@ class Saver:
         return owed
 
     async def _save_changes(self, state: SessionState, changes: Changes) -> None:
-        if state.stored is None and state.replaces is None and not changes:
-            return
-        if state.stored is None:
-            await self._structural(state, self._or_put_back(state, changes, self._create(state, changes)))
-        elif state.rotation is not None:
-            await self._structural(state, self._or_put_back(state, changes, self._rotate(state, changes)))
+        stored, rotation = state.stored, state.rotation
+        if stored is None:
+            if changes or state.replaces is not None:
+                create = self._create(state, changes, state.id)
+                await self._structural(state, self._or_put_back(state, changes, create))
+        elif rotation is not None:
+            rotate = self._rotate(state, changes, stored, rotation, state.id)
+            await self._structural(state, self._or_put_back(state, changes, rotate))
         elif changes:
-            await self._update(state, state.stored, changes)
+            await self._update(state, stored, changes)
         elif not state.retired:
-            await self._touch_if_due(state, state.stored, state.record)
+            await self._touch_if_due(state, stored, state.record)
 
     async def _or_put_back(self, state: SessionState, changes: Changes, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -78,8 +80,8 @@ class Saver:
         state.destroy_pending = False
         state.owed = ""
 
-    async def _create(self, state: SessionState, changes: Changes) -> None:
-        now, asked_id, replaces = self._storage.now(), state.id, state.replaces
+    async def _create(self, state: SessionState, changes: Changes, asked_id: str) -> None:
+        now, replaces = self._storage.now(), state.replaces
         record = self._writer.merged(Record(state.created_at, now, self._storage.timeouts.idle, {}), [changes], now)
         if not record.data and not record.flashes:
             if replaces is not None:
@@ -112,10 +114,9 @@ class Saver:
         if replaces is not None and replaces.stored is not None:
             await self._writer.destroy(key_of(replaces.id), replaces.stored)
 
-    async def _rotate(self, state: SessionState, changes: Changes) -> None:
-        rotation, stored, session_id = state.rotation, state.stored, state.id
-        assert rotation is not None  # noqa: S101  asked only then
-        assert stored is not None  # noqa: S101
+    async def _rotate(
+        self, state: SessionState, changes: Changes, stored: Stored, rotation: Rotation, session_id: str
+    ) -> None:
         outcome = await self._writer.rotate(
             old_key=key_of(rotation.original_id),
             new_key=key_of(session_id),
