@@ -68,7 +68,7 @@ class RacyStorage(SuspendingStorage):
         for _ in range(self.random.randint(0, self.longest_pause)):
             await asyncio.sleep(0)
 
-    def keys(self) -> list[str]:
+    def record_keys(self) -> list[str]:
         return list(self._records)
 
     async def _call(self, verb: str, key: str, *args: Any) -> Any:
