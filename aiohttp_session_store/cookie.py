@@ -260,7 +260,13 @@ class SessionCookie:
 
 
 def _checked_secrets(secrets: str | bytes | Sequence[str | bytes]) -> list[str | bytes]:
-    given = [secrets] if isinstance(secrets, str | bytes) else list(secrets)
+    given: list[str | bytes]
+    if isinstance(secrets, str | bytes):
+        given = [secrets]
+    elif isinstance(secrets, Iterable):
+        given = list(secrets)
+    else:
+        raise ConfigurationError(f"a secret is a str or bytes, alone or in a list, not a {type(secrets).__name__}")
     if not given:
         raise ConfigurationError("secrets is empty: nothing could be signed")
     for secret in given:

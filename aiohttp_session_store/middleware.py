@@ -75,7 +75,8 @@ async def get_session(request: web.Request) -> Session:
         StorageError: The storage failed; left alone it answers 503.
     """
     holder = _holder(request)
-    return holder.session or await holder.load()
+    session = holder.session  # an empty one is false
+    return session if session is not None else await holder.load()
 
 
 async def new_session(request: web.Request) -> Session:
@@ -185,7 +186,7 @@ async def _finish(holder: RequestSession, response: web.StreamResponse) -> None:
 async def _fail(holder: RequestSession, error: BaseException) -> None:
     """Save nothing because the handler failed, unless all that happened is that the visitor went away."""
     if isinstance(error, ConnectionError) and holder.headers_sent:
-        await holder.finish(200)
+        await holder.finish(holder.status)
         return
     try:
         await holder.fail()

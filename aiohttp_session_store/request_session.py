@@ -44,6 +44,7 @@ class RequestSession:
         session: The session, once loaded.
         owed: The unsealed value that the browser is owed, ``""`` to clear its cookie, or None.
         headers_sent: The handler prepared a response itself; its headers are gone.
+        status: What that response said.
         finished: The handler is done: nothing more is saved.
         outer: The same of an app around this one.
         inner: The same of a sub-app.
@@ -52,6 +53,7 @@ class RequestSession:
     session: Session | None = None
     owed: str | None = None
     headers_sent: bool = False
+    status: int = 200
     finished: bool = False
     inner: "RequestSession | None" = None
     _exclusive: bool = False
@@ -206,6 +208,7 @@ class RequestSession:
     async def before_headers(self, status: int) -> None:
         """Save, because the handler prepares a response itself; what it changes later needs no cookie or is refused."""
         await self.commit(status)
+        self.status = status
         self.headers_sent = True
         if self.session is not None:
             state_of(self.session).headers_sent = True

@@ -80,6 +80,10 @@ class MemoryStorage(KeyedStorage):
         """How many records are kept, expired ones that were not swept yet included."""
         return len(self._records)
 
+    def __bool__(self) -> bool:
+        """Be true even when empty: ``storage or default`` must not exchange it."""
+        return True
+
     def default_secrets(self) -> Sequence[str]:
         """Return a random secret of this process: its sessions do not outlive it either."""
         if self._secret is None:

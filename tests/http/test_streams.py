@@ -133,6 +133,22 @@ async def test_a_change_after_the_headers_is_stored_at_a_normal_end_or_a_lost_co
     assert await data_of(client) == {"user": "ada"} | ({"late": True} if kept else {})
 
 
+async def test_a_stream_that_said_503_keeps_nothing_even_if_the_connection_is_lost(serve: Serve) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        session = await get_session(request)
+        await web.StreamResponse(status=503).prepare(request)
+        session["late"] = True
+        raise ConnectionResetError
+
+    client = await serve(handler)
+    await client.get("/write?user=ada")
+
+    with pytest.raises(ClientPayloadError):
+        await (await client.get("/")).read()
+
+    assert await data_of(client) == {"user": "ada"}
+
+
 async def test_a_session_can_be_destroyed_after_the_headers(serve: Serve) -> None:
     async def destroy(request: web.Request) -> web.StreamResponse:
         session = await get_session(request)
