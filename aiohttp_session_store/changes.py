@@ -42,6 +42,9 @@ class Changes:
         return bool(self.values or self.unset or self.cleared or self.flashes_added)
 
 
+NO_CHANGES = Changes({}, frozenset(), cleared=False, flashes_used=frozenset(), flashes_added=())
+
+
 class ChangeLog:
     """A request's view of its session's data, and the log of what it changed there.
 
@@ -182,9 +185,11 @@ class ChangeLog:
         Raises:
             TypeError: A value cannot be stored; the log is untouched.
         """
-        if self.snapshots:
-            for key in self._changed_inside():
-                self._assigned[key] = None
+        if not (self._assigned or self._unset or self._cleared or self._used or self._added or self.snapshots):
+            self._taken = NO_CHANGES  # as in most requests, which only read
+            return NO_CHANGES
+        for key in self._changed_inside():
+            self._assigned[key] = None
         values = {key: freeze(self.data[key], key) for key in self._assigned}
         changes = Changes(
             values, frozenset(self._unset), self._cleared, frozenset(self._used), tuple(self._added)

@@ -56,7 +56,11 @@ def setup(app: web.Application, storage: SessionStorage, *, cookie: SessionCooki
         await storage.aclose()
 
     async def pay(request: web.Request, response: web.StreamResponse) -> None:
-        await _before_headers(sessions, request, response)
+        holder = request.get(_REQUEST)
+        if holder is None or holder.app is not sessions or not holder.finished:
+            await _before_headers(sessions, request, response)
+        elif holder.session is not None:  # spelt out: every response passes here, and most have no session
+            holder.add_headers(response.headers, request)
 
     app[_APP] = sessions
     app.middlewares.insert(0, _middleware(sessions))
@@ -160,7 +164,10 @@ def _middleware(sessions: AppSessions) -> "Middleware":
             await _fail(holder, error)
             raise
         else:
-            await _finish(holder, response)
+            if holder.session is None:
+                holder.finished = True
+            else:
+                await _finish(holder, response)
             return response
         finally:
             if outer is not None:
@@ -171,9 +178,6 @@ def _middleware(sessions: AppSessions) -> "Middleware":
 
 async def _finish(holder: RequestSession, response: web.StreamResponse) -> None:
     """Save because the handler answered; a storage that fails makes it a 503, or ends a response under way."""
-    if holder.session is None:
-        holder.finished = True
-        return
     try:
         await holder.finish(response.status)
     except StorageError as error:
@@ -215,7 +219,7 @@ async def _before_headers(sessions: AppSessions, request: web.Request, response:
         except BaseException:
             _keep_off_the_wire(request, response)
             raise
-    holder.add_headers(response.headers, scheme=request.scheme, host=request.host)
+    holder.add_headers(response.headers, request)
 
 
 def _keep_off_the_wire(request: web.Request, response: web.StreamResponse) -> None:

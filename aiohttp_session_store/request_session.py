@@ -229,8 +229,8 @@ class RequestSession:
 
     # --- what the browser is owed
 
-    def add_headers(self, headers: Any, *, scheme: str, host: str) -> None:
-        """Add Set-Cookie, Vary and Cache-Control to the headers of the response that leaves."""
+    def add_headers(self, headers: Any, request: Any) -> None:
+        """Add Set-Cookie, Vary and Cache-Control to the headers of the response that leaves for *request*."""
         if self.session is None:
             return
         vary = headers.get("Vary")
@@ -242,9 +242,9 @@ class RequestSession:
             headers.setdefault("Cache-Control", "private")
             return
         self._forbid_caching(headers)
-        headers.add("Set-Cookie", self._set_cookie(scheme=scheme, host=host))
+        headers.add("Set-Cookie", self._set_cookie(request.scheme, request.host))
 
-    def _set_cookie(self, *, scheme: str, host: str) -> str:
+    def _set_cookie(self, scheme: str, host: str) -> str:
         cookie = self.app.cookie
         https = scheme == "https" or says_https(
             self._headers.get("X-Forwarded-Proto", ""), self._headers.get("Forwarded", "")
