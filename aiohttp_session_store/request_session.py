@@ -106,7 +106,9 @@ class RequestSession:
         for candidate in cookie.candidates(self._headers.getall("Cookie", ())):
             session = await storage.read(candidate.value)
             if not session.new:
-                if candidate.stale:  # signed by an older secret: send it again, signed by the first
+                # Signed by an older secret: send it again, signed by the first.
+                # A regenerated id stays away: it would replace its successor in the browser.
+                if candidate.stale and not state_of(session).retired:
                     self.owed = candidate.value
                 return session
         return session if session is not None else await storage.read(None)
@@ -202,7 +204,9 @@ class RequestSession:
             if not state.destroy_pending:
                 return
         await self.save()
-        if state.destroyed and self.owed:  # gone: an id that was to be signed anew leads nowhere
+        if self.owed and (
+            state.destroyed or state.retired
+        ):  # gone: an id to be signed anew leads nowhere, or not for long
             self.owed = None
 
     async def before_headers(self, status: int) -> None:
