@@ -140,6 +140,8 @@ class RecordWriter:
                 if isinstance(record, Retired):
                     if record.successor is None:
                         break
+                    if written is not None and record.successor == new_key:
+                        return written  # a driver that lost the answer asked again
                     if version is not None:
                         await storage.delete(new_key)
                     return await self.write(record.successor, await storage.fetch(record.successor), changes)
@@ -161,12 +163,12 @@ class RecordWriter:
                     return written
                 await attempts.conflict()
                 stored = await storage.fetch(old_key)
+            if version is not None:
+                await storage.delete(new_key)
         except StorageError:
             if written is not None and await self._took_effect(old_key, written):
                 return written
             raise
-        if version is not None:
-            await storage.delete(new_key)
         return None
 
     async def destroy(self, key: str, stored: Stored | None) -> None:
