@@ -49,6 +49,7 @@ class Request:
     created_at: int
     stored: bool
     retired: bool = False
+    successor: str | None = None  # of the retired record that was loaded
     seen: tuple[int, int] = (-1, 0)  # version and expiry
     original: str | None = None  # the id before a pending regenerate
     delete_old: bool = False
@@ -127,7 +128,7 @@ class Request:
             if key in before:
                 self.view[key] = before[key]
         self.base_flashes = dict(self.flashes)
-        self.stored, self.retired = True, False
+        self.stored, self.retired, self.successor = True, False, None
         self.seen = (record.version, record.expires_at)
         self.created_at = record.created_at
 
@@ -167,12 +168,14 @@ class Model:
         found = self.readable(session_id, now)
         if found is None:
             return None
-        retired = isinstance(self.records[session_id], Old)
+        record = self.records[session_id]
+        retired = isinstance(record, Old)
         flashes = {key: value for _, key, value in found.flashes}
         used = set() if retired else {uid for uid, _, _ in found.flashes}
         return Request(
             session_id, deepcopy(found.data), deepcopy(found.data), flashes, used, found.created_at, stored=True,
             retired=retired, seen=(found.version, found.expires_at), base_flashes=dict(flashes),
+            successor=record.successor if isinstance(record, Old) else None,
         )  # fmt: skip
 
     def sweep(self, now: int) -> None:
@@ -190,7 +193,7 @@ class Model:
         if request.original is not None:
             return self._rotate(request, request.original, now)
         if request.by_handler or request.used:
-            self._update(request, request.id, now)
+            self._update(request, request.successor or request.id, now)
         elif not request.retired:
             self._touch(request, now)
         return None
@@ -200,6 +203,9 @@ class Model:
             return None
         request.destroy_pending = False
         session_id: str | None = request.id
+        if request.successor is not None:  # known, even where the record that said so was swept meanwhile
+            self.records.pop(request.id, None)
+            session_id = request.successor
         while session_id is not None:
             record = self.records.pop(session_id, None)
             session_id = record.successor if isinstance(record, Old) else None
@@ -216,15 +222,17 @@ class Model:
 
     def _rotate(self, request: Request, original: str, now: int) -> str | None:
         record = self.records.get(original)
+        successor = record.successor if isinstance(record, Old) else request.successor
         new_id, delete_old, renew = request.id, request.delete_old, request.renew
         request.original, request.delete_old, request.renew = None, False, False
-        if record is None:
-            request.end()
-            return None
-        if isinstance(record, Old):
-            request.id = original
-            self._update(request, record.successor, now)
+        if successor is not None:
+            asked_id, request.id = request.id, original
+            self._update(request, successor, now, rotating=True)
             request.retired = not request.destroyed
+            request.id = asked_id if request.destroyed else original
+            return None
+        if not isinstance(record, Live):
+            request.end()
             return None
         data, flashes = request.applied_to(record.data, record.flashes)
         request.taken()
@@ -234,12 +242,12 @@ class Model:
         request.stand_on(self._put(new_id, Live(data, flashes, created_at, now, 0, now), now))
         return new_id
 
-    def _update(self, request: Request, session_id: str, now: int) -> None:
+    def _update(self, request: Request, session_id: str, now: int, *, rotating: bool = False) -> None:
         target, by_handler = self.follow(session_id), request.by_handler
         record = self.records[target] if target is not None else None
         if target is None or not isinstance(record, Live):
             request.taken()
-            if by_handler or request.id != session_id:
+            if by_handler or rotating:
                 request.end()
             return
         data, flashes = request.applied_to(record.data, record.flashes)

@@ -91,6 +91,7 @@ async def test_destroying_under_an_old_id_ends_every_session_that_it_became(stor
     await storage.save(slow)
 
     assert (await storage.read(session.id)).new
+    assert len(storage) == 0
 
 
 async def test_whoever_saves_after_the_logout_learns_of_it_and_sends_no_cookie(

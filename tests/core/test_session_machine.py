@@ -7,14 +7,23 @@ model: what was destroyed never comes back, and no session outlives its two limi
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from aiohttp_session_store import MemoryStorage, Session, StorageError
 from aiohttp_session_store.record import Record, decode_record
 from aiohttp_session_store.state import key_of
 from aiohttp_session_store.testing import ManualClock
+from tests.core.failing import FailingStorage
 from tests.core.model import GRACE, IDLE, LIFETIME, Live, Model, Request
 
 T = TypeVar("T")
@@ -34,37 +43,6 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         return result
     coroutine.close()
     raise AssertionError("a memory storage waited")
-
-
-class FailingStorage(MemoryStorage):
-    """Fails at the call that *countdown* says, once."""
-
-    countdown = 0
-
-    def _tick(self) -> None:
-        self.countdown -= 1
-        if self.countdown == 0:
-            raise StorageError("told to fail")
-
-    async def fetch(self, key: str) -> Any:
-        self._tick()
-        return await super().fetch(key)
-
-    async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
-        self._tick()
-        return await super().insert(key, data, expires_at)
-
-    async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
-        self._tick()
-        return await super().replace(key, data, expires_at, version)
-
-    async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
-        self._tick()
-        return await super().touch(key, expires_at, version)
-
-    async def delete(self, key: str) -> None:
-        self._tick()
-        await super().delete(key)
 
 
 class Sessions(RuleBasedStateMachine):
@@ -301,4 +279,11 @@ def run_sweep(storage: MemoryStorage) -> None:
 
 
 TestSessions = Sessions.TestCase
-TestSessions.settings = settings(max_examples=400, stateful_step_count=50, deadline=None)
+TestSessions.settings = settings(max_examples=400, stateful_step_count=50, deadline=None, derandomize=True)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_sessions_for_minutes() -> None:
+    """As above, other interleavings at every run."""
+    run_state_machine_as_test(Sessions, settings=settings(max_examples=15_000, stateful_step_count=60, deadline=None))

@@ -95,3 +95,27 @@ class RacyStorage(SuspendingStorage):
 
     async def delete(self, key: str) -> None:
         await self._call("delete", key)
+
+
+async def stored_id(storage: RacyStorage, **data: Any) -> str:
+    session = await storage.read(None)
+    session.update(data or {"user": 5})
+    session_id = await storage.save(session)
+    assert session_id
+    return session_id
+
+
+def failing(verb: str, *, times: int = 1) -> Callable[[str, str], bool]:
+    """Return what fails *verb* so many times."""
+    left = times
+
+    def fail(called: str, _: str) -> bool:
+        nonlocal left
+        left -= called == verb
+        return called == verb and left >= 0
+
+    return fail
+
+
+def nothing_fails(storage: RacyStorage) -> None:
+    storage.fail = storage.lose_answer = lambda verb, key: False

@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -11,36 +9,12 @@ from aiohttp_session_store import Session, StorageError
 from aiohttp_session_store.session import state_of
 from aiohttp_session_store.state import key_of
 from aiohttp_session_store.storages import merging
-from tests.storages.suspending import RacyStorage
+from tests.storages.suspending import RacyStorage, failing, stored_id
 
 
 @pytest.fixture
 def storage() -> RacyStorage:
     return RacyStorage(seed=7)
-
-
-async def stored_id(storage: RacyStorage, **data: Any) -> str:
-    session = await storage.read(None)
-    session.update(data or {"user": 5})
-    session_id = await storage.save(session)
-    assert session_id
-    return session_id
-
-
-def failing(verb: str, *, times: int = 1) -> Callable[[str, str], bool]:
-    """Return what fails *verb* so many times."""
-    left = times
-
-    def fail(called: str, _: str) -> bool:
-        nonlocal left
-        left -= called == verb
-        return called == verb and left >= 0
-
-    return fail
-
-
-async def nothing_fails(storage: RacyStorage) -> None:
-    storage.fail = storage.lose_answer = lambda verb, key: False
 
 
 # --- a save that fails
@@ -172,121 +146,6 @@ async def test_a_logout_that_fails_can_be_tried_again(storage: RacyStorage) -> N
 
     assert await storage.save(session) == ""
     assert storage.record_keys() == []
-
-
-# --- a rotation that fails
-
-
-@pytest.mark.parametrize("verb", ["insert", "replace"])
-@pytest.mark.parametrize("delete_old", [False, True])
-async def test_a_rotation_that_fails_leaves_the_old_session_and_no_orphan(
-    storage: RacyStorage, verb: str, delete_old: bool
-) -> None:
-    session_id = await stored_id(storage)
-    session = await storage.read(session_id)
-    session["a"] = 1
-    session.regenerate_id(delete_old)
-    storage.fail = failing(verb)
-    with pytest.raises(StorageError):
-        await storage.save(session)
-
-    assert dict(await storage.read(session_id)) == {"user": 5}
-    assert storage.record_keys() == [key_of(session_id)]
-
-
-@pytest.mark.parametrize("verb", ["insert", "replace"])
-async def test_a_rotation_that_failed_can_be_tried_again(storage: RacyStorage, verb: str) -> None:
-    session = await storage.read(await stored_id(storage))
-    session["a"] = 1
-    session.regenerate_id(True)
-    storage.fail = failing(verb)
-    with pytest.raises(StorageError):
-        await storage.save(session)
-    new_id = await storage.save(session)
-
-    assert new_id == session.id
-    assert dict(await storage.read(new_id)) == {"user": 5, "a": 1}
-
-
-async def test_a_rotation_that_fails_and_is_discarded_leaves_the_session_usable(storage: RacyStorage) -> None:
-    session_id = await stored_id(storage)
-    session = await storage.read(session_id)
-    session.regenerate_id(True)
-    storage.fail = failing("replace")
-    with pytest.raises(StorageError):
-        await storage.save(session)
-    session.discard()
-    session["a"] = 1
-    await storage.save(session)
-
-    assert session.id == session_id
-    assert dict(await storage.read(session_id)) == {"user": 5, "a": 1}
-
-
-async def test_a_rotation_that_fails_beside_a_writer_leaves_no_orphan(storage: RacyStorage) -> None:
-    session_id = await stored_id(storage)
-    session, writer = await storage.read(session_id), await storage.read(session_id)
-    writer["theirs"] = 1
-    session.regenerate_id(True)
-    new_key = session.key
-    written = False
-
-    def fail(verb: str, key: str) -> bool:
-        """Let the writer in between the insert of the new record and the end of the old one."""
-        nonlocal written
-        written = written or (verb == "replace" and key != new_key and new_key in storage._records)
-        return verb == "replace" and written
-
-    storage.fail = fail
-    with pytest.raises(StorageError):
-        await storage.save(session)
-    await nothing_fails(storage)
-    await storage.save(writer)
-
-    assert storage.record_keys() == [key_of(session_id)]
-    assert dict(await storage.read(session_id)) == {"user": 5, "theirs": 1}
-
-
-async def test_a_rotation_that_runs_out_of_time_beside_a_writer_leaves_no_orphan(
-    storage: RacyStorage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(merging, "MAX_SECONDS", -1.0)
-    session_id = await stored_id(storage)
-    session, writer = await storage.read(session_id), await storage.read(session_id)
-    writer["theirs"] = 1
-    await storage.save(writer)
-    session.regenerate_id(True)
-    with pytest.raises(StorageError, match="kept changing"):
-        await storage.save(session)
-
-    assert storage.record_keys() == [key_of(session_id)]
-    assert dict(await storage.read(session_id)) == {"user": 5, "theirs": 1}
-
-
-async def test_a_rotation_whose_answer_was_lost_is_a_rotation(storage: RacyStorage) -> None:
-    """A server that breaks off may have done what it was asked for; the visitor must get the id that works."""
-    session_id = await stored_id(storage)
-    session = await storage.read(session_id)
-    session["a"] = 1
-    session.regenerate_id(True)
-    storage.lose_answer = failing("replace")
-    new_id = await storage.save(session)
-
-    assert new_id == session.id
-    assert dict(await storage.read(new_id)) == {"user": 5, "a": 1}
-    assert (await storage.read(session_id)).new
-
-
-async def test_a_storage_that_stays_down_during_a_rotation_fails_it_once(storage: RacyStorage) -> None:
-    session_id = await stored_id(storage)
-    session = await storage.read(session_id)
-    session.regenerate_id(True)
-    storage.fail = lambda verb, key: verb != "insert"
-    with pytest.raises(StorageError, match="replace was told to fail"):
-        await storage.save(session)
-    await nothing_fails(storage)
-
-    assert dict(await storage.read(session_id)) == {"user": 5}
 
 
 # --- a session that takes another one's place, and cannot end it

@@ -2,24 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
 
 from aiohttp_session_store import Session, StorageError
 from aiohttp_session_store.state import key_of
-from tests.storages.suspending import RacyStorage
+from tests.storages.suspending import RacyStorage, stored_id
 
 SEEDS = range(50)
 During = Callable[[Session], object]
-
-
-async def stored_id(storage: RacyStorage, **data: Any) -> str:
-    session = await storage.read(None)
-    session.update(data or {"user": 5})
-    session_id = await storage.save(session)
-    assert session_id
-    return session_id
 
 
 async def during_the_save(storage: RacyStorage, session: Session, steps: int, change: During) -> str | None:

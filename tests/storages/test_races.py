@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -10,17 +9,9 @@ from aiohttp_session_store import Session
 from aiohttp_session_store.record import Retired, decode_record
 from aiohttp_session_store.state import key_of
 from aiohttp_session_store.testing import ManualClock
-from tests.storages.suspending import RacyStorage
+from tests.storages.suspending import RacyStorage, stored_id
 
 ROUNDS = range(200)
-
-
-async def stored_id(storage: RacyStorage, **data: Any) -> str:
-    session = await storage.read(None)
-    session.update(data or {"user": 5})
-    session_id = await storage.save(session)
-    assert session_id
-    return session_id
 
 
 async def save_all(storage: RacyStorage, sessions: list[Session]) -> list[str]:
