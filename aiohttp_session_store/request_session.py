@@ -237,11 +237,12 @@ class RequestSession:
         """Add Set-Cookie, Vary and Cache-Control to the headers of the response that leaves for *request*."""
         if self.session is None:
             return
-        vary = headers.get("Vary")
-        if vary is None:
+        if "Vary" not in headers:
             headers["Vary"] = "Cookie"
-        elif vary.strip() != "*" and "cookie" not in (field.strip().lower() for field in vary.split(",")):
-            headers["Vary"] = f"{vary}, Cookie"
+        else:
+            vary = ", ".join(headers.getall("Vary"))  # may be several lines
+            if {"*", "cookie"}.isdisjoint(field.strip().lower() for field in vary.split(",")):
+                headers["Vary"] = f"{vary}, Cookie"
         if self.owed is None:
             headers.setdefault("Cache-Control", "private")
             return
@@ -270,8 +271,8 @@ class RequestSession:
         return max(0, session.created_at + storage.timeouts.lifetime - storage.now())
 
     def _forbid_caching(self, headers: Any) -> None:
-        given = headers.get("Cache-Control")
-        directives = [directive.strip().lower() for directive in given.split(",")] if given else []
+        given = ", ".join(headers.getall("Cache-Control", ()))
+        directives = [directive.strip().lower() for directive in given.split(",")]
         if not given or "public" in directives:
             headers["Cache-Control"] = "no-store"
             if given:
