@@ -31,14 +31,13 @@ def main() -> None:
         storage, where = CookieStorage(), "signed cookies"
         secret = os.environ.get("DEMO_SECRET")
         cookie = SessionCookie(secrets=secret or secrets.token_urlsafe(32))
-        where += " (set DEMO_SECRET, or they end with this process)" if secret is None else ""
+        where += "" if secret else " (set DEMO_SECRET, or they end with this process)"
 
-    print(f"http://localhost:{options.port} keeps its sessions in {where}. Ctrl-C stops it.", flush=True)
     web.run_app(
         make_app(storage, cookie),
         host="localhost",
         port=options.port,
-        print=None,
+        print=lambda _: print(f"http://localhost:{options.port}  sessions: {where}", flush=True),
         access_log=None,
         handler_cancellation=True,  # a stream ends when its reader has gone, not at its next event
     )

@@ -27,6 +27,7 @@ from .users import PASSWORDS, check_password
 HERE = Path(__file__).parent
 MOST_NOTES, LONGEST_NOTE = 10, 100
 STOPPING = web.AppKey("stopping", asyncio.Event)
+KEEPS_RECORDS = web.AppKey("keeps_records", bool)  # if not, nothing can change after the headers
 
 routes = web.RouteTableDef()
 routes.static("/static", HERE / "static")
@@ -75,12 +76,22 @@ async def logout(request: web.Request) -> web.Response:
 async def add_note(request: web.Request) -> web.Response:
     """Change a list inside the session; that is noticed, and saved."""
     session = await get_session(request)
-    text = str((await request.post()).get("text", "")).strip()
+    text = " ".join(str((await request.post()).get("text", "")).split())
     notes = session.setdefault("notes", [])
     if not text or len(text) > LONGEST_NOTE or len(notes) >= MOST_NOTES:
         session.flash("error", f"Up to {MOST_NOTES} notes of up to {LONGEST_NOTE} characters, please.")
     else:
         notes.append(text)
+    raise web.HTTPSeeOther("/")
+
+
+@routes.post("/notes/remove")
+async def remove_note(request: web.Request) -> web.Response:
+    """Take one note out of the list, unless another tab has done so already."""
+    session = await get_session(request)
+    text, notes = (await request.post()).get("text"), session.get("notes", [])
+    if text in notes:
+        notes.remove(text)
     raise web.HTTPSeeOther("/")
 
 
@@ -96,22 +107,22 @@ async def clear_notes(request: web.Request) -> web.Response:
 async def stream_page(request: web.Request) -> dict[str, Any]:
     """Show the stream."""
     session = await get_session(request)
-    session["visits"] = session.get("visits", 0) + 1  # the events need a session that is stored
-    return {"session": describe(session), "live": keeps_records(request)}
+    session.setdefault("ticks", 0)  # the events need a session that is stored
+    return {"session": describe(session), "live": request.app[KEEPS_RECORDS]}
 
 
 @routes.get("/events")
 async def events(request: web.Request) -> web.StreamResponse:
     """Count in the session while the response is being sent, until the session or the server ends."""
     session = await get_session(request)
-    if session.new or not keeps_records(request):
+    if session.new or not request.app[KEEPS_RECORDS]:
         raise web.HTTPNoContent  # tells an EventSource not to come back
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
     stopping = request.app[STOPPING]
     while not stopping.is_set():
         session["ticks"] = session.get("ticks", 0) + 1
-        if not await save_session(request):  # logged out in another tab
+        if not await save_session(request):  # logged in or out in another tab
             await response.write(b"event: end\ndata: {}\n\n")
             break
         await response.write(f"data: {json.dumps({'ticks': session['ticks']})}\n\n".encode())
@@ -120,11 +131,6 @@ async def events(request: web.Request) -> web.StreamResponse:
         except TimeoutError:
             continue
     return response
-
-
-def keeps_records(request: web.Request) -> bool:
-    """Whether sessions can change after the headers: not if the cookie is all there is."""
-    return request.app[KEEPS_RECORDS]
 
 
 def describe(session: Session) -> dict[str, Any]:
@@ -154,18 +160,19 @@ async def refuse_cross_site(request: web.Request, handler: Handler) -> web.Strea
 
 
 async def add_security_headers(_: web.Request, response: web.StreamResponse) -> None:
-    """Allow what the pages use, and nothing else."""
-    response.headers["Content-Security-Policy"] = "default-src 'self'; frame-ancestors 'none'; form-action 'self'"
+    """Allow what the pages use, and nothing else; and keep no page, or the back button shows it after logout."""
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "same-origin"
+    if not isinstance(response, web.FileResponse):
+        response.headers["Cache-Control"] = "no-store"
 
 
 async def stop_streams(app: web.Application) -> None:
     """End the streams, or they would hold up the shutdown."""
     app[STOPPING].set()
-
-
-KEEPS_RECORDS = web.AppKey("keeps_records", bool)
 
 
 def make_app(storage: SessionStorage, cookie: SessionCookie | None = None) -> web.Application:

@@ -4,40 +4,50 @@ import argparse
 import asyncio
 import shutil
 
-from playwright.async_api import async_playwright
+from playwright.async_api import Page, async_playwright
 
 
-async def take(url: str, path: str, *, width: int, dark: bool) -> None:
-    """Log in as a visitor would, add two notes and take a picture of the page that shows the session."""
+async def show(page: Page, name: str) -> None:
+    """Go to the page called *name* as a visitor would who has something to show there."""
+    await page.goto("/stream")
+    await page.get_by_text("3", exact=True).wait_for()
+    if name == "stream":
+        return
+    await page.goto("/login")
+    if name == "login":
+        return
+    await page.get_by_label("Name").fill("ada")
+    await page.get_by_label("Password").fill("analytical-engine")
+    await page.get_by_role("main").get_by_role("button", name="Log in").click()
+    for note in ("Milk, bread, and a moth trap", "Return the loom"):
+        await page.get_by_label("New note").fill(note)
+        await page.get_by_role("button", name="Add").click()
+        await page.get_by_text(note, exact=True).wait_for()
+
+
+async def main() -> None:
+    """Read the command line and take one picture."""
+    parser = argparse.ArgumentParser(prog="python -m demo.screenshot")
+    parser.add_argument("url")
+    parser.add_argument("path")
+    parser.add_argument("--page", choices=["home", "login", "stream"], default="home")
+    parser.add_argument("--width", type=int, default=960)
+    parser.add_argument("--dark", action="store_true")
+    parser.add_argument("--full", action="store_true", help="the whole page, not one screen of it")
+    options = parser.parse_args()
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = await browser.new_page(
-            base_url=url, viewport={"width": width, "height": 760}, color_scheme="dark" if dark else "light"
+        browser = await playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
-        await page.goto("/stream")
-        await page.get_by_text("3", exact=True).wait_for()
-        if path.endswith("stream.png"):
-            await page.screenshot(path=path)
-            return
-        await page.goto("/login")
-        if path.endswith("login.png"):
-            await page.screenshot(path=path)
-            return
-        await page.get_by_label("Name").fill("ada")
-        await page.get_by_label("Password").fill("analytical-engine")
-        await page.get_by_role("main").get_by_role("button", name="Log in").click()
-        for note in ("Milk, bread, and a moth trap", "Return the loom"):
-            await page.get_by_label("New note").fill(note)
-            await page.get_by_role("button", name="Add").click()
-        await page.screenshot(path=path)
+        page = await browser.new_page(
+            base_url=options.url,
+            viewport={"width": options.width, "height": 860},
+            color_scheme="dark" if options.dark else "light",
+        )
+        await show(page, options.page)
+        await page.screenshot(path=options.path, full_page=options.full)
         await browser.close()
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("url")
-    parser.add_argument("path")
-    parser.add_argument("--width", type=int, default=960)
-    parser.add_argument("--dark", action="store_true")
-    options = parser.parse_args()
-    asyncio.run(take(options.url, options.path, width=options.width, dark=options.dark))
+    asyncio.run(main())

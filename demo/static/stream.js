@@ -8,5 +8,5 @@ events.onmessage = (event) => { ticks.textContent = JSON.parse(event.data).ticks
 events.onerror = () => { state.textContent = events.readyState === EventSource.CLOSED ? "Ended" : "Connecting…"; };
 events.addEventListener("end", () => {
   events.close();
-  state.textContent = "Ended: you are logged out";
+  state.textContent = "Ended: that session is over";
 });

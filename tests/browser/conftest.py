@@ -1,9 +1,9 @@
 """The demo as a process of its own, and a real browser to visit it."""
 
-import asyncio
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -31,41 +31,38 @@ ARGUMENTS = [
 
 @contextmanager
 def running_demo(*options: str) -> Iterator[str]:
-    """Run the demo as its README says and yield its address; Ctrl-C must end it."""
+    """Run the demo as a person would, yield its address once it serves, and end it as Ctrl-C does."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "demo", "--port", str(port), *options]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    try:
-        yield f"http://localhost:{port}"
-    finally:
-        process.send_signal(2)
-        output, _ = process.communicate(timeout=20)
-        assert process.returncode == 0
-        assert f"http://localhost:{port} keeps its sessions in" in output
-
-
-async def answering(url: str) -> None:
-    """Wait until the demo answers."""
-    async with asyncio.timeout(30), aiohttp.ClientSession() as client:
-        while True:
-            try:
-                async with client.get(url):
-                    return
-            except aiohttp.ClientConnectionError:
-                await asyncio.sleep(0.05)
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith(f"http://localhost:{port}  sessions: "), f"the demo did not start: {line!r}"
+            yield f"http://localhost:{port}"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=20) == 0
+        finally:
+            process.kill()  # does nothing if it has ended
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
+async def browser() -> AsyncIterator[Browser]:
     if CHROMIUM is None:
         reason = "no chromium on the PATH: install Debian's package of that name"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=ARGUMENTS)
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            headless=True,
+            args=ARGUMENTS,
+            # Playwright's own default; without it the back button works as it does for visitors.
+            ignore_default_args=["--disable-back-forward-cache"],
+        )
         yield browser
         await browser.close()
 
@@ -75,7 +72,6 @@ async def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     """The address of a demo on the storage that the test asks for."""
     directory = tmp_path_factory.mktemp("demo") / "sessions"
     with running_demo("--storage", request.param, "--directory", str(directory)) as url:
-        await answering(url)
         yield url
 
 
@@ -103,7 +99,20 @@ async def log_in(page: Page, password: str = "analytical-engine") -> None:
     await page.wait_for_url(re.compile(r"/(login)?$"))
 
 
+async def ticks_reach(page: Page, least: int) -> None:
+    """Wait until the page counts *least* or more: a slow machine may never see it show that very number."""
+    await page.wait_for_function("least => Number(document.querySelector('#ticks').textContent) >= least", arg=least)
+
+
 async def session_cookie(visitor: BrowserContext) -> str:
     """Return the value of the session cookie."""
     cookies = await visitor.cookies()
     return next(cookie["value"] for cookie in cookies if cookie["name"] == "session")
+
+
+async def expect_worthless(cookie: str, url: str) -> None:
+    """Whoever shows up with *cookie* is on a first visit: not logged in, and not in the old session either."""
+    async with aiohttp.ClientSession(headers={"Cookie": f"session={cookie}"}) as thief, thief.get(url) as response:
+        page = await response.text()
+    assert "Hello, stranger" in page
+    assert '<dd id="visits">1</dd>' in page
