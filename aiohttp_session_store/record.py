@@ -12,7 +12,7 @@ The stored form is text, one line of numbers before the JSON, so that a time can
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -148,18 +148,19 @@ def same_content(one: bytes, other: bytes) -> bool:
 
 def merge(record: Record, changes: Iterable[Changes]) -> Record:
     """Apply the changes of one or more requests to *record*, in order; keys that none of them changed stay."""
-    data, flashes = record.data, list(record.flashes)
+    data, flashes = record.data, record.flashes
     for change in changes:
         data = dict(change.values) if change.cleared else {**data, **change.values}
         for key in change.unset:
             data.pop(key, None)
         if change.cleared:
-            flashes = []
-        flashes = [flash for flash in flashes if flash.id not in change.flashes_used]
-        for added in change.flashes_added:
-            flashes = [flash for flash in flashes if flash.key != added.key]
-            flashes.append(added)
-    return replace(record, data=data, flashes=tuple(flashes))
+            flashes = ()
+        if change.flashes_used or change.flashes_added:
+            replaced = {added.key for added in change.flashes_added}
+            kept = [flash for flash in flashes if flash.id not in change.flashes_used and flash.key not in replaced]
+            flashes = (*kept, *{added.key: added for added in change.flashes_added}.values())
+    # spelt out: dataclasses.replace takes as long as all of the above
+    return Record(record.created_at, record.written_at, record.idle_timeout, data, flashes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,12 +69,18 @@ class RecordWriter:
 
     def merged(self, record: Record, changes: Iterable[Changes], now: int) -> Record:
         """Return *record* with *changes*, as written at *now*."""
-        return replace(merge(record, changes), written_at=now, idle_timeout=self._storage.timeouts.idle)
+        merged = merge(record, changes)
+        return Record(merged.created_at, now, self._storage.timeouts.idle, merged.data, merged.flashes)
 
-    async def write(self, key: str, stored: Stored | None, changes: Sequence[Changes]) -> Written | None:
+    async def write(
+        self, key: str, stored: Stored | None, changes: Sequence[Changes], decoded: Record | None = None
+    ) -> Written | None:
         """Merge *changes* onto the record of *key*, which stood at *stored* when it was last seen.
 
         An id that was regenerated leads on to its successor, unless the old one was to die at once.
+
+        Args:
+            decoded: The record in *stored*, if that is at hand and nobody can be changing it.
 
         Returns:
             Where they were stored, or None: the session was destroyed.
@@ -84,7 +90,7 @@ class RecordWriter:
         """
         attempts = Attempts(key)
         while stored is not None:
-            record = _decode(key, stored)
+            record = decoded if decoded is not None else _decode(key, stored)
             if record is None:
                 return None
             if isinstance(record, Retired):
@@ -96,7 +102,7 @@ class RecordWriter:
                 if written is not None:
                     return written
                 await attempts.conflict()
-            stored = await self._storage.fetch(key)
+            stored, decoded = await self._storage.fetch(key), None
         return None
 
     async def rewrite(self, key: str, stored: Stored) -> None:

@@ -151,7 +151,9 @@ class Saver:
             _logger.warning("session %s: a flash that was read could not be removed", key, exc_info=True)
 
     async def _write(self, state: SessionState, key: str, stored: Stored, changes: Changes) -> None:
-        self._updated(state, key, changes, await self._writer.write(key, stored, [changes]))
+        """Write at once, for a storage that never suspends: what the request has loaded cannot change meanwhile."""
+        decoded = None if state.retired else state.record
+        self._updated(state, key, changes, await self._writer.write(key, stored, [changes], decoded))
 
     def _settle(
         self, state: SessionState, key: str, changes: Changes, written: "asyncio.Future[Written | None]"
