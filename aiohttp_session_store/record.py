@@ -11,6 +11,7 @@ The stored form is text, one line of numbers before the JSON, so that a time can
     1 R <dies_at> <key of the successor or ->   a retired record, before the record as it was (after ``False``)
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,6 +25,7 @@ FORMAT = b"1"
 _HEADS = 5
 _FLASH_PARTS = 3
 _MAX_DIGITS = 15  # more seconds than that are damage, and would not fit where a storage keeps them
+_KEY = re.compile(rb"[0-9a-f]{64}")
 _LONGEST = timedelta.max.total_seconds()
 
 
@@ -102,6 +104,8 @@ def decode_record(data: bytes) -> Record | Retired:
         raise ValueError("not a session record")
     if parts[1:2] == [b"R"]:
         _, _, dies_at, successor = parts
+        if successor != b"-" and not _KEY.fullmatch(successor):
+            raise ValueError("not a key")
         return Retired(None if successor == b"-" else successor.decode("ascii"), _number(dies_at), body or None)
     if len(parts) != _HEADS or parts[1] != b"L":
         raise ValueError("not a session record")
