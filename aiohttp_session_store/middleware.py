@@ -9,7 +9,7 @@ from aiohttp import web
 
 from .cookie import SessionCookie
 from .errors import ConfigurationError, SessionUsageError, StorageError
-from .request_session import AppSessions, RequestSession
+from .request_session import SERVER_ERROR, AppSessions, RequestSession
 from .session import Session
 from .storages.base import SessionStorage
 
@@ -23,8 +23,6 @@ _logger = logging.getLogger("aiohttp_session_store")
 # At module level: aiohttp names a key after the module that makes it, and fails to in a thread.
 _APP = web.AppKey("aiohttp_session_store", AppSessions)
 _REQUEST = web.RequestKey("aiohttp_session_store", RequestSession)
-_RESPONSE = web.ResponseKey("aiohttp_session_store", RequestSession)
-
 
 # Longer than any sane queue for one visitor's session, shorter than the patience of proxies (nginx: 60 s).
 DEFAULT_LOCK_TIMEOUT = 10.0
@@ -170,6 +168,8 @@ def _middleware(sessions: AppSessions) -> "Middleware":
                 await _finish(holder, response)
             return response
         finally:
+            if holder.session is not None:
+                sessions.answered[request.writer] = holder
             if outer is not None:
                 request[_REQUEST] = outer
 
@@ -179,12 +179,9 @@ def _middleware(sessions: AppSessions) -> "Middleware":
 async def _finish(holder: RequestSession, response: web.StreamResponse) -> None:
     """Save because the handler answered; a storage that fails makes it a 503, or ends a response under way."""
     try:
-        await holder.finish(response.status)
+        await holder.finish(getattr(response, "status", SERVER_ERROR))  # a handler may return None, and aiohttp says so
     except StorageError as error:
         _answer_unavailable(holder, error)
-    if not response.prepared:
-        # An outer middleware may have cloned the request: then the response alone leads back here.
-        response[_RESPONSE] = holder
 
 
 async def _fail(holder: RequestSession, error: BaseException) -> None:
@@ -209,9 +206,9 @@ def _answer_unavailable(holder: RequestSession, error: StorageError) -> None:
 
 async def _before_headers(sessions: AppSessions, request: web.Request, response: web.StreamResponse) -> None:
     """Save, if the handler prepares its response itself, and add what the browser is owed to what really leaves."""
-    holder = request.get(_REQUEST) or response.get(_RESPONSE)
-    holder = holder and (holder.of(sessions) or response.get(_RESPONSE))
-    if holder is None or holder.app is not sessions:
+    holder = request.get(_REQUEST)
+    holder = (holder and holder.of(sessions)) or sessions.answered.get(request.writer)
+    if holder is None:
         return
     if not holder.finished:
         try:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from .cookie import SessionCookie
 from .cookie_header import is_loopback, says_https
@@ -22,11 +23,17 @@ SERVER_ERROR = 500
 
 @dataclass(slots=True, eq=False)
 class AppSessions:
-    """What ``setup`` put on an app: its storage, its cookie, and which warnings it has given."""
+    """What ``setup`` put on an app: its storage, its cookie, and which warnings it has given.
+
+    Attributes:
+        answered: The sessions of requests whose handlers are done, by what writes the response.  A middleware outside
+            of the app may have cloned the request and replaced the response: both lead nowhere then, but they share it.
+    """
 
     storage: SessionStorage
     cookie: SessionCookie
     warned: set[str] = field(default_factory=set)
+    answered: "WeakKeyDictionary[Any, RequestSession]" = field(default_factory=WeakKeyDictionary)
 
     def warn_once(self, topic: str, message: str, *args: object) -> None:
         """Log *message* the first time that *topic* comes up."""
