@@ -151,9 +151,11 @@ def app_with(storage: SessionStorage, handler: Handler, *middlewares: Middleware
     return app
 
 
-async def raw_get(port: int | None, **headers: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def raw_get(
+    port: int | None, *, version: str = "1.1", **headers: str
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Send a GET of "/" over a connection of its own."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     lines = [f"{name}: {value}" for name, value in ({"Host": "localhost"} | headers).items()]
-    writer.write("\r\n".join(["GET / HTTP/1.1", *lines, "", ""]).encode())
+    writer.write("\r\n".join([f"GET / HTTP/{version}", *lines, "", ""]).encode())
     return reader, writer

@@ -1,11 +1,9 @@
 """Responses that are prepared while the handler runs: what is saved before their headers, and what after."""
 
 import asyncio
-import gzip
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from http.cookies import SimpleCookie
-from pathlib import Path
 
 import pytest
 from aiohttp import ClientPayloadError, web
@@ -19,7 +17,6 @@ from aiohttp_session_store import (
     SessionCommittedError,
     SessionStorage,
     get_session,
-    save_session,
 )
 from tests.http.storages import UPGRADE, CountingStorage, GatedStorage, Handler, app_with, raw_get
 
@@ -220,95 +217,3 @@ async def test_a_task_that_outlives_its_request_is_refused_at_the_call(serve: Se
 
     with pytest.raises(SessionCommittedError):
         await tasks[0]
-
-
-# --- WebSockets
-
-
-async def saving_loop(request: web.Request) -> web.StreamResponse:
-    """Store every message under its own name, and say after each whether the session still lives."""
-    session = await get_session(request)
-    ws = web.WebSocketResponse()
-    await ws.prepare(request)
-    async for message in ws:
-        session[message.data] = True
-        await ws.send_json(await save_session(request))
-        if session.destroyed:
-            break
-    return ws
-
-
-async def test_a_websocket_and_other_requests_keep_each_others_keys(serve: Serve) -> None:
-    client = await serve(saving_loop)
-    await client.get("/write?user=ada")
-    ws = await client.ws_connect("/")
-
-    await ws.send_str("first")
-    assert await ws.receive_json() is True
-    await client.get("/write?between=yes")
-    await ws.send_str("second")
-    assert await ws.receive_json() is True
-
-    assert await data_of(client) == {"user": "ada", "first": True, "between": "yes", "second": True}
-    await ws.close()
-
-
-async def test_a_websocket_learns_at_its_next_save_that_its_session_is_gone(serve: Serve) -> None:
-    storage = CountingStorage()
-    client = await serve(saving_loop, storage)
-    await client.get("/write?user=ada")
-    ws = await client.ws_connect("/")
-    await client.get("/logout")
-
-    await ws.send_str("late")
-
-    assert await ws.receive_json() is False
-    assert len(storage) == 0
-    await ws.close()
-
-
-# --- responses that aiohttp shapes itself
-
-
-async def test_a_file_with_a_compressed_sibling_varies_by_both_and_names_each_once(
-    serve: Serve, tmp_path: Path
-) -> None:
-    (tmp_path / "page.txt").write_text("page")
-    (tmp_path / "page.txt.gz").write_bytes(gzip.compress(b"page"))
-
-    async def page(_: web.Request) -> web.FileResponse:
-        return web.FileResponse(tmp_path / "page.txt")
-
-    client = await serve(login_and(page))
-
-    response = await client.get("/", headers={"Accept-Encoding": "gzip"})
-
-    values = [value.strip() for line in response.headers.getall("Vary") for value in line.split(",")]
-    assert sorted(values) == ["Accept-Encoding", "Cookie"]
-
-
-@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 304)])
-async def test_a_response_without_a_body_still_sends_the_cookie(serve: Serve, method: str, status: int) -> None:
-    client = await serve(login_and(file))
-    etag = (await client.get("/")).headers["ETag"]
-    client.session.cookie_jar.clear()
-
-    response = await client.request(method, "/", headers={"If-None-Match": etag} if status == 304 else {})
-
-    assert response.status == status
-    assert await data_of(client) == {"user": "ada"}
-
-
-async def test_a_path_that_does_not_exist_can_have_a_session_from_a_middleware(serve: Serve) -> None:
-    @web.middleware
-    async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
-        (await get_session(request))["seen"] = request.path
-        return await handler(request)
-
-    client = await serve(file, CountingStorage(), count)
-
-    response = await client.get("/nowhere")
-
-    assert response.status == 404
-    assert "session" in response.cookies
-    assert await data_of(client) == {"seen": "/read"}
