@@ -35,17 +35,18 @@ def setup(app: web.Application, storage: SessionStorage, *, cookie: SessionCooki
     its own; ``get_session`` in its handlers then means that session.
 
     Args:
-        app: Not yet started.
+        app: Not yet started, nor added to another one.
         storage: It is started and closed with the app; several apps may share it.
         cookie: None for ``SessionCookie()``.
 
     Raises:
-        ConfigurationError: The app has sessions already or has started, or there is no secret to sign cookies with.
+        ConfigurationError: The app has sessions already, has started or was added to another one, or there is no secret
+            to sign cookies with.
     """
     if _APP in app:
         raise ConfigurationError("this app has sessions already: call setup() once")
-    if app.frozen:
-        raise ConfigurationError("the app has started: call setup() before it is run")
+    if app.pre_frozen:
+        raise ConfigurationError("the app has started, or is part of another: call setup() before add_subapp() and run")
     sessions = AppSessions(storage, (cookie or SessionCookie()).bind(storage))
 
     async def run_storage(_: web.Application) -> AsyncIterator[None]:
