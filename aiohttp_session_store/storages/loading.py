@@ -101,9 +101,11 @@ class Loader:
     async def _leads_to_life(self, retired: Retired) -> bool:
         """Whether the session that *retired* became is still there: logout ends what its older ids can read, too."""
         record: Record | Retired = retired
+        passed: set[str] = set()
         while isinstance(record, Retired):
-            if not record.passes_changes_on or record.successor is None:
+            if not record.passes_changes_on or record.successor is None or record.successor in passed:
                 return False
+            passed.add(record.successor)
             stored = await self._storage.fetch(record.successor)
             if stored is None:
                 return False

@@ -88,15 +88,16 @@ class RecordWriter:
         Raises:
             StorageError: Nothing was stored.
         """
-        attempts = Attempts(key)
+        attempts, passed = Attempts(key), {key}
         while stored is not None:
             record = decoded if decoded is not None else _decode(key, stored)
             if record is None:
                 return None
             if isinstance(record, Retired):
-                if not record.passes_changes_on or record.successor is None:
+                if not record.passes_changes_on or record.successor is None or record.successor in passed:
                     return None
                 key = record.successor
+                passed.add(key)  # records that lead in a circle are damage
             else:
                 written = await self._replace(key, stored, record, changes)
                 if written is not None:
@@ -127,7 +128,9 @@ class RecordWriter:
         """Move the session from *old_key* to *new_key*, with *changes*.
 
         The new record is written first, then the old one is retired by compare-and-set, which decides all races: with
-        a logout (it wins), with another rotation (the first wins), with a write (it is merged).
+        a logout (it wins) and with a write (it is merged).  Where a parallel rotation came first, this one is a plain
+        save, which its successor gets or not; but with *delete_old*, as at a login, the successor is rotated in its
+        turn: whoever asked for it may be somebody who planted the old id.
 
         Returns:
             Where the session went, under *new_key* or a parallel rotation's; None: it was destroyed.
@@ -135,7 +138,7 @@ class RecordWriter:
         Raises:
             StorageError: The old record is intact.
         """
-        storage, attempts = self._storage, Attempts(old_key)
+        storage, attempts, passed = self._storage, Attempts(old_key), {old_key}
         version: bytes | None = None
         written: Written | None = None
         try:
@@ -144,13 +147,18 @@ class RecordWriter:
                 if record is None:
                     break
                 if isinstance(record, Retired):
-                    if record.successor is None:
+                    if record.successor is None or record.successor in passed:
                         break
                     if written is not None and record.successor == new_key:
                         return written  # a driver that lost the answer asked again
-                    if version is not None:
-                        await storage.delete(new_key)
-                    return await self.write(record.successor, await storage.fetch(record.successor), changes)
+                    if not delete_old:
+                        if version is not None:
+                            await storage.delete(new_key)
+                        return await self.write(old_key, stored, changes)
+                    old_key = record.successor
+                    passed.add(old_key)
+                    stored = await storage.fetch(old_key)
+                    continue
                 now = storage.now()
                 dies_at = min(now + storage.rotation_grace, storage.timeouts.expiry(now, record.created_at))
                 if renew_lifetime:
@@ -193,6 +201,8 @@ class RecordWriter:
                 if record.successor is None:
                     break
                 key = record.successor
+                if key in doomed:
+                    break
                 doomed.append(key)
             elif record is None or await storage.replace(key, _TOMBSTONE, storage.now(), stored.version):
                 break

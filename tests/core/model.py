@@ -225,7 +225,13 @@ class Model:
         successor = record.successor if isinstance(record, Old) else request.successor
         new_id, delete_old, renew = request.id, request.delete_old, request.renew
         request.original, request.delete_old, request.renew = None, False, False
-        if successor is not None:
+        if successor is not None and delete_old:
+            original, record = successor, self.records.get(successor)
+            while isinstance(record, Old):
+                original, record = record.successor, self.records.get(record.successor)
+        elif successor is not None:
+            if isinstance(record, Old) and record.snapshot is None:
+                successor = original  # where the change is dropped
             asked_id, request.id = request.id, original
             self._update(request, successor, now, rotating=True)
             request.retired = not request.destroyed

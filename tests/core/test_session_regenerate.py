@@ -194,9 +194,26 @@ async def test_regenerating_under_an_old_id_merges_into_the_new_one(storage: Mem
     new_id = await storage.save(session)
     old = await storage.read(old_id)
     old["a"] = 1
-    old.regenerate_id(True)
+    old.regenerate_id()
 
     assert await storage.save(old) is None
     assert old.id == old_id
     assert dict(await storage.read(new_id)) == {"user": 5, "a": 1}
     assert len(storage) == 2
+
+
+async def test_regenerating_with_true_under_an_old_id_moves_the_session_on(storage: MemoryStorage, load: Load) -> None:
+    session = await load()
+    old_id = session.id
+    session.regenerate_id()
+    new_id = await storage.save(session)
+    old = await storage.read(old_id)
+    old["a"] = 1
+    old.regenerate_id(True)
+
+    newest_id = await storage.save(old)
+
+    assert newest_id == old.id
+    assert dict(await storage.read(newest_id)) == {"user": 5, "a": 1}
+    assert (await storage.read(new_id)).new
+    assert (await storage.read(old_id)).new

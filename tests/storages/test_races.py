@@ -98,21 +98,65 @@ async def test_two_logouts_leave_nothing() -> None:
 # --- rotation
 
 
-@pytest.mark.parametrize("kinds", [(False, False), (True, True), (False, True)])
-async def test_two_rotations_make_one_session_with_all_changes_and_no_orphan(kinds: tuple[bool, bool]) -> None:
+async def rotated_twice(seed: int, kinds: tuple[bool, bool]) -> tuple[RacyStorage, list[Session], list[str]]:
+    """Rotate one session twice at once, each with a key of its own; return what the browser was sent, in order."""
+    storage = RacyStorage(seed)
+    old_id = await stored_id(storage)
+    sessions = [await storage.read(old_id) for _ in kinds]
+    for number, (session, delete_old) in enumerate(zip(sessions, kinds, strict=True)):
+        session[f"key {number}"] = number
+        session.regenerate_id(delete_old)
+    return storage, sessions, await save_all(storage, sessions)
+
+
+async def test_two_renewals_make_one_session_with_all_changes_and_no_orphan() -> None:
     for seed in ROUNDS:
-        storage = RacyStorage(seed)
-        old_id = await stored_id(storage)
-        sessions = [await storage.read(old_id) for _ in kinds]
-        for number, (session, delete_old) in enumerate(zip(sessions, kinds, strict=True)):
-            session[f"key {number}"] = number
-            session.regenerate_id(delete_old)
-        sent = await save_all(storage, sessions)
+        storage, _, sent = await rotated_twice(seed, (False, False))
 
         assert len(sent) == 1, seed
         assert dict(await storage.read(sent[0])) == {"user": 5, "key 0": 0, "key 1": 1}, seed
         assert live_keys(storage) == [key_of(sent[0])], seed
         assert len(storage.record_keys()) == 2, seed
+
+
+async def test_of_two_logins_the_later_one_gets_the_session_and_the_earlier_id_is_worthless() -> None:
+    """The earlier one may be somebody who planted the old id: he must not end up with the later one's login."""
+    for seed in ROUNDS:
+        storage, _, sent = await rotated_twice(seed, (True, True))
+
+        assert len(sent) == 2, seed
+        living = [session_id for session_id in sent if not (await storage.read(session_id)).new]
+        assert len(living) == 1, seed
+        assert dict(await storage.read(living[0])) == {"user": 5, "key 0": 0, "key 1": 1}, seed
+        assert live_keys(storage) == [key_of(living[0])], seed
+
+
+async def test_a_login_beside_a_renewal_leaves_the_renewed_id_worthless() -> None:
+    for seed in ROUNDS:
+        storage, (_, login), sent = await rotated_twice(seed, (False, True))
+
+        assert login.id in sent, seed
+        assert (await storage.read(login.id))["key 1"] == 1, seed
+        assert live_keys(storage) == [key_of(login.id)], seed
+
+
+async def test_a_login_by_an_id_that_was_renewed_before_takes_the_session_from_whoever_renewed_it() -> None:
+    """Somebody plants an id, renews it and waits for his victim to log in by it, within the grace."""
+    storage = RacyStorage(1)
+    planted = await stored_id(storage)
+    renewing = await storage.read(planted)
+    renewing.regenerate_id()
+    renewed = await storage.save(renewing)
+
+    victim = await storage.read(planted)
+    victim["user"] = "victim"
+    victim.regenerate_id(True)
+    secret = await storage.save(victim)
+
+    assert secret is not None
+    assert (await storage.read(secret))["user"] == "victim"
+    assert (await storage.read(renewed)).new
+    assert (await storage.read(planted)).new
 
 
 async def test_a_rotation_loses_no_key_of_racing_writers() -> None:
