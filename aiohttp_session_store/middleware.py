@@ -102,7 +102,8 @@ async def save_session(request: web.Request) -> bool:
     saved stays so even if the request fails later.
 
     Returns:
-        False if the session has been destroyed, by this request or another one: time to hang up.
+        False if the session has been destroyed, by this request or another one, or its lifetime has passed: time to
+        hang up.
 
     Raises:
         SessionTooLargeError: It does not fit its cookie.
@@ -113,7 +114,7 @@ async def save_session(request: web.Request) -> bool:
     holder = _holder(request)
     session = await holder.load()
     await holder.save()
-    return not session.destroyed
+    return not session.destroyed and not holder.is_over()
 
 
 def exclusive_session(

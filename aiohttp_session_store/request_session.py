@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .cookie import SessionCookie
+from .cookie import MAX_AGE, SessionCookie
 from .cookie_header import is_loopback, says_https
 from .errors import SessionCommittedError, SessionLockError, SessionUsageError
 from .session import Session, state_of
@@ -272,10 +272,20 @@ class RequestSession:
         return cookie.header(self.owed or "", https=https, max_age=self._max_age() if cookie.persistent else None)
 
     def _max_age(self) -> int | None:
+        left = self._seconds_left()
+        return MAX_AGE if left is None else max(0, left)
+
+    def is_over(self) -> bool:
+        """Whether the session's lifetime has passed while the request was running."""
+        left = self._seconds_left()
+        return left is not None and left <= 0
+
+    def _seconds_left(self) -> int | None:
+        """Return the seconds until the end of the session's lifetime, or None if it has none."""
         storage, session = self.app.storage, self.session
         if session is None or storage.timeouts.lifetime is None:
-            return 2**31
-        return max(0, session.created_at + storage.timeouts.lifetime - storage.now())
+            return None
+        return session.created_at + storage.timeouts.lifetime - storage.now()
 
     def _forbid_caching(self, headers: Any) -> None:
         given = ", ".join(headers.getall("Cache-Control", ()))
