@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import pytest
 from aiohttp import ClientResponse, web
@@ -10,9 +9,7 @@ from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
 from aiohttp_session_store import (
-    FileSystemStorage,
     KeyedStorage,
-    MemoryStorage,
     Session,
     StorageError,
     get_session,
@@ -139,15 +136,6 @@ async def test_a_load_that_failed_does_not_fail_the_tasks_that_waited_for_it(ser
 # --- the requests of one visitor
 
 REQUESTS = 20
-
-
-@pytest.fixture(params=["memory", "suspending", "files"])
-async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> KeyedStorage:
-    if request.param == "memory":
-        return MemoryStorage(sweep_interval=None)
-    if request.param == "suspending":
-        return GatedStorage()
-    return FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
 
 
 def all_at_once(work: Callable[[Session, str], None]) -> Handler:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable
 
 import pytest
@@ -259,3 +260,24 @@ async def test_an_id_that_lost_a_race_to_be_changed_is_not_sent_again_when_the_s
     slow.go_on.set()
 
     assert (await running).set_cookie is None
+
+
+async def test_no_log_tells_an_id_old_or_new(
+    client_of: ClientOf, storage: KeyedStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    slow = Slow()
+    app = app_with(storage, changing(regenerate))
+    app.router.add_get("/slow", slow.__call__)
+    client = await client_of(app)
+    old = (await visit(client, "/write?user=ada")).cookie
+    running = asyncio.create_task(visit(client, "/slow", old))
+    await slow.loaded.wait()
+    new = (await visit(client, "/", old)).cookie
+    await visit(client, "/logout", new)
+    slow.go_on.set()
+    await running
+    await visit(client, "/write?user=ada", old)
+
+    assert "destroyed while a request was changing it" in caplog.text
+    assert not [cookie for cookie in (old, new) if cookie.partition(".")[0] in caplog.text]

@@ -63,7 +63,15 @@ async def websocket(request: web.Request) -> web.StreamResponse:
     return response
 
 
-RESPONSES = pytest.mark.parametrize("respond", [stream, file, prepared, websocket])
+async def returned(_: web.Request) -> web.StreamResponse:
+    return web.Response(text="whole")
+
+
+async def redirected(_: web.Request) -> web.StreamResponse:
+    raise web.HTTPFound("/read")
+
+
+RESPONSES = pytest.mark.parametrize("respond", [stream, file, prepared, websocket, returned, redirected])
 
 
 def login_and(respond: Handler) -> Handler:
