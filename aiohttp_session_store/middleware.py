@@ -153,8 +153,6 @@ def _middleware(sessions: AppSessions) -> "Middleware":
     async def session_middleware(request: web.Request, handler: "Handler") -> web.StreamResponse:
         outer = request.get(_REQUEST)
         holder = request[_REQUEST] = RequestSession(sessions, request.headers, outer)
-        if outer is not None:
-            outer.inner = holder
         try:
             response = await handler(request)
         except web.HTTPException as raised:

@@ -54,7 +54,6 @@ class RequestSession:
         status: What that response said.
         finished: The handler is done: nothing more is saved.
         outer: The same of an app around this one.
-        inner: The same of a sub-app.
     """
 
     session: Session | None = None
@@ -62,7 +61,6 @@ class RequestSession:
     headers_sent: bool = False
     status: int = 200
     finished: bool = False
-    inner: "RequestSession | None" = None
     _exclusive: bool = False
     _waiting: "list[asyncio.Future[None]] | None" = None
 
@@ -73,14 +71,10 @@ class RequestSession:
         self.outer = outer
 
     def of(self, app: AppSessions) -> "RequestSession | None":
-        """Return the request's session in *app*, which is around or within this one's."""
+        """Return the request's session in *app*, which is this one's or around it."""
         found: RequestSession | None = self
-        if self.app is app:
-            return self
-        while found is not None and found.outer is not None:
-            found = found.outer
         while found is not None and found.app is not app:
-            found = found.inner
+            found = found.outer
         return found
 
     # --- loading
@@ -211,9 +205,8 @@ class RequestSession:
             if not state.destroy_pending:
                 return
         await self.save()
-        if self.owed and (
-            state.destroyed or state.retired
-        ):  # gone: an id to be signed anew leads nowhere, or not for long
+        gone = state.destroyed or state.retired
+        if gone and self.owed:  # an id that was to be signed anew leads nowhere, or not for long
             self.owed = None
 
     async def before_headers(self, status: int) -> None:
