@@ -2,20 +2,16 @@
 
 import asyncio
 import logging
-import os
-from collections.abc import Sequence
+import random
 from typing import Any
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from aiohttp_session_store import CookieStorage, KeyedStorage, MemoryStorage, SessionCookie, SessionStorage
+from aiohttp_session_store import CookieStorage, KeyedStorage, MemoryStorage, SessionCookie
 from tests.http.storages import SECRET, CountingStorage, app_with, write
 from tests.http.visits import ClientOf, visit
 
 OTHER = "other-secret-0123456789-abcdefghijklmnopqrstuvwxyz"
-THIRD = "third-secret-0123456789-abcdefghijklmnopqrstuvwxyz"
 ID = "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopq"
 
 
@@ -213,66 +209,24 @@ async def test_the_fourth_dead_cookie_ends_the_search(client_of: ClientOf) -> No
     assert storage.take_calls() == ["fetch"] * 4
 
 
-async def test_a_cookie_signed_with_a_secret_that_was_never_ours_is_refused(client_of: ClientOf) -> None:
-    cookie = SessionCookie(secrets=[OTHER, SECRET]).bind(MemoryStorage())
+async def test_one_dead_cookie_sent_many_times_is_tried_once(client_of: ClientOf) -> None:
+    client = await client_of(app_with(MemoryStorage(), write))
+    live = (await visit(client, "/write?user=ada")).cookie
 
-    assert cookie.open(sealed(ID, OTHER)) == cookie.open(sealed(ID, SECRET)) == ID
-    assert cookie.open(sealed(ID, THIRD)) is None
+    _, _, body = await answer(
+        client.port, b"; ".join([b"session=" + LIVE.encode()] * 9 + [b"session=" + live.encode()])
+    )
+
+    assert body == b'{"user": "ada"}'
 
 
 # --- anything
-
-HEADERS = st.lists(
-    st.one_of(
-        st.text(max_size=200),
-        st.binary(max_size=200).map(lambda data: data.decode("utf-8", "surrogateescape")),
-        st.text('session="; .,\t_-aZ0' + LIVE[-5:], max_size=200),
-        st.sampled_from([f"session={LIVE}", "session=", f'session="{LIVE}"', f"session={LIVE[:-2]}"]),
-    ),
-    max_size=4,
-)
-
-
-@pytest.fixture(scope="module", params=[MemoryStorage, CookieStorage])
-def cookie(request: pytest.FixtureRequest) -> SessionCookie:
-    storage: SessionStorage = request.param()
-    return SessionCookie(secrets=[OTHER, SECRET]).bind(storage)
-
-
-@given(headers=HEADERS)
-@example(headers=["session=" + "." * 5000])
-@example(headers=["session=" + "é" * 100, "session=\udcff", "session=\0"])
-def test_any_headers_give_only_what_we_signed(cookie: SessionCookie, headers: Sequence[str]) -> None:
-    assert {opened.value for opened in cookie.candidates(headers)} <= {ID}
-
-
-@given(text=st.text() | st.binary().map(lambda data: data.decode("latin-1")))
-@example(text="")
-@example(text="." * 5000)
-@example(text=ID + "." + "\udcff")
-def test_any_text_opens_as_nothing(cookie: SessionCookie, text: str) -> None:
-    assert cookie.open(text) is None
-
-
-@given(data=st.data())
-def test_a_tampered_cookie_never_opens_as_another_value(cookie: SessionCookie, data: st.DataObject) -> None:
-    value = cookie.seal(ID)
-    place = data.draw(st.integers(0, len(value) - 1))
-    tampered = value[:place] + data.draw(st.characters()) + value[place + data.draw(st.integers(0, 1)) :]
-
-    assert cookie.open(tampered) in (None, ID)
-    assert cookie.open(tampered) is None or tampered.startswith(ID + ".")
-
-
-@given(value=st.text("ABCxyz019_-.", max_size=200))
-def test_what_is_sealed_opens_as_it_was(cookie: SessionCookie, value: str) -> None:
-    assert cookie.open(cookie.seal(value)) == value
 
 
 async def test_random_bytes_are_a_fresh_session(client_of: ClientOf) -> None:
     client = await client_of(app_with(MemoryStorage(), write))
     allowed = bytes(byte for byte in range(256) if byte not in b"\0\r\n" and byte != 127 and (byte >= 32 or byte == 9))
-    noise = os.urandom(50 * 100).translate(None, delete=bytes(set(range(256)) - set(allowed)))
+    noise = random.Random(1).randbytes(50 * 100).translate(None, delete=bytes(set(range(256)) - set(allowed)))
 
     answers = [await answer(client.port, b"session=" + noise[start : start + 100]) for start in range(0, 4000, 100)]
 

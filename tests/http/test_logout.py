@@ -14,7 +14,6 @@ from aiohttp_session_store import (
     Session,
     SessionDestroyedError,
     get_session,
-    new_session,
     setup,
 )
 from tests.http.storages import CountingStorage, FailingStorage, GatedStorage, SceneStorage
@@ -191,59 +190,6 @@ async def test_a_logout_that_the_storage_cannot_carry_out_is_not_announced(serve
 
     assert response.status == 503
     assert "Set-Cookie" not in response.headers
-
-
-# --- a logout that says goodbye
-
-
-async def goodbye(request: web.Request) -> web.Response:
-    old = await get_session(request)
-    session = await new_session(request)
-    session.flash("notice", "Bye.")
-    with pytest.raises(SessionDestroyedError):
-        old["user"] = "bob"
-    with pytest.raises(SessionDestroyedError):
-        old.regenerate_id()
-    return web.json_response([session is await get_session(request), old.get("user"), dict(session)])
-
-
-async def test_a_goodbye_is_seen_by_the_next_request(serve: Serve) -> None:
-    client = await serve(CountingStorage(), goodbye)
-
-    await client.get("/")
-
-    assert await (await client.get("/read")).json() == {"notice": "Bye."}
-
-
-async def test_an_id_is_worthless_after_a_goodbye(serve: Serve) -> None:
-    storage = CountingStorage()
-    client = await serve(storage, goodbye)
-    stolen = cookie_of(client)
-
-    await client.get("/")
-
-    assert len(storage) == 1
-    assert await read_with(client, stolen) == {}
-
-
-async def test_the_replaced_session_can_be_read_and_not_written(serve: Serve) -> None:
-    client = await serve(CountingStorage(), goodbye)
-
-    response = await client.get("/")
-
-    assert await response.json() == [True, "ada", {}]
-
-
-async def test_a_goodbye_in_a_request_that_fails_keeps_the_session(serve: Serve) -> None:
-    async def fail(request: web.Request) -> web.Response:
-        await goodbye(request)
-        raise web.HTTPInternalServerError
-
-    client = await serve(CountingStorage(), fail)
-
-    await client.get("/")
-
-    assert await (await client.get("/read")).json() == {"user": "ada"}
 
 
 # --- afterwards

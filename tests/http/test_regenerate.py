@@ -10,7 +10,7 @@ from aiohttp import web
 
 from aiohttp_session_store import KeyedStorage, MemoryStorage, Session, SessionCookie, get_session, setup
 from aiohttp_session_store.testing import ManualClock
-from tests.http.storages import SECRET, CountingStorage, FailingStorage, Handler, app_with, read
+from tests.http.storages import SECRET, CountingStorage, FailingStorage, Handler, app_with
 from tests.http.visits import Client, ClientOf, visit
 
 OTHER = "other-secret-0123456789-abcdefghijklmnopqrstuvwxyz"
@@ -227,13 +227,18 @@ async def test_a_change_of_id_that_fails_leaves_the_old_session_as_it_was(client
     assert len(storage) == 1
 
 
+@pytest.mark.parametrize("status", [200, 500])
 async def test_an_id_that_is_dying_is_not_sent_again_when_the_secret_changes(
-    client_of: ClientOf, storage: KeyedStorage
+    client_of: ClientOf, storage: KeyedStorage, status: int
 ) -> None:
     """It would take the place of the new id in the browser, and log the visitor out when the grace is over."""
+
+    async def show(request: web.Request) -> web.Response:
+        return web.json_response(dict(await get_session(request)), status=status)
+
     app = web.Application()
     setup(app, storage, cookie=SessionCookie(secrets=[OTHER, SECRET]))
-    app.router.add_get("/read", read)
+    app.router.add_get("/read", show)
     before, after = await client_of(app_with(storage, changing(regenerate))), await client_of(app)
     old = (await visit(before, "/write?user=ada")).cookie
     await visit(before, "/", old)

@@ -194,7 +194,9 @@ async def test_a_change_before_a_raised_redirect_is_stored_and_sends_a_cookie(se
 
 
 @pytest.mark.parametrize(
-    "end", [RuntimeError("oh no"), web.Response(status=500), web.HTTPBadGateway()], ids=["error", "returned", "raised"]
+    "end",
+    [RuntimeError("oh no"), ConnectionResetError("by a database"), web.Response(status=500), web.HTTPBadGateway()],
+    ids=["error", "lost connection of the handler's own", "returned", "raised"],
 )
 async def test_a_request_that_fails_stores_and_sends_nothing(serve: Serve, end: web.Response | Exception) -> None:
     async def fail(request: web.Request) -> web.Response:

@@ -167,6 +167,14 @@ async def test_a_request_over_https_gets_a_secure_cookie_whatever_its_headers_sa
     assert is_secure(response.set_cookie)
 
 
+async def test_a_cookie_that_is_not_to_be_secure_is_not_even_over_https(client_of: ClientOf) -> None:
+    client = await client_of(app_of(MemoryStorage(), SessionCookie(secure=False)))
+
+    response = await visit(client, "/write?user=ada", X_Forwarded_Proto="https")
+
+    assert not is_secure(response.set_cookie)
+
+
 # --- the warning
 
 LOOPBACK = ["localhost", "localhost:8080", "app.localhost:80", "LOCALHOST", "127.0.0.1", "127.1.2.3:80", "[::1]:8080"]

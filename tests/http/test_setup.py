@@ -162,6 +162,33 @@ async def test_a_middleware_outside_can_read_what_a_request_left_and_not_change_
     assert seen == [{"user": "ada"}] * 2
 
 
+async def test_a_session_that_is_first_loaded_when_the_request_is_over_cannot_be_changed(client_of: ClientOf) -> None:
+    seen: list[object] = []
+
+    async def untouched(_: web.Request) -> web.Response:
+        return web.Response()
+
+    @web.middleware
+    async def outside(request: web.Request, handler: Any) -> web.StreamResponse:
+        response: web.StreamResponse = await handler(request)
+        if request.path == "/in/":
+            session = await get_session(request)
+            seen.append(dict(session))
+            with pytest.raises(SessionCommittedError):
+                session["late"] = True
+        return response
+
+    app = web.Application(middlewares=[outside])
+    app.add_subapp("/in", app_with(MemoryStorage(), untouched))
+    client = await client_of(app)
+    cookie = (await visit(client, "/in/write?user=ada")).cookie
+
+    response = await visit(client, "/in/", cookie)
+
+    assert seen == [{"user": "ada"}]
+    assert response.headers["Vary"] == "Cookie"
+
+
 # --- lifetime
 
 

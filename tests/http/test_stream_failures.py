@@ -3,7 +3,6 @@
 Asserted on the bytes themselves, since a client could forgive what another one would not.
 """
 
-import logging
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -216,83 +215,3 @@ async def test_what_a_handler_answers_after_a_failed_save_is_whole_or_nothing(
     elif answer:  # aiohttp's own 500 is for going on with a WebSocket that was never opened
         status, _, body = parsed(answer)
         assert status == 500 or (status, body) == (200, b"something went wrong, sorry")
-
-
-# --- after the handler
-
-
-async def change(request: web.Request) -> web.Response:
-    (await get_session(request))["user"] = "bob"
-    return web.Response(text="done")
-
-
-async def test_a_final_save_that_fails_is_a_503_without_a_cookie(serve: Serve) -> None:
-    answer = await received(await serve(change))
-
-    status, headers, _ = parsed(answer)
-    assert status == 503
-    assert headers["Cache-Control"] == "private"
-
-
-async def test_a_final_save_that_fails_is_logged_once_with_its_cause(
-    serve: Serve, caplog: pytest.LogCaptureFixture
-) -> None:
-    client = await serve(change)
-
-    await client.get("/")
-
-    [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert record.name == LOGGER
-    assert record.exc_info is not None
-    assert isinstance(record.exc_info[1], StorageError)
-    assert isinstance(record.exc_info[1].__cause__, OSError)
-
-
-async def test_a_final_save_that_fails_leaves_the_old_record_as_it_was(serve: Serve) -> None:
-    client = await serve(change)
-
-    await client.get("/")
-
-    assert await (await client.get("/read")).json() == {"user": "ada"}
-
-
-async def test_a_final_save_that_fails_after_the_headers_breaks_the_response_off_and_is_logged(
-    serve: Serve, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def handler(request: web.Request) -> web.StreamResponse:
-        session = await get_session(request)
-        response = web.StreamResponse()
-        await response.prepare(request)
-        await response.write(b"part")
-        session["user"] = "bob"
-        return response
-
-    answer = await received(await serve(handler))
-
-    assert answer.endswith(b"\r\n\r\n4\r\npart\r\n")
-    assert any(record.exc_info and isinstance(record.exc_info[1], StorageError) for record in caplog.records)
-
-
-# --- while loading
-
-
-async def test_a_load_that_fails_can_be_caught_by_the_handler(serve: Serve, storage: FailingStorage) -> None:
-    async def handler(request: web.Request) -> web.Response:
-        with pytest.raises(StorageError):
-            await get_session(request)
-        return web.Response(text="without a session")
-
-    client = await serve(handler)
-    storage.failing = frozenset({"fetch"})
-
-    assert parsed(await received(client))[0::2] == (200, b"without a session")
-
-
-async def test_a_load_that_fails_is_a_503_and_not_a_logout(serve: Serve, storage: FailingStorage) -> None:
-    client = await serve(change)
-    storage.failing = frozenset({"fetch"})
-
-    assert parsed(await received(client))[0] == 503
-
-    storage.failing = frozenset()
-    assert await (await client.get("/read")).json() == {"user": "ada"}
