@@ -3,37 +3,17 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable
 
 import pytest
-from aiohttp import web
 
-from aiohttp_session_store import KeyedStorage, MemoryStorage, Session, SessionCookie, get_session, setup
+from aiohttp_session_store import KeyedStorage, MemoryStorage, Session
 from aiohttp_session_store.testing import ManualClock
-from tests.http.storages import SECRET, CountingStorage, FailingStorage, Handler, app_with
+from tests.http.changes import Slow, changing, regenerate, regenerate_and_delete
+from tests.http.storages import CountingStorage, FailingStorage, app_with
 from tests.http.visits import Client, ClientOf, visit
 
-OTHER = "other-secret-0123456789-abcdefghijklmnopqrstuvwxyz"
 GRACE = 60
 BOTH = pytest.mark.parametrize("delete_old", [False, True])
-
-
-def changing(change: Callable[[Session], None]) -> Handler:
-    async def handler(request: web.Request) -> web.Response:
-        change(await get_session(request))
-        return web.Response()
-
-    return handler
-
-
-def regenerate(session: Session) -> None:
-    session.regenerate_id()
-    session["since"] = "the change of id"
-
-
-def regenerate_and_delete(session: Session) -> None:
-    session.regenerate_id(True)
-    session["since"] = "the change of id"
 
 
 async def data_of(client: Client, cookie: str) -> object:
@@ -153,26 +133,6 @@ async def test_a_logout_by_the_new_id_ends_the_grace_of_the_old(client_of: Clien
 # --- requests under way
 
 
-def write_late(session: Session) -> None:
-    session["late"] = "written after the change of id"
-
-
-class Slow:
-    """A handler that loads its session, and changes it when the test says so."""
-
-    def __init__(self, change: Callable[[Session], None] = write_late) -> None:
-        self._change = change
-        self.loaded = asyncio.Event()
-        self.go_on = asyncio.Event()
-
-    async def __call__(self, request: web.Request) -> web.Response:
-        session = await get_session(request)
-        self.loaded.set()
-        await self.go_on.wait()
-        self._change(session)
-        return web.Response()
-
-
 @BOTH
 async def test_what_a_slow_request_writes_goes_to_the_new_id_unless_the_old_was_deleted(
     client_of: ClientOf, storage: KeyedStorage, delete_old: bool
@@ -225,46 +185,6 @@ async def test_a_change_of_id_that_fails_leaves_the_old_session_as_it_was(client
     assert (response.status, response.set_cookie) == (503, None)
     assert await data_of(client, old) == {"user": "ada"}
     assert len(storage) == 1
-
-
-@pytest.mark.parametrize("status", [200, 500])
-async def test_an_id_that_is_dying_is_not_sent_again_when_the_secret_changes(
-    client_of: ClientOf, storage: KeyedStorage, status: int
-) -> None:
-    """It would take the place of the new id in the browser, and log the visitor out when the grace is over."""
-
-    async def show(request: web.Request) -> web.Response:
-        return web.json_response(dict(await get_session(request)), status=status)
-
-    app = web.Application()
-    setup(app, storage, cookie=SessionCookie(secrets=[OTHER, SECRET]))
-    app.router.add_get("/read", show)
-    before, after = await client_of(app_with(storage, changing(regenerate))), await client_of(app)
-    old = (await visit(before, "/write?user=ada")).cookie
-    await visit(before, "/", old)
-
-    response = await visit(after, "/read", old)
-
-    assert json.loads(response.text) == {"user": "ada"}
-    assert response.set_cookie is None
-
-
-async def test_an_id_that_lost_a_race_to_be_changed_is_not_sent_again_when_the_secret_changes(
-    client_of: ClientOf, storage: KeyedStorage
-) -> None:
-    slow = Slow(regenerate)
-    app = web.Application()
-    setup(app, storage, cookie=SessionCookie(secrets=[OTHER, SECRET]))
-    app.router.add_get("/slow", slow.__call__)
-    before, after = await client_of(app_with(storage, changing(regenerate))), await client_of(app)
-    old = (await visit(before, "/write?user=ada")).cookie
-    running = asyncio.create_task(visit(after, "/slow", old))
-    await slow.loaded.wait()
-    await visit(before, "/", old)
-
-    slow.go_on.set()
-
-    assert (await running).set_cookie is None
 
 
 async def test_no_log_tells_an_id_old_or_new(
