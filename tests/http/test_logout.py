@@ -192,6 +192,27 @@ async def test_a_logout_that_the_storage_cannot_carry_out_is_not_announced(serve
     assert "Set-Cookie" not in response.headers
 
 
+async def test_a_logout_that_cannot_be_carried_out_in_a_request_that_fails_is_logged_and_not_announced(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def leave_and_fail(request: web.Request) -> web.Response:
+        (await get_session(request)).destroy()
+        raise RuntimeError("oh no")
+
+    storage = FailingStorage()
+    client = await serve(storage, leave_and_fail)
+    storage.failing = frozenset({"replace"})
+
+    response = await client.get("/")
+
+    [line] = [record for record in caplog.records if record.name == LOGGER]
+    assert response.status == 500
+    assert "Set-Cookie" not in response.headers
+    assert line.levelno == logging.ERROR
+    assert "could not be deleted" in line.getMessage()
+    assert len(storage) == 1
+
+
 # --- afterwards
 
 
