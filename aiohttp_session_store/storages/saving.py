@@ -170,6 +170,8 @@ class Saver:
                 self._gone(state, key)
         elif outcome.key == key:
             self._stored(state, outcome.stored, outcome.record)
+        else:  # regenerated meanwhile: what this request has is the old id
+            state.retired = True
 
     async def _touch_if_due(self, state: SessionState, stored: Stored, record: Record) -> None:
         now = self._storage.now()

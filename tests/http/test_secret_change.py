@@ -56,6 +56,21 @@ async def test_an_id_that_lost_a_race_to_be_changed_is_not_sent_again_when_the_s
     assert (await running).set_cookie is None
 
 
+async def test_an_id_that_was_changed_while_the_request_wrote_is_not_sent_again_when_the_secret_changes(
+    client_of: ClientOf, storage: KeyedStorage
+) -> None:
+    slow = Slow()
+    before, after = await deployments(client_of, storage, "/slow", slow.__call__)
+    old = (await visit(before, "/write?user=ada")).cookie
+    running = asyncio.create_task(visit(after, "/slow", old))
+    await slow.loaded.wait()
+    await visit(before, "/", old)
+
+    slow.go_on.set()
+
+    assert (await running).set_cookie is None
+
+
 async def test_an_id_that_was_logged_out_meanwhile_is_not_sent_again_when_the_secret_changes(
     client_of: ClientOf, storage: KeyedStorage
 ) -> None:
