@@ -124,14 +124,14 @@ def exclusive_session(
 
     For reading a value, computing with it and writing it back, as a counter or a balance needs.  Waits for everybody
     else who asked so for this session, in all processes; brings the session up to the newest record; and saves it when
-    the block ends.  An exception inside discards what was changed and not saved.  Requests that do not ask are not held
-    up.
+    the block ends.  An exception, also of that save, discards what was changed and not saved.  Requests that do not ask
+    are not held up.
 
     Args:
         timeout: Seconds to wait for the lock.
 
     Raises:
-        SessionLockError: The lock was not to be had in time, or the session got another id meanwhile.
+        SessionLockError: The lock was not to be had in time or was lost, or the session got another id meanwhile.
         SessionUsageError: It is nested, the app has no sessions, or its storage has no locks.
         StorageError: The storage failed.
     """

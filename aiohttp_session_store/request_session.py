@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -158,22 +158,28 @@ class RequestSession:
         try:
             async with AsyncExitStack() as stack:
                 session = await self.load()
-                key = key_of(state_of(session).stored_id)
+                state = state_of(session)
+                key = key_of(state.stored_id)
                 lock = storage.lock(key)
                 try:
                     async with asyncio.timeout(patience):
-                        await stack.enter_async_context(lock)
+                        state.lease = await stack.enter_async_context(lock)
                 except TimeoutError:
                     raise SessionLockError(
                         f"session {key} was busy for {patience:g} s: others have it exclusively"
                     ) from None
-                await storage.refresh(session)
                 try:
+                    await storage.refresh(session)
                     yield session
+                    await self.save()
                 except BaseException:
-                    session.discard()
+                    session.discard()  # what was computed under the lock is not to be saved without it
                     raise
-                await self.save()
+                finally:
+                    while state.saving is not None:  # of a request that was cancelled: it still needs the lock
+                        with suppress(asyncio.CancelledError):
+                            await asyncio.wait([state.saving])
+                    state.lease = None
         finally:
             self._exclusive = False
 

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from asyncio import Future
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +12,9 @@ from .errors import SessionCommittedError, SessionDestroyedError
 
 # RFC 6265bis, section 5.6: browsers drop a cookie whose name and value exceed this many bytes.
 COOKIE_LIMIT = 4096
+
+# Proves that an exclusive lock is still held, or raises SessionLockError.
+Lease = Callable[[], Awaitable[None]]
 
 
 def new_id() -> str:
@@ -67,6 +71,7 @@ class SessionState:
         on_server: The record lives in the storage, not in the cookie.
         cookie_limit: Bytes that the cookie leaves for an unsealed value.
         saving: Set while a save is under way: the next one waits for it, or would run on what it is replacing.
+        lease: Set while the session is held exclusively by a lock that can be lost; no save goes on without it.
         owed: A cookie value that a save whose request was cancelled could not hand over; the next save does.
     """
 
@@ -78,6 +83,7 @@ class SessionState:
         "destroyed",
         "expires_at",
         "headers_sent",
+        "lease",
         "log",
         "on_server",
         "owed",
@@ -120,6 +126,7 @@ class SessionState:
         self.headers_sent: bool = False
         self.cookie_limit: int = COOKIE_LIMIT
         self.saving: Future[Any] | None = None
+        self.lease: Lease | None = None
         self.owed: str | None = None
         self._id = session_id
 

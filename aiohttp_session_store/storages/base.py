@@ -11,12 +11,12 @@ from typing import ClassVar, Protocol
 from ..errors import SessionUsageError
 from ..record import NewerRecordError, Timeouts, seconds
 from ..session import Session, state_of
-from ..state import Stored
+from ..state import Lease, Stored
 from .loading import Loader
 from .saving import Saver
 from .sweeping import SweepLoop
 
-__all__ = ["KeyedStorage", "SessionStorage", "Stored"]
+__all__ = ["KeyedStorage", "Lease", "SessionStorage", "Stored"]
 
 Clock = Callable[[], float]
 
@@ -77,8 +77,8 @@ class SessionStorage(Protocol):
             StorageError: The storage failed.
         """
 
-    def lock(self, key: str) -> AbstractAsyncContextManager[None]:
-        """Return the exclusive lock of *key*, which waits for as long as it takes.
+    def lock(self, key: str) -> AbstractAsyncContextManager[Lease | None]:
+        """Return the exclusive lock of *key*, which waits for as long as it takes; see :meth:`KeyedStorage.lock`.
 
         Raises:
             SessionUsageError: This storage has none.
@@ -193,11 +193,17 @@ class KeyedStorage(ABC):
         Works in bounded slices that let the loop run, and may be cancelled between them.
         """
 
-    def lock(self, key: str) -> AbstractAsyncContextManager[None]:
+    def lock(self, key: str) -> AbstractAsyncContextManager[Lease | None]:
         """Return the exclusive lock of *key*, for storages that have one.
 
         Entering waits for as long as it takes, may be cancelled, and must not wait in a thread.  Writers do not ask for
         it: it keeps those apart who want the session to themselves.
+
+        A lock that can be lost while it is held, as one on a server can, gives its holder a *lease*: a coroutine
+        function that returns if the lock was still held when it was called, and else raises ``SessionLockError``.  The
+        holder's save asks it after each read of the record and before the compare-and-set that follows.  What was
+        read under the lock and did not change since is all that is overwritten, so no holder ever undoes another's
+        write.  A lock that cannot be lost gives None.
 
         Raises:
             SessionUsageError: This storage has none.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ..changes import Changes
 from ..errors import StorageError
 from ..record import TOMBSTONE, Record, Retired, decode_record, encode_record, encode_retired, merge, same_content
-from ..state import Stored
+from ..state import Lease, Stored
 
 if TYPE_CHECKING:
     from .base import KeyedStorage
@@ -73,7 +73,12 @@ class RecordWriter:
         return Record(merged.created_at, now, self._storage.timeouts.idle, merged.data, merged.flashes)
 
     async def write(
-        self, key: str, stored: Stored | None, changes: Sequence[Changes], decoded: Record | None = None
+        self,
+        key: str,
+        stored: Stored | None,
+        changes: Sequence[Changes],
+        decoded: Record | None = None,
+        lease: Lease | None = None,
     ) -> Written | None:
         """Merge *changes* onto the record of *key*, which stood at *stored* when it was last seen.
 
@@ -81,11 +86,13 @@ class RecordWriter:
 
         Args:
             decoded: The record in *stored*, if that is at hand and nobody can be changing it.
+            lease: Asked before each compare-and-set.
 
         Returns:
             Where they were stored, or None: the session was destroyed.
 
         Raises:
+            SessionLockError: The *lease* is over, and nothing was stored.
             StorageError: Nothing was stored.
         """
         attempts, passed = Attempts(key), {key}
@@ -99,6 +106,8 @@ class RecordWriter:
                 key = record.successor
                 passed.add(key)  # records that lead in a circle are damage
             else:
+                if lease is not None:
+                    await lease()
                 written = await self._replace(key, stored, record, changes)
                 if written is not None:
                     return written
@@ -124,6 +133,7 @@ class RecordWriter:
         changes: Sequence[Changes],
         delete_old: bool,
         renew_lifetime: bool,
+        lease: Lease | None = None,
     ) -> Written | None:
         """Move the session from *old_key* to *new_key*, with *changes*.
 
@@ -154,11 +164,13 @@ class RecordWriter:
                     if not delete_old:
                         if version is not None:
                             await storage.delete(new_key)
-                        return await self.write(old_key, stored, changes)
+                        return await self.write(old_key, stored, changes, lease=lease)
                     old_key = record.successor
                     passed.add(old_key)
                     stored = await storage.fetch(old_key)
                     continue
+                if lease is not None:
+                    await lease()
                 now = storage.now()
                 dies_at = min(now + storage.rotation_grace, storage.timeouts.expiry(now, record.created_at))
                 if renew_lifetime:

@@ -124,6 +124,7 @@ class Saver:
             changes=[changes],
             delete_old=rotation.delete_old,
             renew_lifetime=rotation.renew_lifetime,
+            lease=state.lease,
         )
         if outcome is None:
             state.rotation = None
@@ -139,7 +140,10 @@ class Saver:
     async def _update(self, state: SessionState, stored: Stored, changes: Changes) -> None:
         key = key_of(state.id)
         try:
-            if self._storage.suspends:
+            if state.lease is not None:
+                exclusive = self._write(state, key, stored, changes)
+                await self._structural(state, self._or_put_back(state, changes, exclusive))
+            elif self._storage.suspends:
                 state.saving = written = self._commits.submit(key, stored, changes)
                 written.add_done_callback(partial(self._settle, state, key, changes))
                 await _shielded(written)
@@ -151,9 +155,13 @@ class Saver:
             _logger.warning("session %s: a flash that was read could not be removed", key, exc_info=True)
 
     async def _write(self, state: SessionState, key: str, stored: Stored, changes: Changes) -> None:
-        """Write at once, for a storage that never suspends: what the request has loaded cannot change meanwhile."""
-        decoded = None if state.retired else state.record
-        self._updated(state, key, changes, await self._writer.write(key, stored, [changes], decoded))
+        """Write alone: for whoever has the session exclusively, and for a storage that never suspends.
+
+        With the latter, what the request has loaded cannot change meanwhile.
+        """
+        decoded = None if state.retired or self._storage.suspends else state.record
+        written = await self._writer.write(key, stored, [changes], decoded, state.lease)
+        self._updated(state, key, changes, written)
 
     def _settle(
         self, state: SessionState, key: str, changes: Changes, written: "asyncio.Future[Written | None]"
