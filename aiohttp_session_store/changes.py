@@ -8,9 +8,9 @@ what it did to it.
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from .codec import check_key, decode, encode, encode_text, freeze
+from .codec import check_key, encode, encode_text, freeze
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,7 @@ class Flash:
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(NamedTuple):
     """The changes of one request, checked and detached from it: ready to be merged onto any record."""
 
     values: Mapping[str, Any]
@@ -48,9 +47,9 @@ NO_CHANGES = Changes({}, frozenset(), cleared=False, flashes_used=frozenset(), f
 class ChangeLog:
     """A request's view of its session's data, and the log of what it changed there.
 
-    ``data`` starts as a shallow copy of ``base``, the record as it was loaded or last saved.  Lists and dicts are
-    shared between both until a handler asks for one: then its encoded form is kept in ``snapshots``, so that a change
-    made inside it is noticed when the session is saved, and can be undone.
+    ``data`` starts as a shallow copy of ``base``, the record as it was loaded or last saved, which requests share and
+    nobody changes.  A handler that asks for a list or dict gets a copy, and the original is kept in ``snapshots``, so
+    that a change made inside the copy is noticed when the session is saved.
     """
 
     __slots__ = (
@@ -68,7 +67,7 @@ class ChangeLog:
     )
 
     def __init__(self, data: dict[str, Any], flashes: Sequence[Flash] = (), *, use_flashes: bool = True) -> None:
-        """Start from a record's *data*, which is the log's own from now on.
+        """Start from a record's *data*, which stays as it is.
 
         Args:
             flashes: What earlier requests left for this one.
@@ -78,7 +77,7 @@ class ChangeLog:
         self.data: dict[str, Any] = dict(data)
         self.flashes: dict[str, Any] = {flash.key: flash.value for flash in flashes}
         self._base_flashes = dict(self.flashes)
-        self.snapshots: dict[str, str] = {}
+        self.snapshots: dict[str, Any] = {}
         self._assigned: dict[str, None] = {}
         self._unset: set[str] = set()
         self._cleared = False
@@ -97,10 +96,14 @@ class ChangeLog:
         try:
             value = self.data[key]
         except KeyError:
-            return self.flashes[key]
+            value = self.flashes[key]
+            if type(value) is list or type(value) is dict:
+                value = self.flashes[key] = freeze(value, key)
+            return value
         kind = type(value)
         if (kind is list or kind is dict) and key not in self.snapshots and key not in self._assigned:
-            self.snapshots[key] = encode_text(value)
+            self.snapshots[key] = value
+            value = self.data[key] = freeze(value, key)
         return value
 
     def keys(self) -> Iterator[str]:
@@ -128,7 +131,7 @@ class ChangeLog:
         """
         check_key(key)
         freeze(value, key)
-        self._detach(key)
+        self.snapshots.pop(key, None)
         self.data[key] = value
         self._assigned[key] = None
         self._unset.discard(key)
@@ -143,15 +146,14 @@ class ChangeLog:
             raise KeyError(key)
         self.flashes.pop(key, None)
         if key in self.data:
-            self._detach(key)
+            self.snapshots.pop(key, None)
             del self.data[key]
             self._assigned.pop(key, None)
             self._unset.add(key)
 
     def clear(self) -> None:
         """Record that everything readable was removed, whatever other requests add until it is saved."""
-        for key in tuple(self.snapshots):
-            self._detach(key)
+        self.snapshots = {}
         self.data = {}
         self.flashes = {}
         self._assigned = {}
@@ -179,25 +181,28 @@ class ChangeLog:
 
     # --- saving
 
+    def is_empty(self) -> bool:
+        """Whether there is certainly nothing to save: nothing changed, and no list or dict that could have been."""
+        return not (self._assigned or self.snapshots or self._unset or self._cleared or self._used or self._added)
+
     def take(self) -> Changes:
         """Empty the log into :class:`Changes`, all at once or not at all.
 
         Raises:
             TypeError: A value cannot be stored; the log is untouched.
         """
-        if not (self._assigned or self._unset or self._cleared or self._used or self._added or self.snapshots):
-            self._taken = NO_CHANGES  # as in most requests, which only read
+        if self.is_empty():
+            self._taken = NO_CHANGES
             return NO_CHANGES
-        for key in self._changed_inside():
-            self._assigned[key] = None
+        if self.snapshots:
+            self._assigned.update(dict.fromkeys(self._changed_inside()))
         values = {key: freeze(self.data[key], key) for key in self._assigned}
         changes = Changes(
             values, frozenset(self._unset), self._cleared, frozenset(self._used), tuple(self._added)
         )  # fmt: skip
         for key, value in values.items():
-            self._detach(key)  # until the save succeeds, ``base`` is what discard() goes back to
             if type(value) is list or type(value) is dict:
-                self.snapshots[key] = encode_text(value)
+                self.snapshots[key] = value
         self._assigned = {}
         self._unset = set()
         self._cleared = False
@@ -239,15 +244,13 @@ class ChangeLog:
 
     def refresh(self, data: dict[str, Any]) -> None:
         """Continue on a newer record, keeping what was changed; lists and dicts that were not are let go."""
-        for key in self._changed_inside():
-            self._assigned[key] = None
+        self._assigned.update(dict.fromkeys(self._changed_inside()))
         self.snapshots = {key: snapshot for key, snapshot in self.snapshots.items() if key in self._assigned}
         self.rebase(data)
 
     def discard(self) -> None:
         """Go back to the record as loaded or last saved; lists and dicts that were handed out are let go."""
-        for key in tuple(self.snapshots):
-            self._detach(key)
+        self.snapshots = {}
         self.data = dict(self.base)
         self.flashes = dict(self._base_flashes)
         self._assigned = {}
@@ -260,7 +263,6 @@ class ChangeLog:
         """Forget everything: the session was destroyed."""
         self.base = {}
         self._base_flashes = {}
-        self.snapshots = {}
         self._used = set()
         self.discard()
 
@@ -268,14 +270,8 @@ class ChangeLog:
         return [
             key
             for key, snapshot in self.snapshots.items()
-            if key not in self._assigned and encode_text(freeze(self.data[key], key)) != snapshot
+            if key not in self._assigned and encode_text(freeze(self.data[key], key)) != encode_text(snapshot)
         ]
-
-    def _detach(self, key: str) -> None:
-        """Stop watching the value of *key*, and undo in ``base`` what was changed inside it."""
-        snapshot = self.snapshots.pop(key, None)
-        if snapshot is not None and key in self.base and self.base[key] is self.data.get(key):
-            self.base[key] = decode(snapshot)
 
 
 def largest_keys(data: Mapping[str, Any], most: int = 3) -> list[tuple[str, int]]:

@@ -50,6 +50,8 @@ def check_key(key: Any) -> None:
     Raises:
         TypeError: *key* is not a plain string of Unicode characters.
     """
+    if type(key) is str and key.isascii():
+        return
     try:
         _check_key(key)
     except _UnstorableError as error:
@@ -69,7 +71,9 @@ def decode(data: bytes | str) -> Any:
     """
     try:
         text = data if isinstance(data, str) else data.decode()
-        value = _decoder.decode(text)
+        value, end = _decoder.raw_decode(text)  # decode() would also look for white space, at a quarter of the time
+        if end != len(text):
+            raise ValueError("something follows the JSON")
         if "\\ud" in text or "\\uD" in text:  # only an escape can smuggle half a surrogate pair through UTF-8
             text.encode("utf-8")
             encode(value)

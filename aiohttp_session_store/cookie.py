@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 from typing import Protocol
 
 from itsdangerous import BadSignature, Signer
@@ -113,6 +112,8 @@ class SessionCookie:
         self._check_rules()
         if not httponly:
             warnings.warn("httponly=False lets any script on the page steal the session", UserWarning, stacklevel=2)
+        #: How many bytes of unsealed value fit, so that name and value stay within what browsers keep.
+        self.value_limit: int = COOKIE_LIMIT - len(name) - _SIGNATURE
         self._pattern = pattern_for(name)
         self._tails = {https: self._tail(https=https) for https in (False, True)}
         self._sign: Callable[[str], str] | None = None
@@ -186,18 +187,18 @@ class SessionCookie:
         except BadSignature:
             return None
 
-    @property
-    def value_limit(self) -> int:
-        """How many bytes of unsealed value fit, so that name and value stay within what browsers keep."""
-        return COOKIE_LIMIT - len(self.name) - _SIGNATURE
-
     # --- headers
 
-    def candidates(self, headers: Iterable[str]) -> Iterable[Opened]:
-        """Yield what our signature stands under in the given Cookie headers, four values at most."""
-        tried = islice(values_in(headers, self._pattern), MAX_SIGNATURE_TRIES)
-        opened = (self._open(sealed) for sealed in tried)
-        return islice((value for value in opened if value is not None), MAX_LIVE_TRIES)
+    def candidates(self, headers: Iterable[str]) -> list[Opened]:
+        """Return what our signature stands under in the given Cookie headers, four values at most."""
+        found = []
+        for sealed in values_in(headers, self._pattern)[:MAX_SIGNATURE_TRIES]:
+            opened = self._open(sealed)
+            if opened is not None:
+                found.append(opened)
+                if len(found) == MAX_LIVE_TRIES:
+                    break
+        return found
 
     def header(self, value: str, *, https: bool, max_age: int | None = None) -> str:
         """Return the Set-Cookie header that hands *value*, unsealed, to the browser, or with ``""`` clears the cookie.

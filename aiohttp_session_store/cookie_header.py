@@ -6,7 +6,8 @@ expression over the raw text costs 1.
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import lru_cache
 
 
 def pattern_for(name: str) -> re.Pattern[str]:
@@ -18,15 +19,10 @@ def pattern_for(name: str) -> re.Pattern[str]:
     return re.compile(rf'(?:^|;)[ \t]*{re.escape(name)}[ \t]*=[ \t]*("?)([A-Za-z0-9_.\-]+)\1[ \t]*(?=;|$)', re.ASCII)
 
 
-def values_in(headers: Iterable[str], pattern: re.Pattern[str]) -> Iterator[str]:
-    """Yield the values that *pattern* finds in all Cookie headers, each once, in the browser's order."""
-    seen = set()
-    for header in headers:
-        for match in pattern.finditer(header):
-            value = match[2]
-            if value not in seen:
-                seen.add(value)
-                yield value
+def values_in(headers: Iterable[str], pattern: re.Pattern[str]) -> list[str]:
+    """Return the values that *pattern* finds in all Cookie headers, each once, in the browser's order."""
+    values = [value for header in headers for _, value in pattern.findall(header)]
+    return values if len(values) <= 1 else list(dict.fromkeys(values))
 
 
 def says_https(forwarded_proto: str, forwarded: str) -> bool:
@@ -43,6 +39,7 @@ def says_https(forwarded_proto: str, forwarded: str) -> bool:
     return re.search(r'(?:^|[;,\s])proto="?https"?(?=[;,\s]|$)', forwarded.partition(",")[0], re.IGNORECASE) is not None
 
 
+@lru_cache(64)
 def is_loopback(host: str) -> bool:
     """Whether a Host header names this very machine, so that plain HTTP does not leave it."""
     name = host.rpartition(":")[0] if re.search(r":\d+$", host) and not host.endswith("]") else host

@@ -49,6 +49,11 @@ def setup(app: web.Application, storage: SessionStorage, *, cookie: SessionCooki
         raise ConfigurationError("the app has started, or is part of another: call setup() before add_subapp() and run")
     sessions = AppSessions(storage, (cookie or SessionCookie()).bind(storage))
 
+    async def look_around(app: web.Application) -> None:
+        sessions.outermost = app.middlewares[0] is middleware
+        sessions.nested = sessions.nested or False
+        _check_cookie_names(app)
+
     async def run_storage(_: web.Application) -> AsyncIterator[None]:
         await storage.start()
         yield
@@ -62,9 +67,10 @@ def setup(app: web.Application, storage: SessionStorage, *, cookie: SessionCooki
             holder.add_headers(response.headers, request)
 
     app[_APP] = sessions
-    app.middlewares.insert(0, _middleware(sessions))
+    middleware = _middleware(app, sessions)
+    app.middlewares.insert(0, middleware)
     app.on_response_prepare.append(pay)
-    app.on_startup.append(_check_cookie_names)
+    app.on_startup.append(look_around)
     app.cleanup_ctx.append(run_storage)
 
 
@@ -79,7 +85,7 @@ async def get_session(request: web.Request) -> Session:
     """
     holder = _holder(request)
     session = holder.session  # an empty one is false
-    return session if session is not None else await holder.load()
+    return session if session is not None else await holder.load(request.headers)
 
 
 async def new_session(request: web.Request) -> Session:
@@ -92,7 +98,7 @@ async def new_session(request: web.Request) -> Session:
         SessionUsageError: The app has no sessions.
         StorageError: The storage failed.
     """
-    return await _holder(request).renew()
+    return await _holder(request).renew(request.headers)
 
 
 async def save_session(request: web.Request) -> bool:
@@ -112,7 +118,7 @@ async def save_session(request: web.Request) -> bool:
         TypeError: A value cannot be stored.
     """
     holder = _holder(request)
-    session = await holder.load()
+    session = await holder.load(request.headers)
     await holder.save()
     return not session.destroyed and not holder.is_over()
 
@@ -135,7 +141,7 @@ def exclusive_session(
         SessionUsageError: It is nested, the app has no sessions, or its storage has no locks.
         StorageError: The storage failed.
     """
-    return _holder(request).exclusive(timeout)
+    return _holder(request).exclusive(request.headers, timeout)
 
 
 def _holder(request: web.Request) -> RequestSession:
@@ -148,27 +154,26 @@ def _holder(request: web.Request) -> RequestSession:
     return holder
 
 
-def _middleware(sessions: AppSessions) -> "Middleware":
+def _middleware(app: web.Application, sessions: AppSessions) -> "Middleware":
     @web.middleware
     async def session_middleware(request: web.Request, handler: "Handler") -> web.StreamResponse:
-        outer = request.get(_REQUEST)
-        holder = request[_REQUEST] = RequestSession(sessions, request.headers, outer)
+        outer = None if sessions.nested is False else request.get(_REQUEST)
+        holder = request[_REQUEST] = RequestSession(sessions, outer)
         try:
             response = await handler(request)
         except web.HTTPException as raised:
-            await _finish(holder, raised)
+            if holder.seal():
+                await _finish(holder, raised)
             raise
         except BaseException as error:
             await _fail(holder, error)
             raise
         else:
-            if holder.session is None:
-                holder.finished = True
-            else:
+            if holder.seal():
                 await _finish(holder, response)
             return response
         finally:
-            if holder.session is not None:
+            if holder.session is not None and not (sessions.outermost and request.match_info.apps[0] is app):
                 sessions.answered[request.writer] = holder
             if outer is not None:
                 request[_REQUEST] = outer
@@ -179,18 +184,21 @@ def _middleware(sessions: AppSessions) -> "Middleware":
 async def _finish(holder: RequestSession, response: web.StreamResponse) -> None:
     """Save because the handler answered; a storage that fails makes it a 503, or ends a response under way."""
     try:
-        await holder.finish(getattr(response, "status", SERVER_ERROR))  # a handler may return None, and aiohttp says so
+        await holder.commit(getattr(response, "status", SERVER_ERROR))  # a handler may return None, and aiohttp says so
     except StorageError as error:
         _answer_unavailable(holder, error)
 
 
 async def _fail(holder: RequestSession, error: BaseException) -> None:
     """Save nothing because the handler failed, unless all that happened is that the visitor went away."""
+    left = holder.seal()
     if isinstance(error, ConnectionError) and holder.headers_sent:
-        await holder.finish(holder.status)
+        if left:
+            await holder.commit(holder.status)
         return
     try:
-        await holder.fail()
+        if left:
+            await holder.commit(SERVER_ERROR)
     except StorageError:
         _logger.exception("a session that a failing request had destroyed could not be deleted")
     if isinstance(error, StorageError):
@@ -230,11 +238,14 @@ def _keep_off_the_wire(request: web.Request, response: web.StreamResponse) -> No
         request.transport.close()
 
 
-async def _check_cookie_names(app: web.Application) -> None:
-    """Refuse a sub-app that would overwrite the cookie of an app around it."""
+def _check_cookie_names(app: web.Application) -> None:
+    """Refuse a sub-app that would overwrite the cookie of an app around it, and let the others know of that one."""
     name = app[_APP].cookie.name
     for inner in _apps_within(app):
-        if _APP in inner and inner[_APP].cookie.name == name:
+        if _APP not in inner:
+            continue
+        inner[_APP].nested = True
+        if inner[_APP].cookie.name == name:
             raise ConfigurationError(
                 f"the app and a sub-app both call their session cookie {name!r}, and would overwrite each other's: give"
                 " the sub-app's setup() a cookie of another name, or leave it out to share the session"

@@ -26,12 +26,16 @@ class AppSessions:
     """What ``setup`` put on an app: its storage, its cookie, and which warnings it has given.
 
     Attributes:
+        nested: Whether an app around this one has sessions, too; known when the app has started.
+        outermost: Whether this app's session middleware is its first one.
         answered: The sessions of requests whose handlers are done, by what writes the response.  A middleware outside
             of the app may have cloned the request and replaced the response: both lead nowhere then, but they share it.
     """
 
     storage: SessionStorage
     cookie: SessionCookie
+    nested: bool | None = None
+    outermost: bool = False
     warned: set[str] = field(default_factory=set)
     answered: "WeakKeyDictionary[Any, RequestSession]" = field(default_factory=WeakKeyDictionary)
 
@@ -45,7 +49,7 @@ class AppSessions:
 class RequestSession:
     """One request's session in one app: loaded when asked for, saved when the handler has finished.
 
-    Class attributes are the defaults, so that a request that never touches its session pays for three assignments.
+    Class attributes are the defaults, so that a request that never touches its session pays for two assignments.
 
     Attributes:
         session: The session, once loaded.
@@ -64,10 +68,9 @@ class RequestSession:
     _exclusive: bool = False
     _waiting: "list[asyncio.Future[None]] | None" = None
 
-    def __init__(self, app: AppSessions, headers: Any, outer: "RequestSession | None") -> None:
-        """Begin; *headers* are the request's."""
+    def __init__(self, app: AppSessions, outer: "RequestSession | None") -> None:
+        """Begin a request in *app*, within its session in *outer*."""
         self.app = app
-        self._headers = headers
         self.outer = outer
 
     def of(self, app: AppSessions) -> "RequestSession | None":
@@ -79,8 +82,11 @@ class RequestSession:
 
     # --- loading
 
-    async def load(self) -> Session:
+    async def load(self, headers: Any) -> Session:
         """Return the session; parallel callers share one load, and a load that failed or was cancelled is tried again.
+
+        Args:
+            headers: The request's.
 
         Raises:
             StorageError: The storage failed.
@@ -89,7 +95,7 @@ class RequestSession:
             if self._waiting is None:
                 waiting = self._waiting = []
                 try:
-                    self._begin(await self._read())
+                    self._begin(await self._read(headers))
                 finally:  # no task and no shield, which would cost 24 us: a waiter takes over from a cancelled loader
                     self._waiting = None
                     for waiter in waiting:
@@ -101,12 +107,12 @@ class RequestSession:
                 await woken
         return self.session
 
-    async def _read(self) -> Session:
+    async def _read(self, headers: Any) -> Session:
         storage, cookie = self.app.storage, self.app.cookie
         session: Session | None = None
-        for candidate in cookie.candidates(self._headers.getall("Cookie", ())):
+        for candidate in cookie.candidates(headers.getall("Cookie", ())):
             session = await storage.read(candidate.value)
-            if not session.new:
+            if state_of(session).stored is not None:
                 # Signed by an older secret: send it again, signed by the first.
                 # A regenerated id stays away: it would replace its successor in the browser.
                 if candidate.stale and not state_of(session).retired:
@@ -117,18 +123,20 @@ class RequestSession:
     def _begin(self, session: Session) -> None:
         state = state_of(session)
         state.cookie_limit = self.app.cookie.value_limit
-        state.headers_sent = self.headers_sent
-        state.sealed = self.finished
+        if self.headers_sent:
+            state.headers_sent = True
+        if self.finished:
+            state.sealed = True
         self.session = session
 
-    async def renew(self) -> Session:
+    async def renew(self, headers: Any) -> Session:
         """Put a new session in the place of the current one, which dies with the save.
 
         Raises:
             SessionCommittedError: The headers are sent, or the request is over.
             StorageError: The storage failed.
         """
-        current = await self.load()
+        current = await self.load(headers)
         state = state_of(current)
         if self.finished or self.headers_sent:
             raise SessionCommittedError("a new session needs a cookie, and the headers are sent: ask before prepare()")
@@ -143,7 +151,7 @@ class RequestSession:
         return fresh
 
     @asynccontextmanager
-    async def exclusive(self, patience: float) -> AsyncIterator[Session]:
+    async def exclusive(self, headers: Any, patience: float) -> AsyncIterator[Session]:
         """Hold the session's lock for the length of a block, with the newest record; save at its end.
 
         Raises:
@@ -157,7 +165,7 @@ class RequestSession:
         self._exclusive = True
         try:
             async with AsyncExitStack() as stack:
-                session = await self.load()
+                session = await self.load(headers)
                 state = state_of(session)
                 key = key_of(state.stored_id)
                 lock = storage.lock(key)
@@ -210,7 +218,7 @@ class RequestSession:
             state.withdraw()
             if not state.destroy_pending:
                 return
-        await self.save()
+        self.owe(await self.app.storage.save(self.session))
         gone = state.destroyed or state.retired
         if gone and self.owed:  # an id that was to be signed anew leads nowhere, or not for long
             self.owed = None
@@ -223,19 +231,14 @@ class RequestSession:
         if self.session is not None:
             state_of(self.session).headers_sent = True
 
-    async def finish(self, status: int) -> None:
-        """Save for the last time, because the handler has returned or raised a response."""
-        self._seal()
-        await self.commit(status)
-
-    async def fail(self) -> None:
-        """Keep nothing, because the handler raised an error, but carry out a ``destroy()``."""
-        await self.finish(SERVER_ERROR)
-
-    def _seal(self) -> None:
+    def seal(self) -> bool:
+        """Let nothing more be changed, because the handler is done; say whether something is left to :meth:`commit`."""
         self.finished = True
-        if self.session is not None:
-            state_of(self.session).sealed = True
+        if self.session is None:
+            return False
+        state = state_of(self.session)
+        state.sealed = True
+        return not state.is_settled(self.app.storage.now())
 
     # --- what the browser is owed
 
@@ -253,12 +256,12 @@ class RequestSession:
             headers.setdefault("Cache-Control", "private")
             return
         self._forbid_caching(headers)
-        headers.add("Set-Cookie", self._set_cookie(request.scheme, request.host))
+        headers.add("Set-Cookie", self._set_cookie(request))
 
-    def _set_cookie(self, scheme: str, host: str) -> str:
-        cookie = self.app.cookie
-        https = scheme == "https" or says_https(
-            self._headers.get("X-Forwarded-Proto", ""), self._headers.get("Forwarded", "")
+    def _set_cookie(self, request: Any) -> str:
+        cookie, headers, host = self.app.cookie, request.headers, request.host
+        https = request.scheme == "https" or says_https(
+            headers.get("X-Forwarded-Proto", ""), headers.get("Forwarded", "")
         )
         if not cookie.is_secure(https=https) and not is_loopback(host):
             self.app.warn_once(
@@ -287,16 +290,19 @@ class RequestSession:
         return session.created_at + storage.timeouts.lifetime - storage.now()
 
     def _forbid_caching(self, headers: Any) -> None:
-        given = ", ".join(headers.getall("Cache-Control", ()))
+        if "Cache-Control" not in headers:
+            headers["Cache-Control"] = "no-store"
+            return
+        given = ", ".join(headers.getall("Cache-Control"))
         directives = [directive.strip().lower() for directive in given.split(",")]
         if not given or "public" in directives:
             headers["Cache-Control"] = "no-store"
-            if given:
-                self.app.warn_once(
-                    "public",
-                    "a response that sets the session cookie came with Cache-Control: %s; it was sent as no-store, or a"
-                    " cache could hand one visitor's session to another",
-                    given,
-                )
+        if "public" in directives:
+            self.app.warn_once(
+                "public",
+                "a response that sets the session cookie came with Cache-Control: %s; it was sent as no-store, or a"
+                " cache could hand one visitor's session to another",
+                given,
+            )
         elif "no-store" not in directives:
             headers["Cache-Control"] = f"{given}, no-store"

@@ -3,16 +3,17 @@
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from ..errors import SessionUsageError
 from ..record import NewerRecordError, Timeouts, seconds
 from ..session import Session, state_of
 from ..state import Lease, Stored
 from .loading import Loader
+from .record_cache import RecordCache
 from .saving import Saver
 from .sweeping import SweepLoop
 
@@ -127,6 +128,7 @@ class KeyedStorage(ABC):
         self.timeouts: Timeouts = Timeouts.build(idle_timeout, lifetime)
         self.rotation_grace: int = seconds("rotation_grace", rotation_grace) or DEFAULT_ROTATION_GRACE
         self.clock = clock
+        self.records = RecordCache()
         self._loader = Loader(self)
         self._saver = Saver(self)
         self._sweeping = SweepLoop(self.sweep, seconds("sweep_interval", sweep_interval))
@@ -246,14 +248,14 @@ class KeyedStorage(ABC):
         """Return the time in whole Unix seconds."""
         return int(self.clock())
 
-    async def read(self, cookie_value: str | None) -> Session:
+    def read(self, cookie_value: str | None) -> Coroutine[Any, Any, Session]:
         """See :meth:`SessionStorage.read`; the cookie value is the session id."""
-        return await self._loader.read(cookie_value)
+        return self._loader.read(cookie_value)
 
     async def refresh(self, session: Session) -> None:
         """See :meth:`SessionStorage.refresh`; a session that is gone stays as it is, and its save finds that out."""
         await self._loader.refresh(state_of(session))
 
-    async def save(self, session: Session) -> str | None:
+    def save(self, session: Session) -> Coroutine[Any, Any, str | None]:
         """See :meth:`SessionStorage.save`: merge onto the newest record, or create, rotate, destroy; never upsert."""
-        return await self._saver.save(state_of(session))
+        return self._saver.save(state_of(session))

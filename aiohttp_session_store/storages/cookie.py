@@ -9,8 +9,8 @@ import logging
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
+from functools import lru_cache
 from typing import ClassVar, NoReturn
 
 from ..changes import ChangeLog, Changes, largest_keys
@@ -85,21 +85,23 @@ class CookieStorage:
         now = self.now()
         if loaded is not None:
             session_id, stored, record = loaded
-            expires_at = self.timeouts.expiry_of(record, stored.expires_at)
+            expires_at, renew_at = self.timeouts.limits(record, stored.expires_at)
             if now < expires_at:
-                return Session(
-                    SessionState(
-                        ChangeLog(record.data, record.flashes),
-                        created_at=record.created_at,
-                        expires_at=expires_at,
-                        session_id=session_id,
-                        stored=stored,
-                        record=record,
-                        on_server=False,
-                    )
+                state = SessionState(
+                    ChangeLog(record.data, record.flashes),
+                    created_at=record.created_at,
+                    expires_at=expires_at,
+                    session_id=session_id,
+                    stored=stored,
+                    record=record,
                 )
-        log = ChangeLog({})
-        return Session(SessionState(log, created_at=now, expires_at=self.timeouts.expiry(now, now), on_server=False))
+                state.renew_at = renew_at
+                return self._session(state)
+        return self._session(SessionState(ChangeLog({}), created_at=now, expires_at=self.timeouts.expiry(now, now)))
+
+    def _session(self, state: SessionState) -> Session:
+        state.on_server = False
+        return Session(state)
 
     async def save(self, session: Session) -> str | None:
         """See :meth:`SessionStorage.save`.
@@ -124,15 +126,19 @@ class CookieStorage:
     def _save(self, state: SessionState, changes: Changes) -> str | None:
         now = self.now()
         before: Record = state.record or Record(state.created_at, now, self.timeouts.idle, {})
-        record = replace(merge(before, [changes]), written_at=now, idle_timeout=self.timeouts.idle)
+        record = merge(before, [changes], now, self.timeouts.idle)
         if state.rotation is not None and state.rotation.renew_lifetime:
-            record = replace(record, created_at=now)
+            record = record._replace(created_at=now)
         data, expires_at = encode_record(record), self.timeouts.expiry(now, record.created_at)
         if state.stored is None:
             if not record.data and not record.flashes:
                 replaced, state.replaces = state.replaces, None
                 return "" if replaced is not None else None
-        elif state.rotation is None and same_content(data, state.stored.data) and not self._renewal_due(state, now):
+        elif (
+            state.rotation is None
+            and same_content(data, state.stored.data)
+            and not self.timeouts.renewal_due(before, state.stored.expires_at, now)
+        ):
             return None
         value = _encode(state.id, expires_at, data)
         if len(value) > state.cookie_limit:
@@ -147,21 +153,17 @@ class CookieStorage:
         state.replaces = None
         state.stored = Stored(data, b"", expires_at)
         state.created_at, state.expires_at = record.created_at, expires_at
-        state.record = decode_record(data)
-        state.log.rebase(state.record.data)
+        state.record = record
+        state.log.rebase(record.data)
         return value
-
-    def _renewal_due(self, state: SessionState, now: int) -> bool:
-        record, stored = state.record, state.stored
-        return stored is not None and (
-            self.timeouts.outdated(record) or self.timeouts.touch_due(record, stored.expires_at, now)
-        )
 
 
 def _encode(session_id: str, expires_at: int, data: bytes) -> str:
     return urlsafe_b64encode(b"%d %b\n%b" % (expires_at, session_id.encode(), data)).rstrip(b"=").decode()
 
 
+# Records are shared and never changed. 256 of the largest cookies are a megabyte, decoded about ten.
+@lru_cache(256)
 def _decode(cookie_value: str) -> tuple[str, Stored, Record] | None:
     """Read a cookie value, or None: signed by us, but perhaps long ago, or by a newer version."""
     try:

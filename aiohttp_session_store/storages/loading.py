@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import re
+from math import inf
 from typing import TYPE_CHECKING
 
 from ..changes import ChangeLog
 from ..errors import SessionLockError
-from ..record import NewerRecordError, Record, Retired, decode_record
+from ..record import NewerRecordError, Record, Retired
 from ..session import Session
 from ..state import SessionState, Stored, key_of
 
@@ -36,8 +37,8 @@ class Loader:
         if stored is None:
             return self._fresh()
         try:
-            record = decode_record(stored.data)
-            live, retired = self._readable(record, stored)
+            record = self._storage.records.decode(stored.data)
+            live = record if isinstance(record, Record) else await self._original(record, stored)
         except NewerRecordError as error:
             self._storage.warn_newer(key, error)
             return self._fresh()
@@ -47,33 +48,30 @@ class Loader:
             return self._fresh()
         if live is None:
             return self._fresh()
-        if isinstance(record, Retired) and not await self._leads_to_life(record):
-            return self._fresh()
-        expires_at = self._storage.timeouts.expiry_of(live, stored.expires_at)
+        expires_at, renew_at = self._storage.timeouts.limits(live, stored.expires_at)
         if self._storage.now() >= expires_at:
             return self._fresh()
-        return Session(
-            SessionState(
-                ChangeLog(live.data, live.flashes, use_flashes=not retired),
-                created_at=live.created_at,
-                expires_at=expires_at,
-                session_id=cookie_value,
-                stored=stored,
-                record=live,
-                retired=retired,
-            )
+        retired = live is not record
+        state = SessionState(
+            ChangeLog(live.data, live.flashes, use_flashes=not retired),
+            created_at=live.created_at,
+            expires_at=expires_at,
+            session_id=cookie_value,
+            stored=stored,
+            record=live,
         )
+        state.retired = retired
+        state.renew_at = inf if retired else renew_at
+        return Session(state)
 
-    def _readable(self, record: Record | Retired, stored: Stored) -> tuple[Record | None, bool]:
-        """Return what a visitor with this record's id may read, and whether the id is retired."""
-        if isinstance(record, Record):
-            return record, False
-        if record.original is None or self._storage.now() >= min(record.dies_at, stored.expires_at):
-            return None, True
-        original = decode_record(record.original)
+    async def _original(self, retired: Retired, stored: Stored) -> Record | None:
+        """Return what a visitor with an id that was regenerated may still read."""
+        if retired.original is None or self._storage.now() >= min(retired.dies_at, stored.expires_at):
+            return None
+        original = self._storage.records.decode(retired.original)
         if isinstance(original, Retired):
             raise ValueError("a retired record inside another")  # noqa: TRY004  damage, not a wrong argument
-        return original, True
+        return original if await self._leads_to_life(retired) else None
 
     async def refresh(self, state: SessionState) -> None:
         """Bring a session up to the newest record; see :meth:`SessionStorage.refresh`."""
@@ -86,7 +84,7 @@ class Loader:
         if stored is None:
             return
         try:
-            record = decode_record(stored.data)
+            record = self._storage.records.decode(stored.data)
         except ValueError:  # the save will find the same, and say so
             return
         if isinstance(record, Record):
@@ -110,7 +108,7 @@ class Loader:
             if stored is None:
                 return False
             try:
-                record = decode_record(stored.data)
+                record = self._storage.records.decode(stored.data)
             except ValueError:
                 return False
         return True

@@ -153,7 +153,7 @@ class MemoryStorage(KeyedStorage):
         return removed
 
     def _put(self, key: str, data: bytes, expires_at: int) -> bytes:
-        version = secrets.token_bytes(8)
+        version = os.urandom(8)
         self._records[key] = Stored(data, version, expires_at)
         self._records.move_to_end(key)
         return version

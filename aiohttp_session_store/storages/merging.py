@@ -10,12 +10,11 @@ import random
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..changes import Changes
 from ..errors import StorageError
-from ..record import TOMBSTONE, Record, Retired, decode_record, encode_record, encode_retired, merge, same_content
+from ..record import TOMBSTONE, Record, Retired, encode_record, encode_retired, merge, same_content
 from ..state import Lease, Stored
 
 if TYPE_CHECKING:
@@ -28,8 +27,7 @@ MAX_SECONDS = 5.0
 _MAX_PAUSE = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """Where changes ended up."""
 
     key: str
@@ -41,10 +39,10 @@ class Attempts:
     """Paces a compare-and-set loop: at once after the first conflict, then after random pauses, then not at all."""
 
     def __init__(self, key: str) -> None:
-        """Start the time limit."""
+        """Prepare for attempts on the record of *key*; the time limit starts with the first conflict."""
         self._key = key
         self._conflicts = 0
-        self._deadline = time.monotonic() + MAX_SECONDS
+        self._deadline = 0.0
 
     async def conflict(self) -> None:
         """Wait before the next attempt.
@@ -53,6 +51,8 @@ class Attempts:
             StorageError: The time is up.
         """
         self._conflicts += 1
+        if self._conflicts == 1:
+            self._deadline = time.monotonic() + MAX_SECONDS
         if time.monotonic() > self._deadline:
             raise StorageError(f"session {self._key} kept changing for {MAX_SECONDS:g} s: the change was not stored")
         if self._conflicts > 1:
@@ -69,15 +69,13 @@ class RecordWriter:
 
     def merged(self, record: Record, changes: Iterable[Changes], now: int) -> Record:
         """Return *record* with *changes*, as written at *now*."""
-        merged = merge(record, changes)
-        return Record(merged.created_at, now, self._storage.timeouts.idle, merged.data, merged.flashes)
+        return merge(record, changes, now, self._storage.timeouts.idle)
 
     async def write(
         self,
         key: str,
         stored: Stored | None,
         changes: Sequence[Changes],
-        decoded: Record | None = None,
         lease: Lease | None = None,
     ) -> Written | None:
         """Merge *changes* onto the record of *key*, which stood at *stored* when it was last seen.
@@ -85,7 +83,6 @@ class RecordWriter:
         An id that was regenerated leads on to its successor, unless the old one was to die at once.
 
         Args:
-            decoded: The record in *stored*, if that is at hand and nobody can be changing it.
             lease: Asked before each compare-and-set.
 
         Returns:
@@ -97,7 +94,7 @@ class RecordWriter:
         """
         attempts, passed = Attempts(key), {key}
         while stored is not None:
-            record = decoded if decoded is not None else _decode(key, stored)
+            record = self._decode(key, stored)
             if record is None:
                 return None
             if isinstance(record, Retired):
@@ -112,12 +109,12 @@ class RecordWriter:
                 if written is not None:
                     return written
                 await attempts.conflict()
-            stored, decoded = await self._storage.fetch(key), None
+            stored = await self._storage.fetch(key)
         return None
 
     async def rewrite(self, key: str, stored: Stored) -> None:
         """Write the record of *key* again under the timeouts in force; whoever is in the way does it as well."""
-        record = _decode(key, stored)
+        record = self._decode(key, stored)
         if isinstance(record, Record):
             now = self._storage.now()
             expires_at = self._storage.timeouts.expiry(now, record.created_at)
@@ -153,7 +150,7 @@ class RecordWriter:
         written: Written | None = None
         try:
             while stored is not None:
-                record = _decode(old_key, stored)
+                record = self._decode(old_key, stored)
                 if record is None:
                     break
                 if isinstance(record, Retired):
@@ -174,7 +171,7 @@ class RecordWriter:
                 now = storage.now()
                 dies_at = min(now + storage.rotation_grace, storage.timeouts.expiry(now, record.created_at))
                 if renew_lifetime:
-                    record = replace(record, created_at=now)
+                    record = record._replace(created_at=now)
                 merged = self.merged(record, changes, now)
                 data, expires_at = encode_record(merged), storage.timeouts.expiry(now, merged.created_at)
                 if version is None:
@@ -208,7 +205,7 @@ class RecordWriter:
         storage, attempts = self._storage, Attempts(key)
         doomed = [key]
         while stored is not None:
-            record = _decode(key, stored)
+            record = self._decode(key, stored)
             if isinstance(record, Retired):
                 if record.successor is None:
                     break
@@ -230,12 +227,22 @@ class RecordWriter:
         merged = self.merged(record, changes, now)
         data, expires_at = encode_record(merged), self._storage.timeouts.expiry(now, merged.created_at)
         timeouts = self._storage.timeouts
-        stale = timeouts.outdated(record) or timeouts.touch_due(record, stored.expires_at, now)
-        if not stale and same_content(data, stored.data):  # the same as the newest record, or only as an older one?
+        if same_content(data, stored.data) and not timeouts.renewal_due(record, stored.expires_at, now):
+            # the same as the newest record, or only as an older one?
             unchanged = await self._storage.touch(key, stored.expires_at, stored.version)
             return Written(key, stored, record) if unchanged else None
         version = await self._storage.replace(key, data, expires_at, stored.version)
-        return None if version is None else Written(key, Stored(data, version, expires_at), merged)
+        if version is None:
+            return None
+        self._storage.records.put(data, merged)
+        return Written(key, Stored(data, version, expires_at), merged)
+
+    def _decode(self, key: str, stored: Stored) -> Record | Retired | None:
+        try:
+            return self._storage.records.decode(stored.data)
+        except ValueError as error:
+            _logger.warning("session %s became unreadable while a request was using it: %s", key, error)
+            return None
 
     async def _took_effect(self, old_key: str, written: Written) -> bool:
         """Whether a rotation that failed has been carried out all the same; if not, remove the new record.
@@ -244,7 +251,7 @@ class RecordWriter:
         """
         with suppress(StorageError):  # then nobody can know: the new record stays, and expires
             stored = await self._storage.fetch(old_key)
-            record = None if stored is None else _decode(old_key, stored)
+            record = None if stored is None else self._decode(old_key, stored)
             if isinstance(record, Retired) and record.successor == written.key:
                 return True
             await self._storage.delete(written.key)
@@ -252,11 +259,3 @@ class RecordWriter:
 
 
 _TOMBSTONE = encode_retired(TOMBSTONE)
-
-
-def _decode(key: str, stored: Stored) -> Record | Retired | None:
-    try:
-        return decode_record(stored.data)
-    except ValueError as error:
-        _logger.warning("session %s became unreadable while a request was using it: %s", key, error)
-        return None

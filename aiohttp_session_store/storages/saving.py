@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..changes import Changes
 from ..errors import StorageError
-from ..record import Record, decode_record, encode_record
+from ..record import Record, encode_record
 from ..state import Rotation, SessionState, Stored, key_of, new_id
 from .group_commit import GroupCommit
 from .merging import RecordWriter, Written
@@ -46,13 +46,18 @@ class Saver:
         while state.saving is not None:
             await asyncio.wait([state.saving])
         if not state.destroyed:
-            await self._save_changes(state, state.log.take())
+            changes = state.log.take()
+            if changes and state.stored is not None and state.rotation is None:
+                await self._update(state, state.stored, changes)
+            else:
+                await self._save_others(state, changes)
         elif state.destroy_pending:
             await self._structural(state, self._destroy(state))
         owed, state.owed = state.owed, None
         return owed
 
-    async def _save_changes(self, state: SessionState, changes: Changes) -> None:
+    async def _save_others(self, state: SessionState, changes: Changes) -> None:
+        """Save whatever is not just a change of data."""
         stored, rotation = state.stored, state.rotation
         if stored is None:
             if changes or state.replaces is not None:
@@ -61,8 +66,6 @@ class Saver:
         elif rotation is not None:
             rotate = self._rotate(state, changes, stored, rotation, state.id)
             await self._structural(state, self._or_put_back(state, changes, rotate))
-        elif changes:
-            await self._update(state, stored, changes)
         elif not state.retired:
             await self._touch_if_due(state, stored, state.record)
 
@@ -141,26 +144,25 @@ class Saver:
         key = key_of(state.id)
         try:
             if state.lease is not None:
-                exclusive = self._write(state, key, stored, changes)
-                await self._structural(state, self._or_put_back(state, changes, exclusive))
+                await self._structural(state, self._write(state, key, stored, changes))
             elif self._storage.suspends:
                 state.saving = written = self._commits.submit(key, stored, changes)
                 written.add_done_callback(partial(self._settle, state, key, changes))
                 await _shielded(written)
             else:
-                await self._or_put_back(state, changes, self._write(state, key, stored, changes))
+                await self._write(state, key, stored, changes)
         except StorageError:
             if changes.by_handler:
                 raise
             _logger.warning("session %s: a flash that was read could not be removed", key, exc_info=True)
 
     async def _write(self, state: SessionState, key: str, stored: Stored, changes: Changes) -> None:
-        """Write alone: for whoever has the session exclusively, and for a storage that never suspends.
-
-        With the latter, what the request has loaded cannot change meanwhile.
-        """
-        decoded = None if state.retired or self._storage.suspends else state.record
-        written = await self._writer.write(key, stored, [changes], decoded, state.lease)
+        """Write alone: for whoever has the session exclusively, and for a storage that never suspends."""
+        try:
+            written = await self._writer.write(key, stored, [changes], state.lease)
+        except Exception:
+            state.log.put_back(changes)
+            raise
         self._updated(state, key, changes, written)
 
     def _settle(
@@ -203,10 +205,7 @@ class Saver:
         state.created_at = record.created_at
         state.expires_at = stored.expires_at
         if not state.sealed and not state.destroyed:
-            fresh = decode_record(stored.data)
-            assert isinstance(fresh, Record)  # noqa: S101  we encoded it
-            state.record = fresh
-            state.log.rebase(fresh.data)
+            state.log.rebase(record.data)
 
     def _gone(self, state: SessionState, key: str) -> None:
         state.mark_destroyed()

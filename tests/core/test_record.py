@@ -194,47 +194,47 @@ RECORD = Record(1, 2, 3, {"a": 1, "b": 2}, (Flash("f1", "notice", "one"), Flash(
 
 
 def test_keys_that_nobody_changed_stay() -> None:
-    assert merge(RECORD, [changes({"c": 3})]).data == {"a": 1, "b": 2, "c": 3}
+    assert merge(RECORD, [changes({"c": 3})], 9, 8).data == {"a": 1, "b": 2, "c": 3}
 
 
 def test_an_unset_key_goes_and_need_not_be_there() -> None:
-    assert merge(RECORD, [changes(unset=("a", "missing"))]).data == {"b": 2}
+    assert merge(RECORD, [changes(unset=("a", "missing"))], 9, 8).data == {"b": 2}
 
 
 def test_of_two_changes_of_one_key_the_later_stands() -> None:
-    assert merge(RECORD, [changes({"a": 2}), changes({"a": 3}), changes({"b": 0})]).data == {"a": 3, "b": 0}
+    assert merge(RECORD, [changes({"a": 2}), changes({"a": 3}), changes({"b": 0})], 9, 8).data == {"a": 3, "b": 0}
 
 
 def test_clearing_takes_other_requests_keys_and_flashes_too() -> None:
-    merged = merge(RECORD, [changes({"theirs": 1}), changes({"mine": 2}, cleared=True)])
+    merged = merge(RECORD, [changes({"theirs": 1}), changes({"mine": 2}, cleared=True)], 9, 8)
 
     assert (merged.data, merged.flashes) == ({"mine": 2}, ())
 
 
 def test_what_comes_after_a_clear_stays() -> None:
-    assert merge(RECORD, [changes(cleared=True), changes({"later": 1})]).data == {"later": 1}
+    assert merge(RECORD, [changes(cleared=True), changes({"later": 1})], 9, 8).data == {"later": 1}
 
 
 def test_a_used_flash_goes_and_no_other() -> None:
-    assert merge(RECORD, [changes(used=("f1", "gone before"))]).flashes == (Flash("f2", "other", "two"),)
+    assert merge(RECORD, [changes(used=("f1", "gone before"))], 9, 8).flashes == (Flash("f2", "other", "two"),)
 
 
 def test_a_new_flash_replaces_one_of_the_same_key() -> None:
     new = Flash("f3", "notice", "three")
 
-    assert merge(RECORD, [changes(added=(new,))]).flashes == (Flash("f2", "other", "two"), new)
+    assert merge(RECORD, [changes(added=(new,))], 9, 8).flashes == (Flash("f2", "other", "two"), new)
 
 
 def test_a_flash_made_meanwhile_is_not_used_up_by_whoever_read_the_one_before() -> None:
     new = Flash("f3", "notice", "three")
-    merged = merge(RECORD, [changes(added=(new,)), changes(used=("f1", "f2"))])
+    merged = merge(RECORD, [changes(added=(new,)), changes(used=("f1", "f2"))], 9, 8)
 
     assert merged.flashes == (new,)
 
 
-def test_merging_leaves_the_record_and_its_times_alone() -> None:
+def test_merging_leaves_the_record_alone_and_says_when_the_result_was_written() -> None:
     before = encode_record(RECORD)
-    merged = merge(RECORD, [changes({"a": 5}, unset=("b",), used=("f1",), added=(Flash("x", "y", 1),))])
+    merged = merge(RECORD, [changes({"a": 5}, unset=("b",), used=("f1",), added=(Flash("x", "y", 1),))], 9, 8)
 
     assert encode_record(RECORD) == before
-    assert (merged.created_at, merged.written_at, merged.idle_timeout) == (1, 2, 3)
+    assert (merged.created_at, merged.written_at, merged.idle_timeout) == (1, 9, 8)

@@ -2,6 +2,7 @@
 
 import sys
 from datetime import timedelta
+from math import inf
 from typing import Any
 
 import pytest
@@ -88,35 +89,35 @@ def test_a_used_session_ends_with_the_first_of_its_limits(timeouts: Timeouts, no
 
 
 def test_a_lifetime_that_was_lowered_binds_old_sessions() -> None:
-    assert Timeouts(IDLE, 300).expiry_of(written(100), 1100) == 300
+    assert Timeouts(IDLE, 300).limits(written(100), 1100)[0] == 300
 
 
 def test_a_lifetime_that_was_raised_does_not_bring_back_old_sessions() -> None:
-    assert Timeouts(IDLE, 99999).expiry_of(written(4500), 5000) == 5000
+    assert Timeouts(IDLE, 99999).limits(written(4500), 5000)[0] == 5000
 
 
 def test_an_idle_timeout_that_was_lowered_binds_old_sessions() -> None:
-    assert Timeouts(50, LIFETIME).expiry_of(written(100), 1100) == 150
+    assert Timeouts(50, LIFETIME).limits(written(100), 1100)[0] == 150
 
 
 def test_an_idle_timeout_that_was_lowered_counts_from_the_last_touch() -> None:
-    assert Timeouts(50, LIFETIME).expiry_of(written(100), 1700) == 750
+    assert Timeouts(50, LIFETIME).limits(written(100), 1700)[0] == 750
 
 
 def test_an_idle_timeout_that_was_raised_does_not_bring_back_old_sessions() -> None:
-    assert Timeouts(9999, LIFETIME).expiry_of(written(100), 1100) == 1100
+    assert Timeouts(9999, LIFETIME).limits(written(100), 1100)[0] == 1100
 
 
 def test_an_idle_timeout_where_there_was_none_counts_from_the_last_write() -> None:
-    assert Timeouts(IDLE, LIFETIME).expiry_of(written(100, idle=None), LIFETIME) == 1100
+    assert Timeouts(IDLE, LIFETIME).limits(written(100, idle=None), LIFETIME)[0] == 1100
 
 
 def test_an_idle_timeout_that_was_taken_away_leaves_the_stored_expiry() -> None:
-    assert Timeouts(None, LIFETIME).expiry_of(written(100), 1100) == 1100
+    assert Timeouts(None, LIFETIME).limits(written(100), 1100)[0] == 1100
 
 
 def test_a_lifetime_where_there_was_none_counts_from_the_beginning() -> None:
-    assert Timeouts(IDLE, 300).expiry_of(written(9000, created_at=100), 10000) == 400
+    assert Timeouts(IDLE, 300).limits(written(9000, created_at=100), 10000)[0] == 400
 
 
 # --- extending
@@ -141,6 +142,15 @@ def test_no_touch_is_due_without_an_idle_timeout() -> None:
     assert not Timeouts(None, LIFETIME).touch_due(written(0, idle=None), LIFETIME, 4900)
 
 
+def test_a_touch_is_due_at_once_for_a_record_written_under_another_idle_timeout() -> None:
+    assert Timeouts(IDLE, LIFETIME).limits(written(100, idle=IDLE + 1), 1100)[1] == 0
+    assert Timeouts(IDLE, LIFETIME).renewal_due(written(100, idle=IDLE + 1), 1100, 101)
+
+
+def test_using_a_session_without_an_idle_timeout_never_moves_its_end() -> None:
+    assert Timeouts(None, LIFETIME).limits(written(0, idle=None), LIFETIME)[1] == inf
+
+
 @pytest.mark.parametrize(
     ("idle", "outdated"), [(IDLE, False), (IDLE + 1, True), (None, True)], ids=["same", "other", "none"]
 )
@@ -160,9 +170,20 @@ def test_no_session_outlives_the_limits_in_force_nor_those_it_was_stored_under(
 ) -> None:
     used_at = created_at + used_after
     stored_expiry = before.expiry(used_at, created_at)
-    ends = now.expiry_of(Record(created_at, used_at, before.idle, {}), stored_expiry)
+    ends, _ = now.limits(Record(created_at, used_at, before.idle, {}), stored_expiry)
 
     assert ends <= stored_expiry
     for timeouts in (before, now):
         assert timeouts.lifetime is None or ends <= created_at + timeouts.lifetime
         assert timeouts.idle is None or ends <= used_at + timeouts.idle
+
+
+@given(limits, limits, st.integers(0, 5000), st.integers(0, 5000), st.integers(0, 9000))
+def test_before_the_renewal_no_touch_is_due(
+    before: Timeouts, now: Timeouts, created_at: int, used_after: int, later: int
+) -> None:
+    used_at = created_at + used_after
+    record, stored_expiry = Record(created_at, used_at, before.idle, {}), before.expiry(used_at, created_at)
+    at = used_at + later
+
+    assert at >= now.limits(record, stored_expiry)[1] or not now.renewal_due(record, stored_expiry, at)

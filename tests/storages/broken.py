@@ -143,12 +143,18 @@ class VersionsThatCountFromOne(MemoryStorage):
         return version
 
 
+class LiveStored:
+    """Looks like :class:`Stored`, and can be changed."""
+
+    def __init__(self, data: bytes, version: bytes, expires_at: int) -> None:
+        self.data, self.version, self.expires_at = data, version, expires_at
+
+
 class LiveObjects(MemoryStorage):
     def _put(self, key: str, data: bytes, expires_at: int) -> bytes:
         version = super()._put(key, data, expires_at)
-        live = self.__dict__.setdefault("live", {}).setdefault(key, self._records[key])
-        for name in ("data", "version", "expires_at"):
-            object.__setattr__(live, name, getattr(self._records[key], name))
+        live = self.__dict__.setdefault("live", {}).setdefault(key, LiveStored(data, version, expires_at))
+        live.data, live.version, live.expires_at = self._records[key]
         self._records[key] = live
         return version
 
