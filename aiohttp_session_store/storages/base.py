@@ -128,7 +128,7 @@ class KeyedStorage(ABC):
         self.timeouts: Timeouts = Timeouts.build(idle_timeout, lifetime)
         self.rotation_grace: int = seconds("rotation_grace", rotation_grace) or DEFAULT_ROTATION_GRACE
         self.clock = clock
-        self.records = RecordCache()
+        self.records: RecordCache = RecordCache()
         self._loader = Loader(self)
         self._saver = Saver(self)
         self._sweeping = SweepLoop(self.sweep, seconds("sweep_interval", sweep_interval))
