@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 
-from ..storages.base import RECLAIM_AFTER, KeyedStorage
+from ..storages.base import KeyedStorage
 from .clock import ManualClock
 from .contract_verbs import HOUR, inserted, new_key
 
@@ -107,17 +107,17 @@ class RaceContract:
             assert stored is not None, "the record must be found after the race"
             assert (stored.data, stored.version) == (b"second", newer), "touch() must not undo a replace()"
 
-    async def test_a_touch_that_races_the_sweep_saves_the_record_or_says_that_it_is_gone(
-        self, storage: KeyedStorage, clock: ManualClock
-    ) -> None:
-        """What touch() has confirmed, no sweep removes."""
+    async def test_of_racing_touches_the_latest_expiry_stands(self, storage: KeyedStorage, clock: ManualClock) -> None:
+        """Whichever comes last: to check and then to write would shorten."""
+        expires_at = int(clock()) + HOUR
         for _ in range(ROUNDS):
             key = new_key()
-            version = await inserted(storage, key, b"data", int(clock()) + 1)
-            clock.advance(RECLAIM_AFTER + 2)
-            _, touched = await asyncio.gather(storage.sweep(), storage.touch(key, int(clock()) + HOUR, version))
-            there = await storage.fetch(key) is not None
-            assert there == touched, f"touch() returned {touched}, but the record is {'there' if there else 'gone'}"
+            version = await inserted(storage, key, b"data", expires_at)
+            later = [expires_at + seconds for seconds in (2, 9, 4, 7, 1)]
+            await asyncio.gather(*(storage.touch(key, each, version) for each in later))
+            stored = await storage.fetch(key)
+            assert stored is not None, "the record must be found after the race"
+            assert stored.expires_at == max(later), "of racing touch() calls the latest expiry must stand"
 
     async def test_a_cancelled_write_leaves_the_old_record_or_the_new_one(
         self, storage: KeyedStorage, clock: ManualClock
@@ -139,3 +139,23 @@ class RaceContract:
         stored = await storage.fetch(key)
         assert stored is not None, "a cancelled replace() must not lose the record"
         assert stored.data in (old, new), "a cancelled replace() must not leave half a record"
+
+    async def test_a_cancelled_fetch_leaves_its_answer_to_nobody_else(
+        self, storage: KeyedStorage, clock: ManualClock
+    ) -> None:
+        """A connection whose answer nobody waited for is not fit for the next: it would get the data of this one."""
+        expires_at = int(clock()) + HOUR
+        keys = [new_key() for _ in range(5)]
+        for key in keys:
+            await inserted(storage, key, b"data of " + key.encode(), expires_at)
+        for steps in range(ROUNDS):
+            reading = [asyncio.ensure_future(storage.fetch(key)) for key in keys]
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            for read in reading[::2]:
+                read.cancel()
+            await asyncio.wait(reading)
+            for key in keys:
+                stored = await storage.fetch(key)
+                assert stored is not None, "a record must be found after another fetch() was cancelled"
+                assert stored.data == b"data of " + key.encode(), "fetch() must return the data of its own key"

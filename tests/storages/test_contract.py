@@ -7,7 +7,7 @@ import pytest
 
 from aiohttp_session_store import FileSystemStorage, KeyedStorage, MemoryStorage
 from aiohttp_session_store.testing import ManualClock, StorageContract
-from tests.storages.suspending import RacyStorage, SuspendingStorage
+from tests.storages.suspending import RacyStorage, SelfSweepingStorage, SuspendingStorage
 
 
 class TestMemoryStorage(StorageContract):
@@ -38,5 +38,18 @@ class TestFileSystemStorage(StorageContract):
     @pytest.fixture
     async def storage(self, clock: ManualClock, tmp_path: Path) -> AsyncIterator[KeyedStorage]:
         storage = FileSystemStorage(tmp_path / "sessions", clock=clock)
+        yield storage
+        await storage.aclose()
+
+
+class TestStorageThatSweepsItselfAndHasNoLocks(StorageContract):
+    """As one on a server that removes expired records, and offers no ``exclusive_session``."""
+
+    locks = False
+    sweeps = False
+
+    @pytest.fixture
+    async def storage(self, clock: ManualClock) -> AsyncIterator[KeyedStorage]:
+        storage = SelfSweepingStorage(clock=clock)
         yield storage
         await storage.aclose()
