@@ -13,6 +13,7 @@ test: check
 
 # What a change has to pass; also what CI runs.
 check: lint types
+	PYTHONPATH=tests $(BIN)/python -m pytest -p without_orjson -m "not long" -q tests/core tests/storages/test_contract.py
 	$(BIN)/python -m pytest -m "not long" --cov --cov-report=term:skip-covered $(PYTEST)
 
 lint: $(VENV)/.test

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .codec import check_key, encode, encode_text, freeze
+from .codec import check_key, freeze
+from .encoders import dumps
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,11 +271,11 @@ class ChangeLog:
         return [
             key
             for key, snapshot in self.snapshots.items()
-            if key not in self._assigned and encode_text(freeze(self.data[key], key)) != encode_text(snapshot)
+            if key not in self._assigned and dumps(freeze(self.data[key], key)) != dumps(snapshot)
         ]
 
 
 def largest_keys(data: Mapping[str, Any], most: int = 3) -> list[tuple[str, int]]:
     """Return the *most* largest keys of *data*, each with the bytes that it takes, largest first."""
-    sizes = [(key, len(encode({key: value}))) for key, value in data.items()]
+    sizes = [(key, len(dumps({key: value}))) for key, value in data.items()]
     return sorted(sizes, key=lambda item: item[1], reverse=True)[:most]

@@ -1,12 +1,10 @@
-"""Session values to JSON and back, strictly: what comes back is what went in, or nothing is stored at all.
+"""What a session can hold: values that come back from JSON as they went in, or nothing is stored at all.
 
 Left to itself, JSON turns tuples into lists, integer keys into strings and NaN into rubbish.  :func:`freeze` refuses
 all of that with the path of the offending value, and copies what it lets through, so that a later change in the
 handler cannot leak into bytes that are being written.
 """
 
-import json
-from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
@@ -14,9 +12,6 @@ from typing import Any
 MAX_DEPTH = 100
 # What 64 bits hold: beyond them other JSON encoders and databases fail or round (RFC 8259, section 6).
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
-
-_encoder = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"))
-encode_text: Callable[[Any], str] = _encoder.encode
 
 
 class _UnstorableError(Exception):
@@ -56,44 +51,6 @@ def check_key(key: Any) -> None:
         _check_key(key)
     except _UnstorableError as error:
         raise TypeError(f"session key {key!r}: {error}") from None
-
-
-def encode(value: Any) -> bytes:
-    """Encode a value that :func:`freeze` let through, compactly, in UTF-8."""
-    return encode_text(value).encode()
-
-
-def decode(data: bytes | str) -> Any:
-    """Decode JSON that may have been damaged or written by somebody else.
-
-    Raises:
-        ValueError: It is not JSON, or holds a number or text that could not be encoded again.
-    """
-    try:
-        text = data if isinstance(data, str) else data.decode()
-        value, end = _decoder.raw_decode(text)  # decode() would also look for white space, at a quarter of the time
-        if end != len(text):
-            raise ValueError("something follows the JSON")
-        if "\\ud" in text or "\\uD" in text:  # only an escape can smuggle half a surrogate pair through UTF-8
-            text.encode("utf-8")
-            encode(value)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    return value
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if not isfinite(number):
-        raise ValueError(f"{digits} is beyond what a float holds")
-    return number
-
-
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def _copy(value: Any, depth: int) -> Any:

@@ -19,11 +19,11 @@ from math import inf
 from typing import Any, NamedTuple
 
 from .changes import Changes, Flash
-from .codec import decode, encode
+from .encoders import dumps, loads
 from .errors import ConfigurationError
 
 FORMAT = b"1"
-_HEADS = 5
+_FORMAT_DIGITS = 4
 _FLASH_PARTS = 3
 _MAX_DIGITS = 15  # more seconds than that are damage, and would not fit where a storage keeps them
 _KEY = re.compile(rb"[0-9a-f]{64}")
@@ -80,9 +80,9 @@ def encode_record(record: Record) -> bytes:
     idle = b"-" if record.idle_timeout is None else b"%d" % record.idle_timeout
     head = b"1 L %d %d %b\n" % (record.created_at, record.written_at, idle)
     if not record.flashes:
-        return head + encode(record.data)
+        return head + dumps(record.data)
     flashes = [[flash.id, flash.key, flash.value] for flash in record.flashes]
-    return head + encode(record.data) + b"\n" + encode(flashes)
+    return head + dumps(record.data) + b"\n" + dumps(flashes)
 
 
 def encode_retired(retired: Retired) -> bytes:
@@ -101,7 +101,7 @@ def decode_record(data: bytes) -> Record | Retired:
     live = _LIVE.fullmatch(data)
     if live is not None:
         created_at, written_at, idle, text, flashes = live.groups()
-        fields = decode(text)
+        fields = loads(text)
         if type(fields) is not dict:
             raise ValueError("session data is a JSON object")
         return Record(
@@ -114,7 +114,7 @@ def decode_record(data: bytes) -> Record | Retired:
     head, _, body = data.partition(b"\n")
     parts = head.split(b" ")
     if parts[0] != FORMAT:
-        if parts[0].isdigit() and len(parts[0]) < _HEADS and int(parts[0]) > int(FORMAT):
+        if parts[0].isdigit() and len(parts[0]) <= _FORMAT_DIGITS and int(parts[0]) > int(FORMAT):
             raise NewerRecordError(f"record format {parts[0].decode()} is newer than this package")
         raise ValueError("not a session record")
     if parts[1:2] == [b"R"]:
@@ -132,7 +132,7 @@ def _number(digits: bytes) -> int:
 
 
 def _decode_flashes(text: bytes) -> tuple[Flash, ...]:
-    entries = decode(text)
+    entries = loads(text)
     if type(entries) is not list:
         raise ValueError("flashes are a JSON array")
     flashes = []

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
-from .codec import encode, freeze
+from .codec import freeze
+from .encoders import dumps
 from .errors import SessionCommittedError, SessionDestroyedError
 from .state import SessionState, key_of
 
@@ -57,7 +58,7 @@ class Session(MutableMapping[str, Any]):
     @property
     def size(self) -> int:
         """Bytes of the data, encoded as they are stored, flashes excluded."""
-        return len(encode({key: freeze(value, key) for key, value in self._state.log.data.items()}))
+        return len(dumps({key: freeze(value, key) for key, value in self._state.log.data.items()}))
 
     @property
     def created_at(self) -> int:

@@ -17,19 +17,20 @@ MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob(
 NAME = "aiohttp_session_store"
 
 # What each room imports, by the arrows of the design: nothing points back. TYPE_CHECKING imports are not imports.
-CODEC = {"codec.py", "errors.py"}
+CODEC = {"codec.py", "encoders.py", "errors.py"}
 SESSION = {*CODEC, "changes.py", "state.py", "session.py"}
 RECORD = {*CODEC, "changes.py", "record.py"}
 KNOWS: dict[str, set[str]] = {
     "errors.py": set(),
     "codec.py": set(),
+    "encoders.py": set(),
     "changes.py": CODEC,
     "state.py": {"changes.py", "errors.py"},
     "session.py": SESSION,
     "record.py": RECORD,
 }
 WEB = {"middleware.py", "request_session.py", "cookie.py", "cookie_header.py"}
-PURE = ["codec.py", "changes.py", "state.py", "session.py", "record.py"]
+PURE = ["codec.py", "encoders.py", "changes.py", "state.py", "session.py", "record.py"]
 IMPURE = {"time", "os", "io", "random", "socket", "threading", "pathlib", "subprocess", "tempfile", "logging"}
 
 

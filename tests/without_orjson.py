@@ -1,0 +1,5 @@
+"""A plugin for pytest that hides orjson: ``PYTHONPATH=tests python -m pytest -p without_orjson``."""
+
+import sys
+
+sys.modules["orjson"] = None  # type: ignore[assignment]  # what makes an import fail
