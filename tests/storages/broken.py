@@ -10,6 +10,19 @@ from aiohttp_session_store.storages.base import RECLAIM_AFTER
 from tests.storages.suspending import SuspendingStorage
 
 
+class FetchThatLeavesItsAnswer(SuspendingStorage):
+    """As a connection does that goes on being used when somebody did not wait for its answer."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.answers: list[Stored | None] = []
+
+    async def fetch(self, key: str) -> Stored | None:
+        self.answers.append(self._records.get(key))
+        await self.pause()
+        return self.answers.pop(0)
+
+
 class FetchThatRaises(MemoryStorage):
     async def fetch(self, key: str) -> Stored | None:
         return self._records[key]
@@ -78,6 +91,29 @@ class TouchAtAnyVersion(MemoryStorage):
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         stored = self._records.get(key)
         return stored is not None and await super().touch(key, expires_at, stored.version)
+
+
+class TouchThatMustExtend(MemoryStorage):
+    async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
+        stored = self._records.get(key)
+        return stored is not None and expires_at > stored.expires_at and await super().touch(key, expires_at, version)
+
+
+class TouchThatChecksThenActs(SuspendingStorage):
+    async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
+        stored = await self.fetch(key)
+        if stored is None or stored.version != version:
+            return False
+        if expires_at > stored.expires_at:
+            self._records[key] = Stored(stored.data, version, expires_at)
+        return True
+
+
+class TouchThatRefusesTheExpired(MemoryStorage):
+    async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
+        stored = self._records.get(key)
+        alive = stored is not None and stored.expires_at > self.now()
+        return alive and await super().touch(key, expires_at, version)
 
 
 class TouchThatCreates(MemoryStorage):
@@ -228,6 +264,38 @@ class _Sweeping(MemoryStorage):
 
 class SweepThatChecksThenActs(_Sweeping):
     """As it stands above: what is touched between finding and removing is lost."""
+
+
+class SweepThatOverlooksAReplace(_Sweeping):
+    """Finds, then removes what stands there by then."""
+
+    async def sweep(self) -> int:
+        doomed = {key: stored.expires_at for key, stored in self._records.items() if self.expired(key, stored)}
+        await asyncio.sleep(0)
+        return sum(self._records.pop(key, None) is not None for key in doomed)
+
+
+class SweepOfOneSlice(_Sweeping):
+    async def sweep(self) -> int:
+        doomed = [key for key, stored in self._records.items() if self.expired(key, stored)][:1000]
+        for key in doomed:
+            del self._records[key]
+        return len(doomed)
+
+
+class SweepThatKeepsItsMarkWhenCancelled(_Sweeping):
+    """One sweeps at a time, and whoever was cancelled still does."""
+
+    sweeping = False
+
+    async def sweep(self) -> int:
+        if self.sweeping:
+            return 0
+        self.sweeping = True
+        await asyncio.sleep(0)
+        removed = await super().sweep()
+        self.sweeping = False
+        return removed
 
 
 class SweepThatRemovesAll(_Sweeping):

@@ -7,10 +7,12 @@ import textwrap
 import pytest
 
 from aiohttp_session_store import MemoryStorage, SessionDestroyedError
-from aiohttp_session_store.testing import ManualClock, StorageContract
-from tests.storages import broken
+from aiohttp_session_store.testing import ManualClock, StorageContract, contract_locks
+from aiohttp_session_store.testing.contract_sessions import SessionContract
+from tests.storages import broken, broken_locks
 
 BITES: list[tuple[type[MemoryStorage], str]] = [
+    (broken.FetchThatLeavesItsAnswer, "test_a_cancelled_fetch_leaves_its_answer_to_nobody_else"),
     (broken.FetchThatRaises, "test_a_key_that_was_never_inserted_is_none"),
     (broken.ReplaceThatCreates, "test_replacing_never_creates"),
     (broken.ReplaceThatCreates, "test_logout_is_final_against_a_slow_writer"),
@@ -30,6 +32,9 @@ BITES: list[tuple[type[MemoryStorage], str]] = [
     (broken.TouchThatShortens, "test_touching_never_shortens"),
     (broken.TouchAtAnyVersion, "test_touching_at_another_version_changes_nothing"),
     (broken.TouchAtAnyVersion, "test_of_two_saves_of_one_key_the_last_stands"),
+    (broken.TouchThatMustExtend, "test_touching_with_the_expiry_that_stands_is_no_failure"),
+    (broken.TouchThatChecksThenActs, "test_of_racing_touches_the_latest_expiry_stands"),
+    (broken.TouchThatRefusesTheExpired, "test_an_expired_record_can_be_touched_until_it_may_be_reclaimed"),
     (broken.TouchThatCreates, "test_touching_never_creates"),
     (broken.TouchThatRewrites, "test_touching_extends_and_keeps_data_and_version"),
     (broken.TouchThatRewrites, "test_reading_keeps_a_session_alive_without_rewriting_it"),
@@ -58,11 +63,34 @@ BITES: list[tuple[type[MemoryStorage], str]] = [
     (broken.FetchThatHidesTheExpired, "test_an_expired_record_stays_until_it_may_be_reclaimed"),
     (broken.SuspendsAndDoesNotSaySo, "test_a_cancelled_save_is_finished"),
     (broken.SweepThatChecksThenActs, "test_a_touch_that_races_the_sweep_saves_the_record_or_says_that_it_is_gone"),
+    (broken.SweepThatOverlooksAReplace, "test_a_replace_that_races_the_sweep_saves_the_record_or_says_that_it_is_gone"),
+    (broken.SweepOfOneSlice, "test_the_sweep_removes_all_of_many"),
+    (broken.SweepThatChecksThenActs, "test_sweeps_at_once_count_each_record_once"),
+    (broken.SweepThatKeepsItsMarkWhenCancelled, "test_a_cancelled_sweep_is_completed_by_the_next"),
     (broken.SweepThatRemovesAll, "test_the_sweep_keeps_what_is_alive"),
     (broken.SweepWithoutMargin, "test_the_sweep_keeps_what_has_only_just_expired"),
     (broken.SweepByTheFirstExpiry, "test_the_sweep_keeps_what_was_extended"),
     (broken.SweepThatDoesNothing, "test_the_sweep_removes_what_expired_long_ago_and_counts_it"),
     (broken.SweepThatDoesNotCount, "test_the_sweep_removes_what_expired_long_ago_and_counts_it"),
+    (broken_locks.LockThatLetsAllIn, "test_a_lock_has_one_holder_at_a_time"),
+    (broken_locks.LockThatLetsAllIn, "test_a_counter_under_the_lock_is_exact"),
+    (broken_locks.LockThatRefuses, "test_a_storage_has_locks_or_refuses_them"),
+    (broken_locks.OneLockForAll, "test_different_keys_do_not_wait_for_each_other"),
+    (broken_locks.LockOfTheRecord, "test_a_lock_needs_no_record"),
+    (broken_locks.LockThatGoesWithTheRecord, "test_a_lock_outlives_its_record"),
+    (broken_locks.LockThatStopsWriters, "test_the_lock_holds_up_no_reader_and_no_writer"),
+    (broken_locks.WaitersThatUseUpThePool, "test_those_who_wait_hold_up_nobody_else"),
+    (broken_locks.LockForOneUse, "test_a_lock_can_be_had_again_and_again"),
+    (broken_locks.LockThatAnExceptionKeeps, "test_an_exception_frees_the_lock"),
+    (broken_locks.LockThatWaitsDeafly, "test_waiting_for_the_lock_can_be_cancelled"),
+    (broken_locks.LockWhoseAnswerIsLost, "test_a_lock_whose_taker_is_cancelled_is_free"),
+    (broken_locks.LeaseThatIsOverAtOnce, "test_the_lease_stands_while_the_lock_is_held"),
+    (broken_locks.LeaseThatNeverEnds, "test_a_lease_ends_with_its_lock"),
+    (broken_locks.SetAsideThatDoesNothing, "test_a_record_that_is_set_aside_is_gone"),
+    (broken_locks.SetAsideThatDeletes, "test_setting_aside_spares_what_was_written_since"),
+    (broken_locks.CloseForAll, "test_a_storage_works_until_the_last_app_has_closed_it"),
+    (broken_locks.CloseForAll, "test_a_storage_that_was_closed_can_be_started_again"),
+    (broken_locks.CloseThatWaitsForNobody, "test_closing_finishes_the_saves_that_are_under_way"),
 ]
 
 
@@ -75,7 +103,10 @@ async def run(storage_type: type[MemoryStorage], name: str) -> None:
 
 
 @pytest.mark.parametrize(("storage_type", "name"), BITES)
-async def test_a_broken_storage_is_caught(storage_type: type[MemoryStorage], name: str) -> None:
+async def test_a_broken_storage_is_caught(
+    storage_type: type[MemoryStorage], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contract_locks, "PATIENCE", 0.3)  # nothing here goes over a network
     await run(MemoryStorage, name)
     with pytest.raises((AssertionError, KeyError, SessionDestroyedError)):
         await run(storage_type, name)
@@ -91,9 +122,7 @@ def test_every_failure_of_the_contract_says_what_was_expected() -> None:
             assert all(node.msg is not None for node in asserts), name
 
 
-def test_every_test_of_the_verbs_and_races_has_a_storage_that_it_catches() -> None:
-    from aiohttp_session_store.testing.contract_races import RaceContract
-    from aiohttp_session_store.testing.contract_verbs import VerbContract
-
-    tests = {name for contract in (VerbContract, RaceContract) for name in dir(contract) if name.startswith("test_")}
+def test_every_test_of_the_storage_itself_has_one_that_it_catches() -> None:
+    """Those of sessions test the core as well, and catch what the tests of the verbs do."""
+    tests = {name for name in dir(StorageContract) if name.startswith("test_")} - set(dir(SessionContract))
     assert tests - {name for _, name in BITES} == set()

@@ -1,0 +1,178 @@
+"""Storages whose locks, leases and upkeep are broken on purpose."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from aiohttp_session_store import MemoryStorage, SessionLockError, SessionUsageError, Stored
+from aiohttp_session_store.storages.base import Lease
+from tests.storages.suspending import SuspendingStorage
+
+
+class _Locking(SuspendingStorage):
+    """Locks that are right; what stands below breaks one thing."""
+
+    def lock(self, key: str) -> AbstractAsyncContextManager[Any]:
+        return self.locking(key)
+
+    @asynccontextmanager
+    async def locking(self, key: str) -> AsyncIterator[Lease | None]:
+        async with self._exclusive.holding(key):
+            yield None
+
+
+class LockThatLetsAllIn(_Locking):
+    @asynccontextmanager
+    async def locking(self, key: str) -> AsyncIterator[Lease | None]:
+        yield None
+
+
+class LockThatRefuses(_Locking):
+    def lock(self, key: str) -> AbstractAsyncContextManager[Any]:
+        raise SessionUsageError("no locks here")
+
+
+class OneLockForAll(_Locking):
+    @asynccontextmanager
+    async def locking(self, key: str) -> AsyncIterator[Lease | None]:
+        async with self._exclusive.holding("all"):
+            yield None
+
+
+class LockOfTheRecord(_Locking):
+    @asynccontextmanager
+    async def locking(self, key: str) -> AsyncIterator[Lease | None]:
+        async with self._exclusive.holding(key):
+            assert self._records[key]
+            yield None
+
+
+class LockThatGoesWithTheRecord(_Locking):
+    async def delete(self, key: str) -> None:
+        self._exclusive._locks.pop(key, asyncio.Lock())
+        await super().delete(key)
+
+    @asynccontextmanager
+    async def locking(self, key: str) -> AsyncIterator[Lease | None]:
+        async with self._exclusive._locks.setdefault(key, asyncio.Lock()):
+            yield None
+
+
+class LockThatStopsWriters(_Locking):
+    async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
+        async with self._exclusive.holding(key):
+            return await super().replace(key, data, expires_at, version)
+
+
+class WaitersThatUseUpThePool(_Locking):
+    """Each takes a connection and keeps it while it waits."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.pool = asyncio.Semaphore(5)
+
+    @asynccontextmanager
+    async def locking(self, key: str) -> AsyncIterator[Lease | None]:
+        async with self.pool, self._exclusive.holding(key):
+            yield None
+
+    async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
+        async with self.pool:
+            return await super().replace(key, data, expires_at, version)
+
+
+class _TakenInTwoSteps(_Locking):
+    """Takes a mark as one on a server, some steps before the taker hears of it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.held: set[str] = set()
+
+    async def take(self, key: str) -> None:
+        while key in self.held:
+            await asyncio.sleep(0)
+        self.held.add(key)
+        for _ in range(2):
+            await self.pause()
+
+
+class LockForOneUse(_TakenInTwoSteps):
+    @asynccontextmanager
+    async def locking(self, key: str) -> AsyncIterator[Lease | None]:
+        await self.take(key)
+        yield None
+
+
+class LockThatAnExceptionKeeps(_TakenInTwoSteps):
+    @asynccontextmanager
+    async def locking(self, key: str) -> AsyncIterator[Lease | None]:
+        await self.take(key)
+        yield None
+        self.held.discard(key)
+
+
+class LockWhoseAnswerIsLost(_TakenInTwoSteps):
+    @asynccontextmanager
+    async def locking(self, key: str) -> AsyncIterator[Lease | None]:
+        await self.take(key)
+        try:
+            yield None
+        finally:
+            self.held.discard(key)
+
+
+class LockThatWaitsDeafly(_TakenInTwoSteps):
+    """Waits in a task that goes on when its request has been cancelled, and takes the lock for nobody."""
+
+    @asynccontextmanager
+    async def locking(self, key: str) -> AsyncIterator[Lease | None]:
+        await asyncio.shield(asyncio.ensure_future(self.take(key)))
+        try:
+            yield None
+        finally:
+            self.held.discard(key)
+
+
+class LeaseThatIsOverAtOnce(_Locking):
+    @asynccontextmanager
+    async def locking(self, key: str) -> AsyncIterator[Lease | None]:
+        async def over() -> None:
+            raise SessionLockError("over")
+
+        async with self._exclusive.holding(key):
+            yield over
+
+
+class LeaseThatNeverEnds(_Locking):
+    @asynccontextmanager
+    async def locking(self, key: str) -> AsyncIterator[Lease | None]:
+        async def stands() -> None:
+            pass
+
+        async with self._exclusive.holding(key):
+            yield stands
+
+
+# --- upkeep
+
+
+class SetAsideThatDoesNothing(MemoryStorage):
+    async def set_aside(self, key: str, stored: Stored) -> None:
+        pass
+
+
+class SetAsideThatDeletes(MemoryStorage):
+    async def set_aside(self, key: str, stored: Stored) -> None:
+        await self.delete(key)
+
+
+class CloseForAll(MemoryStorage):
+    async def aclose(self) -> None:
+        self._records.clear()
+        await super().aclose()
+
+
+class CloseThatWaitsForNobody(SuspendingStorage):
+    async def aclose(self) -> None:
+        self._users = max(0, self._users - 1)
