@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check lint types proofs clean
+.PHONY: demo test check lint types proofs bench figures clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m demo
@@ -28,6 +28,18 @@ types: $(VENV)/.test
 proofs: $(VENV)/.test
 	$(BIN)/python -m pytest -m long $(PYTEST)
 
+# Compares and measures, 40 minutes on two cores that do nothing else; the figures go to bench-results/.
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.storage
+	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.http
+	$(BIN)/python -m benchmarks.http memory files "files floor" --sessions 1 --json bench-results/http-one-session.json
+
+# Puts the figures of the last `make bench` into the documentation.
+figures: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.tables --into docs/performance.md
+	$(BIN)/python -m benchmarks.plot --to docs/images
+
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo]'
@@ -38,5 +50,10 @@ $(VENV)/.test: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@ $(VENV)/.demo
 
+$(VENV)/.bench: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache bench-results build dist

@@ -12,7 +12,6 @@ import os
 import re
 import secrets
 import sys
-import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any, cast
@@ -65,7 +64,7 @@ def add_handlers(app: web.Application, load: GetSession) -> web.Application:
 
     async def init(request: web.Request) -> web.Response:
         session = await load(request)
-        session.update(DATA)
+        session.update(DATA, csrf=secrets.token_urlsafe(24))  # no two alike
         return web.Response(text="ok")
 
     for handler in (untouched, read, increment, init):
@@ -240,5 +239,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    started = time.time()
     main()

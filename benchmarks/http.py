@@ -7,13 +7,9 @@ adds to a request of the bare handler (user and system, of the whole process): t
 
 import argparse
 import asyncio
-import importlib.metadata
-import json
 import os
-import platform
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,8 +22,18 @@ import aiohttp
 
 from .apps import CASES
 from .load import WRK, load
+from .report import machine, progress, write
+from .tables import http_tables
 
 CONNECTIONS = 32
+# Ours run as a plain installation does, and the second time with the extra; the others do not know orjson.
+WITH_ORJSON = ", orjson"
+ALL_CASES = [
+    name
+    for case in CASES
+    if case != "bare"
+    for name in ([case, case + WITH_ORJSON] if case in ("memory", "cookie", "files") else [case])
+]
 PATHS = ("untouched", "read", "increment")
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -51,10 +57,10 @@ class Server:
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client:
             for _ in range(count):
                 async with client.get(f"{self.url}/init") as response:
-                    made.append("; ".join(f"{cookie.key}={cookie.value}" for cookie in response.cookies.values()))
+                    made.append("; ".join(f"{cookie.key}={cookie.coded_value}" for cookie in response.cookies.values()))
         return made
 
-    async def measure(self, path: str, cookies: list[str], seconds: float) -> tuple[float, float]:
+    async def measure(self, path: str, cookies: list[str], seconds: int) -> tuple[float, float]:
         """Return CPU microseconds per request, and requests per second."""
         before = self.cpu_seconds()
         requests, bad = await load(
@@ -71,7 +77,9 @@ async def serving(case: str, directory: str) -> AsyncIterator[Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.apps", case, str(port), directory])
+    program = "benchmarks.apps" if case.endswith(WITH_ORJSON) else "benchmarks.without_orjson"
+    command = [sys.executable, "-m", program, case.removesuffix(WITH_ORJSON), str(port), directory]
+    process = subprocess.Popen(command)
     server = Server(process, f"http://127.0.0.1:{port}", directory)
     try:
         async with asyncio.timeout(30), aiohttp.ClientSession() as client:
@@ -111,13 +119,13 @@ async def redis(directory: str) -> AsyncIterator[bool]:
 Figures = dict[str, dict[str, list[tuple[float, float]]]]
 
 
-async def run(cases: list[str], sessions: int, rounds: int, seconds: float, directory: str) -> Figures:
+async def run(cases: list[str], sessions: int, rounds: int, seconds: int, directory: str) -> Figures:
     """Measure every case and path, each next to the bare handler; (added CPU microseconds, ratio of throughput)."""
     figures: Figures = {}
     async with serving("bare", directory) as bare, redis(directory) as has_redis:
         for case in cases:
             if "redis" in case and not has_redis:
-                print(f"{case}: skipped, there is no redis-server", file=sys.stderr)
+                progress(f"{case}: skipped, there is no redis-server")
                 continue
             async with serving(case, directory) as server:
                 cookies = await server.cookies(sessions)
@@ -129,51 +137,30 @@ async def run(cases: list[str], sessions: int, rounds: int, seconds: float, dire
                         added = cpu - (before + after) / 2
                         ratio = rate / ((before_rate + after_rate) / 2)
                         figures.setdefault(case, {}).setdefault(path, []).append((added, ratio))
-            print(row(case, figures[case]), flush=True)
+            progress(case)
     return figures
-
-
-def row(case: str, measured: dict[str, list[tuple[float, float]]]) -> str:
-    """Return one line of the table."""
-    cells = []
-    for path in PATHS:
-        added = [added for added, _ in measured[path]]
-        ratio = statistics.median(ratio for _, ratio in measured[path])
-        cells.append(f"{statistics.median(added):+6.0f} ({min(added):+.0f} to {max(added):+.0f}) x{ratio:.2f}")
-    return f"| {case:26} | " + " | ".join(f"{cell:28}" for cell in cells) + " |"
-
-
-def machine(directory: str) -> dict[str, object]:
-    """Say what this was measured on."""
-    kind = subprocess.run(["stat", "-f", "-c", "%T", directory], capture_output=True, text=True, check=False).stdout
-    names = ("aiohttp", "aiohttp-session", "itsdangerous", "aiofiles", "aiohttp_session_store")
-    return {
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "file system": kind.strip(),
-        "load": "wrk" if WRK else "benchmarks.load",
-        "versions": {name: importlib.metadata.version(name) for name in names},
-    }
 
 
 def main() -> None:
     """Print a table and write all figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cases", nargs="*", default=[case for case in CASES if case != "bare"])
+    parser.add_argument("cases", nargs="*", default=ALL_CASES, help="of " + "; ".join(ALL_CASES))
     parser.add_argument("--sessions", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1)
-    parser.add_argument("--directory", default=".")
-    parser.add_argument("--json", default="benchmarks/http.json")
+    parser.add_argument("--seconds", type=int, default=1, help="of load, per figure and round")
+    parser.add_argument("--directory", default=".", help="where a temporary folder is made")
+    parser.add_argument("--json", default="bench-results/http.json")
     options = parser.parse_args()
+    if unknown := set(options.cases) - set(ALL_CASES):
+        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    document = {"machine": {**machine(options.directory), "load": "wrk" if WRK else "benchmarks.load"}}
+    document["options"] = {name: getattr(options, name) for name in ("sessions", "rounds", "seconds")}
     with tempfile.TemporaryDirectory(dir=options.directory, prefix="bench-") as directory:
-        print(json.dumps(machine(directory)))
-        print("CPU us added to a bare request, median (lowest to highest), and requests/s against bare;", end=" ")
-        print(f"{options.sessions} sessions")
-        print(f"| {'':26} | " + " | ".join(f"{path:28}" for path in PATHS) + " |")
-        figures = asyncio.run(run(options.cases, options.sessions, options.rounds, options.seconds, directory))
-        document = {"machine": machine(directory), "sessions": options.sessions, "figures": figures}
-        Path(options.json).write_text(json.dumps(document, indent=1))
+        document["figures"] = asyncio.run(
+            run(options.cases, options.sessions, options.rounds, options.seconds, directory)
+        )
+    write(options.json, document)
+    print(http_tables(document))
 
 
 if __name__ == "__main__":

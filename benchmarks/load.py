@@ -19,15 +19,15 @@ end
 """
 
 
-async def load(url: str, cookies: list[str], *, connections: int, seconds: float, directory: str) -> tuple[int, int]:
+async def load(url: str, cookies: list[str], *, connections: int, seconds: int, directory: str) -> tuple[int, int]:
     """Ask *url* as often as it answers, with each cookie in turn; return how many requests, and how many failed."""
     if WRK is None:
         command = [sys.executable, "-m", "benchmarks.load", url, str(connections), str(seconds), *cookies]
     else:
-        command = [WRK, "-t1", f"-c{connections}", f"-d{seconds:g}s", url]
+        command = [WRK, "-t1", f"-c{connections}", f"-d{seconds}s", url]
         if cookies:
             script = Path(directory, "cookies.lua")
-            script.write_text(LUA % ", ".join(f'"{cookie}"' for cookie in cookies))
+            script.write_text(LUA % ", ".join(f"[==[{cookie}]==]" for cookie in cookies))
             command[1:1] = ["-s", str(script)]
     if shutil.which("taskset") and (os.cpu_count() or 1) > 1:
         command = ["taskset", "-c", "1", *command]

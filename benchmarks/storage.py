@@ -1,0 +1,258 @@
+"""What each storage costs without HTTP: ``python -m benchmarks.storage``.
+
+CPU time of the whole process (``time.process_time``: user and system, all threads) and wall-clock time
+(``time.perf_counter``) per ``read``, per ``save`` of one changed key, and per cycle of read, change and save; one at a
+time and 32 at once.  Hops to threads are counted in a pass of their own.  What was saved is read again and compared.
+"""
+
+import argparse
+import asyncio
+import gc
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from typing import Any
+
+from aiohttp_session_store import CookieStorage, FileSystemStorage, MemoryStorage, Session, SessionStorage
+
+from .apps import DATA
+from .report import UnavailableError, machine, pin, progress, write
+from .tables import storage_tables
+
+AT_ONCE = 32
+
+
+@asynccontextmanager
+async def closing(storage: SessionStorage) -> AsyncIterator[SessionStorage]:
+    """Close *storage* in the end."""
+    try:
+        yield storage
+    finally:
+        await storage.aclose()
+
+
+# Each opens a storage of its own, given a directory. One that cannot be had here raises UnavailableError.
+CASES: dict[str, Callable[[str], AbstractAsyncContextManager[SessionStorage]]] = {
+    "memory": lambda _: closing(MemoryStorage()),
+    "cookie": lambda _: closing(CookieStorage()),
+    "files": lambda directory: closing(FileSystemStorage(f"{directory}/files")),
+    "files, no cache": lambda directory: closing(FileSystemStorage(f"{directory}/uncached", cache_size=0)),
+    "files, durable": lambda directory: closing(FileSystemStorage(f"{directory}/durable", durable=True)),
+}
+
+Work = Callable[[], Awaitable[object]]
+
+
+async def nothing() -> None:
+    """Be what the loop costs by itself."""
+
+
+@dataclass
+class Visits:
+    """Visits to sessions that were made in one storage.
+
+    Attributes:
+        values: The cookie value of each session.
+        written: What was last written into each, in this round: any of it if requests ran in parallel.
+    """
+
+    storage: SessionStorage
+    values: list[str] = field(default_factory=list)
+    written: dict[int, set[int]] = field(default_factory=dict)
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
+
+    async def make(self, sessions: int) -> None:
+        """Make *sessions* sessions of about 270 bytes."""
+        for _ in range(sessions):
+            session = await self.storage.read(None)
+            session.update(DATA)
+            value = await self.storage.save(session)
+            assert value
+            self.values.append(value)
+
+    async def nothings(self, which: Sequence[int]) -> list[Work]:
+        """Return coroutines that do nothing."""
+        return [nothing for _ in which]
+
+    async def reads(self, which: Sequence[int]) -> list[Work]:
+        """Return what reads each session of *which*."""
+        return [partial(self.storage.read, self.values[number]) for number in which]
+
+    async def saves(self, which: Sequence[int]) -> list[Work]:
+        """Read and change each session of *which*, and return what saves it."""
+        work: list[Work] = []
+        self.written.clear()
+        for number in which:
+            session = await self.storage.read(self.values[number])
+            self.change(number, session)
+            work.append(partial(self.save, number, session))
+        return work
+
+    async def cycles(self, which: Sequence[int]) -> list[Work]:
+        """Return what reads, changes and saves each session of *which*."""
+        self.written.clear()
+        return [partial(self.cycle, number) for number in which]
+
+    async def cycle(self, number: int) -> None:
+        """Read, change and save one session, as a request does."""
+        session = await self.storage.read(self.values[number])
+        self.change(number, session)
+        await self.save(number, session)
+
+    def change(self, number: int, session: Session) -> None:
+        """Set a key to what it never was."""
+        session["counter"] = next(self.numbers)
+        self.written.setdefault(number, set()).add(session["counter"])
+
+    async def save(self, number: int, session: Session) -> None:
+        """Save *session* and keep its cookie."""
+        self.values[number] = await self.storage.save(session) or self.values[number]
+
+    async def check(self) -> None:
+        """See that what was last written is there."""
+        for number, written in self.written.items():
+            found = (await self.storage.read(self.values[number])).get("counter")
+            if found not in written:
+                raise RuntimeError(f"session {number} holds {found}, which is none of {written}")
+        self.written.clear()
+
+
+STEPS: dict[str, Callable[[Visits, Sequence[int]], Awaitable[list[Work]]]] = {
+    "nothing": Visits.nothings,
+    "read": Visits.reads,
+    "save": Visits.saves,
+    "cycle": Visits.cycles,
+}
+
+
+@dataclass(frozen=True)
+class Way:
+    """How visits are arranged.
+
+    Attributes:
+        at_once: How many of them run at a time.
+        same: Whether all are to the same session.
+    """
+
+    at_once: int
+    same: bool = False
+
+
+WAYS = {
+    "one at a time": Way(1),
+    f"{AT_ONCE} at once, {AT_ONCE} sessions": Way(AT_ONCE),
+    f"{AT_ONCE} at once, one session": Way(AT_ONCE, same=True),
+}
+
+
+async def measure(visits: Visits, step: str, way: Way, operations: int) -> tuple[float, float]:
+    """Return CPU and wall-clock microseconds per operation."""
+    cpu = wall = 0.0
+    gc.collect()
+    for start in range(0, operations, AT_ONCE):
+        which = [0 if way.same else number % len(visits.values) for number in range(start, start + AT_ONCE)]
+        work = await STEPS[step](visits, which)
+        cpu_before, wall_before = time.process_time(), time.perf_counter()
+        if way.at_once == 1:
+            for one in work:
+                await one()
+        else:
+            await asyncio.gather(*(one() for one in work))
+        wall += time.perf_counter() - wall_before
+        cpu += time.process_time() - cpu_before
+        await visits.check()
+    done = len(range(0, operations, AT_ONCE)) * AT_ONCE
+    return cpu / done * 1e6, wall / done * 1e6
+
+
+@contextmanager
+def counting_hops() -> Iterator[list[str]]:
+    """Note every call that is handed to a thread."""
+    submit, noted = ThreadPoolExecutor.submit, list[str]()
+
+    def counted(self: ThreadPoolExecutor, call: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
+        noted.append(repr(call))
+        return submit(self, call, *args, **named)
+
+    ThreadPoolExecutor.submit = counted  # type: ignore[assignment, method-assign]
+    try:
+        yield noted
+    finally:
+        ThreadPoolExecutor.submit = submit  # type: ignore[method-assign]
+
+
+async def hops(visits: Visits, step: str, way: Way) -> float:
+    """Return hops to threads per operation."""
+    which = [0 if way.same else number % len(visits.values) for number in range(AT_ONCE)]
+    work = await STEPS[step](visits, which)
+    with counting_hops() as noted:
+        for start in range(0, AT_ONCE, way.at_once):
+            await asyncio.gather(*(one() for one in work[start : start + way.at_once]))
+    return len(noted) / AT_ONCE
+
+
+Figure = dict[str, Any]
+
+
+async def run(options: argparse.Namespace, directory: str) -> tuple[list[Figure], dict[str, str]]:
+    """Measure every case, step and way, in several rounds in turn; return the figures, and why cases were skipped."""
+    opened: dict[str, Visits] = {}
+    skipped: dict[str, str] = {}
+    async with AsyncExitStack() as stack:
+        for case in options.cases:
+            try:
+                opened[case] = Visits(await stack.enter_async_context(CASES[case](directory)))
+            except UnavailableError as error:
+                skipped[case] = str(error)
+                progress(f"{case}: skipped, {error}")
+        pin()  # now, so that servers that were started above are not kept on this core
+        for visits in opened.values():
+            await visits.make(max(options.sessions, AT_ONCE))
+        figures: list[Figure] = [
+            {"case": case, "step": step, "way": way, "cpu_us": [], "wall_us": []}
+            for case in opened
+            for step in STEPS
+            for way in WAYS
+            if step != "nothing" or case == next(iter(opened))
+        ]
+        for figure in figures:  # which warms up as well
+            figure["hops"] = await hops(opened[figure["case"]], figure["step"], WAYS[figure["way"]])
+        for number in range(options.rounds):
+            progress(f"round {number + 1} of {options.rounds}")
+            for figure in figures:
+                visits, way = opened[figure["case"]], WAYS[figure["way"]]
+                cpu, wall = await measure(visits, figure["step"], way, options.operations)
+                figure["cpu_us"].append(cpu)
+                figure["wall_us"].append(wall)
+    return figures, skipped
+
+
+def main() -> None:
+    """Print tables and write all figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cases", nargs="*", default=list(CASES), help="of " + "; ".join(CASES))
+    parser.add_argument("--sessions", type=int, default=512, help="in each storage; the files' cache holds 1024")
+    parser.add_argument("--operations", type=int, default=2048, help="per figure and round")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--directory", default=".", help="where a temporary folder is made")
+    parser.add_argument("--json", default="bench-results/storage.json")
+    options = parser.parse_args()
+    if unknown := set(options.cases) - set(CASES):
+        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    document: dict[str, Any] = {
+        "machine": machine(options.directory),
+        "options": {name: getattr(options, name) for name in ("sessions", "operations", "rounds")},
+    }
+    with tempfile.TemporaryDirectory(dir=options.directory, prefix="bench-") as directory:
+        document["figures"], document["skipped"] = asyncio.run(run(options, directory))
+    write(options.json, document)
+    print(storage_tables(document))
+
+
+if __name__ == "__main__":
+    main()

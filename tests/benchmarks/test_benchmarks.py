@@ -1,0 +1,62 @@
+"""The benchmarks run, with numbers too small to mean anything, so that they do not rot."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(tmp_path: Path, *arguments: str) -> tuple[dict[str, Any], str]:
+    """Run one of them; return its figures and what it printed."""
+    results = tmp_path / "figures.json"
+    command = [sys.executable, "-m", *arguments, "--directory", str(tmp_path), "--json", str(results)]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
+    assert finished.returncode == 0, finished.stderr
+    return json.loads(results.read_text()), finished.stdout
+
+
+def test_http_measures_what_sessions_add_to_a_bare_request(tmp_path: Path) -> None:
+    document, printed = run(tmp_path, "benchmarks.http", "memory, orjson", "--rounds", "1", "--sessions", "3")
+
+    assert set(document["figures"]) == {"memory, orjson"}
+    assert all(len(rounds) == 1 for paths in document["figures"].values() for rounds in paths.values())
+    assert "| memory, orjson" in printed
+
+
+def test_http_knows_with_which_encoder_it_measures(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="no such case: memory, nojson"):
+        run(tmp_path, "benchmarks.http", "memory, nojson")
+
+
+def test_storage_measures_every_step_and_counts_hops(tmp_path: Path) -> None:
+    document, printed = run(
+        tmp_path, "benchmarks.storage", "memory", "files", "--rounds", "1", "--operations", "32", "--sessions", "32"
+    )
+
+    hops = {(row["case"], row["step"], row["way"]): row["hops"] for row in document["figures"]}
+    assert hops["memory", "cycle", "one at a time"] == 0
+    assert hops["files", "save", "one at a time"] == 1
+    assert "| files" in printed
+
+
+def test_scale_compares_numbers_of_sessions(tmp_path: Path) -> None:
+    small = ("--sessions", "200", "--files", "200", "--smallest", "20")
+    document, printed = run(tmp_path, "benchmarks.scale", *small, "--repeats", "1", "--rounds", "1", "--cycles", "50")
+
+    assert set(document["cycles"]) == {"memory", "files", "files, no cache"}
+    assert set(document["cycles"]["memory"]) == {"20", "200"}
+    assert "a plain dict" in printed
+
+
+def test_figures_are_put_between_their_markers_and_nowhere_else() -> None:
+    from benchmarks.tables import put
+
+    text = "before\n<!-- figures: http -->\nold\n<!-- end of figures -->\nafter\n"
+    assert put(text, "http", "new") == "before\n<!-- figures: http -->\n\nnew\n\n<!-- end of figures -->\nafter\n"
+    with pytest.raises(ValueError, match="figures: scale"):
+        put(text, "scale", "new")
