@@ -86,6 +86,10 @@ class ChangeLog:
         self._added: list[Flash] = []
         self._taken: Changes | None = None
 
+    def spare_flashes(self) -> None:
+        """Have the next save leave the flashes to whoever comes next."""
+        self._used = set()
+
     # --- the view
 
     def value(self, key: str) -> Any:

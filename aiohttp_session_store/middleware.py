@@ -144,6 +144,19 @@ def exclusive_session(
     return _holder(request).exclusive(request.headers, timeout)
 
 
+def sessions_of(app: web.Application | None) -> AppSessions:
+    """Return what :func:`setup` put on *app*; for those who work on sessions outside of a request.
+
+    Raises:
+        SessionUsageError: It has no sessions.
+    """
+    if app is None or _APP not in app:
+        raise SessionUsageError(
+            "this app has no sessions of its own: aiohttp_session_store.setup(app, storage) gives some"
+        )
+    return app[_APP]
+
+
 def _holder(request: web.Request) -> RequestSession:
     holder: RequestSession | None = request.get(_REQUEST)
     if holder is None:

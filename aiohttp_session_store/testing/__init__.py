@@ -1,21 +1,24 @@
 """Helpers for testing apps that use sessions, and storages that somebody else writes.
 
-:class:`ManualClock` needs nothing; :class:`StorageContract` needs pytest and pytest-asyncio, and is imported when asked
-for.
+:class:`ManualClock`, :class:`FailingStorage` and :func:`edit_session` need nothing beyond the library;
+:class:`StorageContract` needs pytest and pytest-asyncio, and is imported when asked for.  :mod:`.fixtures` are fixtures
+for pytest.
 """
 
 from typing import TYPE_CHECKING, Any
 
+from .client import edit_session
 from .clock import ManualClock
+from .failing import FailingStorage
 
 if TYPE_CHECKING:
     from .contract import StorageContract
 
-__all__ = ["ManualClock", "StorageContract"]
+__all__ = ["FailingStorage", "ManualClock", "StorageContract", "edit_session"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the contract when it is first asked for: the clock must not need pytest."""
+    """Import the contract when it is first asked for: the rest must not need pytest."""
     if name == "StorageContract":
         from .contract import StorageContract  # noqa: PLC0415  see above
 

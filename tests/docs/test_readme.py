@@ -12,17 +12,9 @@ from pathlib import Path
 import pytest
 
 import aiohttp_session_store
+from tests.docs.blocks import ROOT, block
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-
-
-def block(language: str, containing: str) -> str:
-    """Return the first code block of *language* that contains a text."""
-    for found in re.finditer(rf"```{language}\n(.*?)```", README, re.DOTALL):
-        if containing in found[1]:
-            return found[1]
-    raise AssertionError(f"no block with {containing!r}")
 
 
 @pytest.fixture
@@ -35,7 +27,7 @@ def port() -> int:
 
 @pytest.fixture
 def quickstart(tmp_path: Path, port: int) -> Iterator[Path]:
-    (tmp_path / "app.py").write_text(block("python", "web.run_app").replace("8000", str(port)))
+    (tmp_path / "app.py").write_text(block("README.md", "python", "web.run_app").replace("8000", str(port)))
     process = subprocess.Popen([sys.executable, "app.py"], cwd=tmp_path, stdout=subprocess.DEVNULL)
     try:
         wait_for(port)
@@ -56,7 +48,7 @@ def wait_for(port: int) -> None:
 
 
 def test_the_quickstart_answers_what_its_comments_say(quickstart: Path, port: int) -> None:
-    for line in block("sh", "curl").splitlines():
+    for line in block("README.md", "sh", "curl").splitlines():
         if line.startswith("curl"):
             command, _, expected = line.partition("#")
             answer = subprocess.run(
