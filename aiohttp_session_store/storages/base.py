@@ -17,7 +17,7 @@ from .record_cache import RecordCache
 from .saving import Saver
 from .sweeping import SweepLoop
 
-__all__ = ["KeyedStorage", "Lease", "SessionStorage", "Stored"]
+__all__ = ["RECLAIM_AFTER", "KeyedStorage", "Lease", "SessionStorage", "Stored"]
 
 Clock = Callable[[], float]
 
@@ -30,7 +30,7 @@ DEFAULT_IDLE_TIMEOUT = 14 * DAY
 DEFAULT_LIFETIME = 90 * DAY
 DEFAULT_ROTATION_GRACE = 60
 # Space is reclaimed this many seconds after a session ended: a request that loaded it alive can still save it.
-RECLAIM_AFTER = 300
+RECLAIM_AFTER: int = 300
 DEFAULT_SWEEP_INTERVAL = 600
 
 

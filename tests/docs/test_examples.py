@@ -1,14 +1,66 @@
 """The tests that documents show pass, as they stand there."""
 
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import blocks, write_files
+from aiohttp_session_store.testing import StorageContract
+from tests.docs.blocks import ROOT, blocks, write_files
 
 CONFIG = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
+
+
+# What stands in for the fixture and the driver that a reader of docs/writing-a-storage.md has.
+DYNAMODB = """
+import sys
+
+import pytest
+
+import dynamodb_table
+
+sys.modules["botocore"] = sys.modules["botocore.exceptions"] = dynamodb_table
+
+
+@pytest.fixture
+def table():
+    return dynamodb_table.Table()
+"""
+AWAY = """
+import pytest
+from dynamodb import DynamoDBStorage
+
+from aiohttp_session_store import StorageError
+
+
+async def test_a_service_that_cannot_be_reached_is_a_storage_error(table):
+    table.away = True
+    storage = DynamoDBStorage(table)
+    for call in (storage.fetch("k"), storage.insert("k", b"", 1), storage.touch("k", 1, b"v"), storage.delete("k")):
+        with pytest.raises(StorageError, match="cannot be reached"):
+            await call
+"""
+
+
+def test_the_storage_that_is_shown_keeps_the_contract(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(DYNAMODB)
+    (tmp_path / "test_away.py").write_text(AWAY)
+    shutil.copy(ROOT / "tests/docs/dynamodb_table.py", tmp_path)
+    test_the_tests_of_a_document_pass("docs/writing-a-storage.md", 63, tmp_path)
+
+
+def test_the_storage_that_is_shown_is_short() -> None:
+    storage = next(one.code for one in blocks("docs/writing-a-storage.md") if one.title == "dynamodb.py")
+    lines = [line for line in storage.splitlines() if line.strip()]
+    assert len(lines) <= 65
+
+
+def test_every_test_that_a_document_names_is_in_the_contract() -> None:
+    for name in re.findall(r"`(test_\w+)`", (ROOT / "docs/writing-a-storage.md").read_text()):
+        assert hasattr(StorageContract, name), name
 
 
 @pytest.mark.parametrize(("document", "tests"), [("docs/testing.md", 5)])

@@ -1,0 +1,76 @@
+"""A table with the conditional writes of DynamoDB's API, for the storage that docs/writing-a-storage.md shows.
+
+It knows just the expressions that are used there, answers as aioboto3's Table resource does, and suspends before and
+after each call, which itself is atomic, as it is on the service.
+"""
+
+import asyncio
+import re
+from typing import Any
+
+
+class BotoCoreError(Exception):
+    """Raised when the service cannot be reached."""
+
+
+class ClientError(Exception):
+    """Raised when the service refuses."""
+
+    def __init__(self, response: dict[str, Any]) -> None:
+        super().__init__(response["Error"]["Code"])
+        self.response = response
+
+
+class Table:
+    """Items by their key."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, dict[str, Any]] = {}
+        self.away = False
+
+    async def get_item(self, *, Key: dict[str, str], ConsistentRead: bool) -> dict[str, Any]:  # noqa: N803
+        assert ConsistentRead, "an eventually consistent read may be stale"
+        await self.travel()
+        item = self.items.get(Key["key"])
+        answer = {} if item is None else {"Item": dict(item)}
+        await self.travel()
+        return answer
+
+    async def put_item(self, *, Item: dict[str, Any], **condition: Any) -> None:  # noqa: N803
+        await self.travel()
+        self.check(self.items.get(Item["key"]), condition)
+        self.items[Item["key"]] = Item
+        await self.travel()
+
+    async def update_item(self, *, Key: dict[str, str], UpdateExpression: str, **condition: Any) -> None:  # noqa: N803
+        await self.travel()
+        self.check(self.items.get(Key["key"]), condition)
+        given = condition["ExpressionAttributeValues"]
+        changed = {name: given[value] for name, value in re.findall(r"(\w+) = (:\w+)", UpdateExpression)}
+        self.items[Key["key"]] = {**self.items[Key["key"]], **changed}
+        await self.travel()
+
+    async def delete_item(self, *, Key: dict[str, str]) -> None:  # noqa: N803
+        await self.travel()
+        self.items.pop(Key["key"], None)
+        await self.travel()
+
+    async def travel(self) -> None:
+        """Be on the way to the service or back."""
+        await asyncio.sleep(0)
+        if self.away:
+            raise BotoCoreError("the service cannot be reached")
+
+    def check(self, item: dict[str, Any] | None, condition: dict[str, Any]) -> None:
+        """Refuse a write whose condition does not hold."""
+        given = condition.get("ExpressionAttributeValues", {})
+        for part in condition["ConditionExpression"].split(" AND "):
+            absent = re.fullmatch(r"attribute_not_exists\((\w+)\)", part)
+            if absent:
+                holds = item is None or absent[1] not in item
+            else:
+                name, operator, value = part.split()
+                found = None if item is None else item.get(name)
+                holds = found is not None and {"=": found == given[value], "<": bool(found < given[value])}[operator]
+            if not holds:
+                raise ClientError({"Error": {"Code": "ConditionalCheckFailedException"}})
