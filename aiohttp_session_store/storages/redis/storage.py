@@ -1,0 +1,262 @@
+"""Sessions in Redis, Valkey, or a cluster of them."""
+
+import asyncio
+import inspect
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisClusterException, RedisError
+
+from ...errors import ConfigurationError, StorageError
+from ..base import (
+    DEFAULT_IDLE_TIMEOUT,
+    DEFAULT_LIFETIME,
+    DEFAULT_ROTATION_GRACE,
+    RECLAIM_AFTER,
+    Clock,
+    KeyedStorage,
+    Lease,
+    Stored,
+)
+from ..keyed_lock import KeyedLock
+from .lease import RedisLease
+from .scripts import INSERT, REPLACE, TOUCH, Script
+
+__all__ = ["RedisStorage"]
+
+_logger = logging.getLogger("aiohttp_session_store")
+
+# A server in the same data centre answers within a millisecond; a visitor waits for seconds at most.
+DEFAULT_TIMEOUT = 5.0
+# Longer than any pause of a healthy process, short enough to wait for if its holder died.
+DEFAULT_LOCK_LEASE = 10.0
+
+
+class RedisStorage(KeyedStorage):
+    """Keeps each session in a hash of its own, ``<prefix><key>``, that the server expires.
+
+    Reading is one command and each change one script, all on one key: one round trip each, on a cluster too.  Records
+    expire by the server's clock, :data:`RECLAIM_AFTER` seconds after the session's end by ours, so the two should agree
+    to within some minutes.
+
+    ``exclusive_session`` holds a lock key for a while and renews it; whoever has lost it (a long pause, a failover)
+    saves nothing and gets :class:`SessionLockError`.  See ``docs/redis.md`` for what replication and eviction can take.
+    """
+
+    def __init__(
+        self,
+        client: "Redis | RedisCluster",
+        *,
+        prefix: str = "session:",
+        timeout: float = DEFAULT_TIMEOUT,
+        lock_lease: float = DEFAULT_LOCK_LEASE,
+        idle_timeout: float | timedelta | None = DEFAULT_IDLE_TIMEOUT,
+        lifetime: float | timedelta | None = DEFAULT_LIFETIME,
+        rotation_grace: float | timedelta = DEFAULT_ROTATION_GRACE,
+        clock: Clock = time.time,
+    ) -> None:
+        """Keep sessions on the server of *client*; no I/O.
+
+        Args:
+            client: Of ``redis.asyncio``: ``Redis``, ``RedisCluster``, or what ``Sentinel.master_for`` returns.  It
+                stays yours to close.
+            prefix: What the names of our keys begin with.
+            timeout: Seconds that one call may take, connecting and the driver's retries included.
+            lock_lease: Seconds after which the lock of a process that died is free, at least 1.
+            idle_timeout: See :class:`KeyedStorage`.
+            lifetime: See :class:`KeyedStorage`.
+            rotation_grace: See :class:`KeyedStorage`.
+            clock: Gives the Unix time in seconds.
+
+        Raises:
+            ConfigurationError: A setting makes no sense, or the client is not asynchronous.
+        """
+        super().__init__(
+            idle_timeout=idle_timeout,
+            lifetime=lifetime,
+            rotation_grace=rotation_grace,
+            sweep_interval=None,
+            clock=clock,
+        )
+        if not inspect.iscoroutinefunction(getattr(client, "execute_command", None)):
+            raise ConfigurationError(f"RedisStorage takes a client of redis.asyncio, not {client!r}")
+        if not isinstance(prefix, str) or not prefix:
+            raise ConfigurationError(f"prefix is a string that sets our keys apart from others, not {prefix!r}")
+        self._client: Any = client
+        self._prefix = prefix
+        self._timeout = _span("timeout", timeout, 0.001)
+        self._lock_lease = _span("lock_lease", lock_lease, 1)
+        self._exclusive = KeyedLock()
+        self._releases: set[asyncio.Task[None]] = set()
+        self._owns_client = False
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> "RedisStorage":
+        """Keep sessions on the server at *url*, with a client that is closed with the app.
+
+        Args:
+            url: As ``redis.asyncio.Redis.from_url`` takes it: ``redis://``, ``rediss://`` or ``unix://``.
+            options: The other arguments of the class.
+
+        Raises:
+            ConfigurationError: A setting makes no sense.
+        """
+        try:
+            client: Redis = Redis.from_url(url)
+        except ValueError as error:  # which does not repeat the URL: there may be a password in it
+            raise ConfigurationError(f"RedisStorage.from_url: {error}") from error
+        storage = cls(client, **options)
+        storage._owns_client = True
+        return storage
+
+    # --- the verbs
+
+    async def fetch(self, key: str) -> Stored | None:
+        """See :meth:`KeyedStorage.fetch`."""
+        name = self._prefix + key
+        # NEVER_DECODE: the client may have been made for text.
+        version, data, expires_at = await self._asked("HMGET", name, "version", "data", "expires_at", NEVER_DECODE=True)
+        if version is None or data is None or expires_at is None:
+            return None
+        return Stored(data, version, int(expires_at))
+
+    async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
+        """See :meth:`KeyedStorage.insert`."""
+        version = secrets.token_bytes(8)
+        inserted = await self._run(INSERT, self._prefix + key, version, data, expires_at, _reclaim_at(expires_at))
+        return version if inserted else None
+
+    async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
+        """See :meth:`KeyedStorage.replace`."""
+        newer, reclaim_at = secrets.token_bytes(8), _reclaim_at(expires_at)
+        replaced = await self._run(REPLACE, self._prefix + key, newer, data, expires_at, reclaim_at, version)
+        return newer if replaced else None
+
+    async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
+        """See :meth:`KeyedStorage.touch`."""
+        return bool(await self._run(TOUCH, self._prefix + key, version, expires_at, _reclaim_at(expires_at)))
+
+    async def delete(self, key: str) -> None:
+        """See :meth:`KeyedStorage.delete`."""
+        await self._asked("DEL", self._prefix + key)
+
+    async def sweep(self) -> int:
+        """Return 0: the server removes what has expired."""
+        return 0
+
+    @asynccontextmanager
+    async def lock(self, key: str) -> AsyncIterator[Lease]:
+        """See :meth:`KeyedStorage.lock`; within a process who came first gets it first, among processes any may."""
+        async with self._exclusive.holding(key):
+            lease = RedisLease(self._run, f"{self._prefix}lock:{key}", self._lock_lease)
+            try:
+                await lease.take()
+                yield lease.check
+            finally:
+                await self._released(lease)
+
+    async def _released(self, lease: RedisLease) -> None:
+        """Give *lease* back, also if the request is cancelled meanwhile, or was while it was being taken."""
+        task = asyncio.create_task(lease.release())
+        self._releases.add(task)
+        task.add_done_callback(self._releases.discard)
+        await asyncio.shield(task)
+
+    # --- lifetime
+
+    async def start(self) -> None:
+        """Extends :meth:`KeyedStorage.start` with a warning where the server may evict sessions.
+
+        A server that is away does not keep the app from starting: requests get 503 until it is there.
+        """
+        await super().start()
+        try:
+            memory = await self._asked("INFO", "memory")
+        except StorageError as error:
+            _logger.warning("sessions are unavailable: %s", error)
+            return
+        if isinstance(memory, Mapping) and "maxmemory" not in memory:  # a cluster's, by node
+            memory = next(iter(memory.values()), {})
+        self._warn_of_eviction(memory)
+
+    async def aclose(self) -> None:
+        """Extends :meth:`KeyedStorage.aclose`: closes a client that ``from_url`` has made."""
+        await super().aclose()
+        if self._releases:
+            await asyncio.wait(self._releases)
+        if self._owns_client and self._users == 0:
+            await self._client.aclose()
+
+    def _warn_of_eviction(self, memory: Any) -> None:
+        policy = str(memory.get("maxmemory_policy", "noeviction"))
+        if policy == "noeviction" or not memory.get("maxmemory"):
+            return
+        which = "keys that expire, as sessions do" if policy.startswith("volatile-") else "any key"
+        _logger.warning(
+            "the Redis server evicts %s when its memory is full (maxmemory-policy %s): visitors are then logged out at"
+            " random. Give sessions a server of their own with maxmemory-policy noeviction",
+            which,
+            policy,
+        )
+
+    # --- calls
+
+    async def _run(self, script: Script, key: str, *arguments: bytes | int) -> int:
+        """Run *script* on *key*: one round trip, two the first time that a server meets it."""
+        try:
+            return int(await self._asked("EVALSHA", script.sha, 1, key, *arguments))
+        except StorageError as error:
+            if not isinstance(error.__cause__, NoScriptError):
+                raise
+        return int(await self._asked("EVAL", script.text, 1, key, *arguments))
+
+    async def _asked(self, *command: str | bytes | int, **options: Any) -> Any:
+        """Send one command and return the answer.
+
+        Raises:
+            StorageError: There is none, or it is an error.
+        """
+        try:
+            async with asyncio.timeout(self._timeout):
+                before = _cancellations()
+                answer = await self._client.execute_command(*command, **options)
+                # The driver sends by asyncio.wait_for, which before Python 3.12 loses a cancellation that comes as it
+                # ends.
+                if _cancellations() > before:
+                    raise asyncio.CancelledError
+                return answer
+        except TimeoutError as error:
+            raise StorageError(f"Redis did not answer {command[0]!s} within {self._timeout:g} s") from error
+        except ReadOnlyError as error:
+            await self._reconnect()
+            raise StorageError(f"Redis is a read-only replica: {error}") from error
+        except (RedisError, RedisClusterException, OSError) as error:
+            raise StorageError(f"Redis: {type(error).__name__}: {error}") from error
+
+    async def _reconnect(self) -> None:
+        """Let go of connections to a server that is a replica now: its name may lead to another one by now."""
+        pool = getattr(self._client, "connection_pool", None)
+        if pool is not None:
+            await pool.disconnect(inuse_connections=False)
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
+def _reclaim_at(expires_at: int) -> int:
+    return (expires_at + RECLAIM_AFTER) * 1000
+
+
+def _span(name: str, value: float, least: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < float("inf"):
+        raise ConfigurationError(f"{name} is a number of seconds, {least:g} at least, not {value!r}")
+    return float(value)

