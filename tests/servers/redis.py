@@ -51,9 +51,7 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        fixed = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen([self.binary, *fixed, *self.options], stdout=log, stderr=log)
+        process = self.launch()
         deadline = time.monotonic() + 20
         while True:
             try:
@@ -61,9 +59,16 @@ class RedisServer:
                     client.ping()
                     return
             except redis.RedisError:
-                if self.process.poll() is not None or time.monotonic() > deadline:
+                if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError((self.folder / "log").read_text()) from None
                 time.sleep(0.02)
+
+    def launch(self) -> "subprocess.Popen[bytes]":
+        """Start it and do not wait."""
+        fixed = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen([self.binary, *fixed, *self.options], stdout=log, stderr=log)
+        return self.process
 
     def client(self) -> redis.Redis:
         """Return a client to set the scene with."""

@@ -1,0 +1,159 @@
+"""What is peculiar to Redis: names of keys, round trips, expiry on the server, clients that are given or owned."""
+
+import subprocess
+import sys
+from collections import Counter
+from typing import Any
+
+import pytest
+import redis as sync_redis
+from redis.asyncio import Redis
+
+from aiohttp_session_store import ConfigurationError, SessionCookie
+from aiohttp_session_store.storages.base import RECLAIM_AFTER
+from aiohttp_session_store.storages.redis import RedisStorage
+from tests.servers.redis import RedisServer
+
+KEY = "ab" * 32
+EXPIRES_AT = 4_000_000_000
+
+
+async def calls(client: Redis) -> Counter[str]:
+    """Return how often each command was called, those within scripts included."""
+    stats = await client.info("commandstats")
+    return Counter({name.removeprefix("cmdstat_"): int(figures["calls"]) for name, figures in stats.items()})
+
+
+async def test_a_record_is_one_hash_under_prefix_and_key(storage: RedisStorage, client: Redis, prefix: str) -> None:
+    version = await storage.insert(KEY, b"\xffdata", EXPIRES_AT)
+
+    assert await client.keys(f"{prefix}*") == [f"{prefix}{KEY}".encode()]
+    stored = await client.hgetall(f"{prefix}{KEY}")
+    assert stored == {b"version": version, b"data": b"\xffdata", b"expires_at": b"%d" % EXPIRES_AT}
+
+
+async def test_the_server_expires_a_record_some_time_after_its_end(
+    storage: RedisStorage, client: Redis, prefix: str
+) -> None:
+    version = await storage.insert(KEY, b"", EXPIRES_AT)
+    assert await client.pexpiretime(f"{prefix}{KEY}") == (EXPIRES_AT + RECLAIM_AFTER) * 1000
+
+    newer = await storage.replace(KEY, b"", EXPIRES_AT + 1, version or b"")
+    assert await client.pexpiretime(f"{prefix}{KEY}") == (EXPIRES_AT + 1 + RECLAIM_AFTER) * 1000
+
+    await storage.touch(KEY, EXPIRES_AT + 2, newer or b"")
+    assert await client.pexpiretime(f"{prefix}{KEY}") == (EXPIRES_AT + 2 + RECLAIM_AFTER) * 1000
+
+
+async def test_each_verb_is_one_command_or_one_script(server: RedisServer) -> None:
+    storage = RedisStorage.from_url(server.url)
+    version = await storage.insert(KEY, b"", EXPIRES_AT) or b""
+    for script in (storage.replace(KEY, b"", EXPIRES_AT, b"?"), storage.touch(KEY, EXPIRES_AT, b"?")):
+        await script  # the server has met them all now
+    async with Redis.from_url(server.url) as client:
+        await client.config_resetstat()
+        await storage.insert("cd" * 32, b"", EXPIRES_AT)
+        await storage.replace(KEY, b"", EXPIRES_AT, version)
+        await storage.touch(KEY, EXPIRES_AT, b"?")
+        assert (await calls(client))["evalsha"] == 3
+        await client.config_resetstat()
+        await storage.fetch(KEY)
+        await storage.delete(KEY)
+        made = await calls(client)
+        assert {name: count for name, count in made.items() if name not in ("config|resetstat", "info")} == {
+            "hmget": 1,
+            "del": 1,
+        }
+    await storage.aclose()
+
+
+async def test_a_server_that_has_forgotten_the_scripts_is_told_again(storage: RedisStorage, client: Redis) -> None:
+    version = await storage.insert(KEY, b"old", EXPIRES_AT)
+    await client.script_flush()
+
+    assert await storage.replace(KEY, b"new", EXPIRES_AT, version or b"")
+
+
+async def test_a_write_that_is_sent_twice_is_done_once(storage: RedisStorage, client: Redis, prefix: str) -> None:
+    """As the driver does when the answer was lost."""
+    from aiohttp_session_store.storages.redis.scripts import INSERT, REPLACE
+
+    name = f"{prefix}{KEY}"
+    written: list[Any] = [b"version1", b"data", EXPIRES_AT, EXPIRES_AT * 1000]
+    assert [await storage._run(INSERT, name, *written) for _ in range(2)] == [1, 1]
+    written = [b"version2", b"data", EXPIRES_AT, EXPIRES_AT * 1000, b"version1"]
+    assert [await storage._run(REPLACE, name, *written) for _ in range(2)] == [1, 1]
+
+
+async def test_what_is_half_there_is_no_record(storage: RedisStorage, client: Redis, prefix: str) -> None:
+    await client.hset(f"{prefix}{KEY}", "data", b"somebody else's")
+
+    assert await storage.fetch(KEY) is None
+
+
+async def test_two_prefixes_on_one_server_do_not_meet(client: Redis, prefix: str) -> None:
+    one, other = RedisStorage(client, prefix=f"{prefix}1:"), RedisStorage(client, prefix=f"{prefix}2:")
+    await one.insert(KEY, b"one", EXPIRES_AT)
+
+    assert await other.fetch(KEY) is None
+
+
+# --- clients
+
+
+async def test_a_given_client_is_not_closed(client: Redis, prefix: str) -> None:
+    storage = RedisStorage(client, prefix=prefix)
+    await storage.start()
+    await storage.aclose()
+
+    assert client.connection_pool._available_connections
+    assert await client.ping()
+
+
+async def test_a_client_of_our_own_is_closed_with_the_last_app(shared_server: RedisServer, prefix: str) -> None:
+    storage = RedisStorage.from_url(shared_server.url, prefix=prefix)
+    pool = storage._client.connection_pool
+    await storage.start()
+    await storage.start()
+    await storage.aclose()
+    assert any(connection.is_connected for connection in pool._available_connections)
+    await storage.aclose()
+
+    assert not any(connection.is_connected for connection in pool._available_connections)
+
+
+def test_a_client_that_blocks_the_loop_is_refused(shared_server: RedisServer) -> None:
+    with (
+        sync_redis.Redis(port=shared_server.port) as client,
+        pytest.raises(ConfigurationError, match=r"redis\.asyncio"),
+    ):
+        RedisStorage(client)
+
+
+def test_a_bad_url_is_refused_without_its_password() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        RedisStorage.from_url("redish://user:hunter2@example.org")
+
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"prefix": ""}, {"prefix": b"x"}, {"timeout": 0}, {"timeout": "5"}, {"timeout": True}, {"lock_lease": 0.5}],
+)
+def test_settings_that_make_no_sense_are_refused(setting: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(setting))):
+        RedisStorage.from_url("redis://localhost", **setting)
+
+
+def test_it_has_no_secret_of_its_own() -> None:
+    """On several machines the developer has to hand it to each."""
+    with pytest.raises(ConfigurationError, match="RedisStorage has no secret"):
+        SessionCookie().bind(RedisStorage.from_url("redis://localhost"))
+
+
+def test_without_the_driver_the_import_says_what_to_install() -> None:
+    script = "import sys; sys.modules['redis'] = None; import aiohttp_session_store.storages.redis"
+    finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+
+    assert "pip install 'aiohttp_session_store[redis]'" in finished.stderr
