@@ -8,13 +8,20 @@ from redis.asyncio import Redis
 
 from aiohttp_session_store.storages.redis import RedisStorage
 from aiohttp_session_store.testing import ManualClock
-from tests.servers.redis import RedisServer, redis_server
+from tests.servers.redis import RedisServer, redis_cluster, redis_server
 
 
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[RedisServer]:
     with redis_server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[list[RedisServer]]:
+    """Return three masters that share the slots."""
+    with redis_cluster() as servers:
+        yield servers
 
 
 @pytest.fixture

