@@ -234,10 +234,9 @@ class RedisStorage(KeyedStorage):
                 return answer
         except TimeoutError as error:
             raise StorageError(f"Redis did not answer {command[0]!s} within {self._timeout:g} s") from error
-        except ReadOnlyError as error:
-            await self._reconnect()
-            raise StorageError(f"Redis is a read-only replica: {error}") from error
         except (RedisError, RedisClusterException, OSError) as error:
+            if "READONLY" in str(error) or isinstance(error, ReadOnlyError):
+                await self._reconnect()
             raise StorageError(f"Redis: {type(error).__name__}: {error}") from error
 
     async def _reconnect(self) -> None:
