@@ -1,0 +1,225 @@
+"""Sessions in a table of PostgreSQL."""
+
+import asyncio
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+
+from ...errors import ConfigurationError
+from ..base import (
+    DEFAULT_IDLE_TIMEOUT,
+    DEFAULT_LIFETIME,
+    DEFAULT_ROTATION_GRACE,
+    DEFAULT_SWEEP_INTERVAL,
+    RECLAIM_AFTER,
+    Clock,
+    KeyedStorage,
+    Lease,
+    Stored,
+)
+from ..keyed_lock import KeyedLock
+from .connections import Connections, OwnPool
+from .lease import PostgresLease
+from .statements import Statements
+
+__all__ = ["PostgresStorage"]
+
+DEFAULT_TABLE = "aiohttp_sessions"
+# A server in the same data centre answers within milliseconds; a visitor waits for seconds at most.
+DEFAULT_TIMEOUT = 5.0
+DEFAULT_POOL_SIZE = 10
+# Rows that one statement of the sweep removes: some milliseconds of work.
+_BATCH = 1000
+_LONGEST_REST = 0.05
+
+
+class PostgresStorage(KeyedStorage):
+    """Keeps each session in a row, and makes every change with one statement.
+
+    The table is there after ``await storage.create_schema()``, or by a migration with the SQL of :attr:`schema_sql`.
+
+    ``exclusive_session`` is an advisory lock of a transaction on a connection of its own, so that it works behind a
+    pooler, too; half of the pool's connections can be such.  Whoever has lost that connection saves nothing and gets
+    :class:`SessionLockError`.
+    """
+
+    def __init__(
+        self,
+        pool: "asyncpg.Pool | OwnPool",
+        *,
+        table: str = DEFAULT_TABLE,
+        schema: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        idle_timeout: float | timedelta | None = DEFAULT_IDLE_TIMEOUT,
+        lifetime: float | timedelta | None = DEFAULT_LIFETIME,
+        rotation_grace: float | timedelta = DEFAULT_ROTATION_GRACE,
+        sweep_interval: float | timedelta | None = DEFAULT_SWEEP_INTERVAL,
+        clock: Clock = time.time,
+    ) -> None:
+        """Keep sessions where the connections of *pool* lead; no I/O.
+
+        Args:
+            pool: Of asyncpg, with two connections at least.  It stays yours to close.
+            table: Its name, unquoted, of 48 bytes at most.
+            schema: The name of its schema, unquoted; None for the first one of the ``search_path``.
+            timeout: Seconds to wait for a free connection, and again for the answer.
+            idle_timeout: See :class:`KeyedStorage`.
+            lifetime: See :class:`KeyedStorage`.
+            rotation_grace: See :class:`KeyedStorage`.
+            sweep_interval: See :class:`KeyedStorage`.
+            clock: Gives the Unix time in seconds.
+
+        Raises:
+            ConfigurationError: A setting makes no sense, or the pool is too small.
+        """
+        super().__init__(
+            idle_timeout=idle_timeout,
+            lifetime=lifetime,
+            rotation_grace=rotation_grace,
+            sweep_interval=sweep_interval,
+            clock=clock,
+        )
+        if not isinstance(pool, asyncpg.Pool | OwnPool):
+            raise ConfigurationError(f"PostgresStorage takes a pool of asyncpg, not {pool!r}")
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < float("inf"):
+            raise ConfigurationError(f"timeout is a positive number of seconds, not {timeout!r}")
+        size = pool.get_max_size()
+        if isinstance(size, bool) or not isinstance(size, int) or size < 2:
+            raise ConfigurationError(f"a pool has two connections at least, one for exclusive_session, not {size!r}")
+        self._statements = Statements.build(table, schema)
+        self._timeout = float(timeout)
+        self._connections = Connections(pool, self._timeout, self._statements.table)
+        self._exclusive = KeyedLock()
+        # Holders need a second connection for what they do under the lock: they must never have all of them.
+        self._lockable = asyncio.Semaphore(size // 2)
+        self._releases: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    def from_dsn(
+        cls,
+        dsn: str,
+        *,
+        pool_size: int = DEFAULT_POOL_SIZE,
+        timeout: float = DEFAULT_TIMEOUT,
+        **options: Any,
+    ) -> "PostgresStorage":
+        """Keep sessions at *dsn*, with a pool that is made when it is needed and closed with the app.
+
+        Args:
+            dsn: ``postgresql://user:password@host/database``, or what else libpq takes.
+            pool_size: The most connections at a time, two at least.
+            timeout: See the class.
+            options: The other arguments of the class.
+
+        Raises:
+            ConfigurationError: A setting makes no sense.
+        """
+        return cls(OwnPool(dsn, pool_size, timeout), timeout=timeout, **options)
+
+    # --- the table
+
+    @property
+    def schema_sql(self) -> str:
+        """The statements that create the table and its index where they are missing, for a migration."""
+        return self._statements.create
+
+    async def create_schema(self) -> None:
+        """Create the table and its index, and the schema if one was named, where they are missing.
+
+        Several processes may call it at the same time.
+
+        Raises:
+            StorageError: The server failed, or does not allow it.
+        """
+        async with self._connections.one() as connection, connection.transaction():
+            # IF NOT EXISTS alone fails for one of two that do it at once
+            lock = self._statements.create_lock
+            await connection.fetchval("SELECT pg_advisory_xact_lock($1)", lock, timeout=self._timeout)
+            await connection.execute(self.schema_sql, timeout=self._timeout)
+
+    # --- the verbs
+
+    async def fetch(self, key: str) -> Stored | None:
+        """See :meth:`KeyedStorage.fetch`."""
+        row = await self._connections.row(self._statements.fetch, key)
+        return None if row is None else Stored(*row)
+
+    async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
+        """See :meth:`KeyedStorage.insert`."""
+        version = secrets.token_bytes(8)
+        done = await self._connections.value(self._statements.insert, key, data, version, expires_at)
+        return version if done else None
+
+    async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
+        """See :meth:`KeyedStorage.replace`."""
+        newer = secrets.token_bytes(8)
+        done = await self._connections.value(self._statements.replace, key, data, newer, expires_at, version)
+        return newer if done else None
+
+    async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
+        """See :meth:`KeyedStorage.touch`."""
+        return bool(await self._connections.value(self._statements.touch, key, expires_at, version))
+
+    async def delete(self, key: str) -> None:
+        """See :meth:`KeyedStorage.delete`."""
+        await self._connections.row(self._statements.delete, key)
+
+    async def sweep(self) -> int:
+        """See :meth:`KeyedStorage.sweep`; in batches, each by one process at a time."""
+        reclaimable, removed = self.now() - RECLAIM_AFTER, 0
+        while True:
+            batch = await self._sweep_batch(reclaimable)
+            if batch is None:
+                return removed
+            removed += batch
+            if batch < _BATCH:
+                return removed
+            await asyncio.sleep(random.uniform(0, _LONGEST_REST))  # noqa: S311  lets others come first
+
+    async def _sweep_batch(self, reclaimable: int) -> int | None:
+        """Return how many rows were removed, or None: another process is at it."""
+        async with self._connections.one() as connection, connection.transaction(isolation="read_committed"):
+            if not await self._connections.try_lock(connection, self._statements.sweep_lock):
+                return None
+            statement = self._statements.sweep
+            return int(await connection.fetchval(statement, reclaimable, _BATCH, timeout=self._timeout))
+
+    # --- the lock
+
+    @asynccontextmanager
+    async def lock(self, key: str) -> AsyncIterator[Lease]:
+        """See :meth:`KeyedStorage.lock`; within a process who came first gets it first, among processes any may.
+
+        Whoever waits holds no connection.
+        """
+        number = self._statements.session_lock(key)
+        async with self._exclusive.holding(key):
+            lease = PostgresLease(self._connections, number, self._lockable, self._timeout)
+            await lease.take()
+            try:
+                yield lease.check
+            finally:
+                await self._released(lease)
+
+    async def _released(self, lease: PostgresLease) -> None:
+        """Give *lease* back, also if the request is cancelled meanwhile."""
+        task = asyncio.create_task(lease.release())
+        self._releases.add(task)
+        task.add_done_callback(self._releases.discard)
+        await asyncio.shield(task)
+
+    # --- lifetime
+
+    async def aclose(self) -> None:
+        """Extends :meth:`KeyedStorage.aclose`: closes a pool that ``from_dsn`` has made."""
+        await super().aclose()
+        if self._releases:
+            await asyncio.wait(self._releases)
+        if self._users == 0:
+            await self._connections.aclose()

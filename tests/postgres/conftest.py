@@ -1,0 +1,42 @@
+"""A server for all tests, which keep out of each other's way by the names of their schemas."""
+
+import secrets
+from collections.abc import AsyncIterator, Iterator
+
+import asyncpg
+import pytest
+
+from aiohttp_session_store.storages.postgres import PostgresStorage
+from tests.servers.postgres import PostgresServer, postgres_server
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[PostgresServer]:
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+def server() -> Iterator[PostgresServer]:
+    """Return a server of the test's own, to be treated badly."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+def schema() -> str:
+    return f"test_{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+async def pool(shared_server: PostgresServer) -> AsyncIterator[asyncpg.Pool]:
+    async with asyncpg.create_pool(shared_server.dsn, min_size=0, max_size=10) as pool:
+        yield pool
+
+
+@pytest.fixture
+async def storage(pool: asyncpg.Pool, schema: str) -> AsyncIterator[PostgresStorage]:
+    storage = PostgresStorage(pool, schema=schema)
+    await storage.create_schema()
+    yield storage
+    await storage.aclose()

