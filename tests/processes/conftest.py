@@ -1,15 +1,18 @@
-"""Four worker processes on one port and one directory, and a client that meets a different one at every request."""
+"""Four worker processes on one port and one storage, and a client that meets a different one at every request."""
 
 import asyncio
-import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 import pytest
+
+from tests.processes.worker import make_storage, prepare
+from tests.servers.postgres import postgres_server
+from tests.servers.redis import free_port, redis_server
 
 WORKERS = 4
 
@@ -20,7 +23,7 @@ class Workers:
 
     client: aiohttp.ClientSession
     url: str
-    directory: Path
+    place: str
     met: set[str] = field(default_factory=set)
 
     async def get(self, path: str, cookie: str | None = None) -> aiohttp.ClientResponse:
@@ -44,21 +47,36 @@ class Workers:
             return data
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    with redis_server() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def postgres_dsn() -> Iterator[str]:
+    with postgres_server() as server:
+        asyncio.run(prepare(make_storage(server.dsn)))
+        yield server.dsn
+
+
+@pytest.fixture(params=["files", "redis", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the storage that all workers share."""
+    if request.param == "files":
+        return str(tmp_path / "sessions")
+    place: str = request.getfixturevalue({"redis": "redis_url", "postgres": "postgres_dsn"}[request.param])
+    return place
 
 
 @pytest.fixture
-async def workers(tmp_path: Path) -> AsyncIterator[Workers]:
+async def workers(place: str) -> AsyncIterator[Workers]:
     port = free_port()
-    command = [sys.executable, str(Path(__file__).with_name("worker.py")), str(tmp_path / "sessions"), str(port)]
+    command = [sys.executable, str(Path(__file__).with_name("worker.py")), place, str(port)]
     processes = [subprocess.Popen(command) for _ in range(WORKERS)]
     connector = aiohttp.TCPConnector(force_close=True, limit=0)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as client:
-        workers = Workers(client, f"http://127.0.0.1:{port}", tmp_path / "sessions")
+        workers = Workers(client, f"http://127.0.0.1:{port}", place)
         try:
             await all_answer(workers, {str(process.pid) for process in processes})
             yield workers

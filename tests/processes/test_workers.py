@@ -1,7 +1,10 @@
-"""The three promises between processes: four real workers on one directory, and a real client."""
+"""The three promises between processes: four real workers on one storage, and a real client."""
 
 import asyncio
 import random
+from pathlib import Path
+
+import pytest
 
 from .conftest import Workers
 
@@ -45,10 +48,12 @@ async def test_a_counter_under_the_exclusive_lock_is_exact(workers: Workers) -> 
     assert len(workers.met) == 4
 
 
+@pytest.mark.parametrize("place", ["files"], indirect=True)
 async def test_workers_make_one_secret_and_leave_no_rubbish(workers: Workers) -> None:
     cookies = [await workers.login() for _ in range(20)]
 
     for cookie in cookies:
         assert await workers.show(cookie) == {"user": "ada"}
-    assert sorted(path.name for path in workers.directory.iterdir() if len(path.name) > 2) == ["locks", "secret.key"]
-    assert list(workers.directory.rglob(".*")) == []
+    directory = Path(workers.place)
+    assert sorted(path.name for path in directory.iterdir() if len(path.name) > 2) == ["locks", "secret.key"]
+    assert list(directory.rglob(".*")) == []

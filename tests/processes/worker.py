@@ -1,6 +1,6 @@
-"""An app whose workers share one directory and one port: started several times by the tests beside it.
+"""An app whose workers share one storage and one port: started several times by the tests beside it.
 
-``python worker.py DIRECTORY PORT``
+``python worker.py STORAGE PORT``, where STORAGE is a directory or the URL of a server.
 """
 
 import asyncio
@@ -9,7 +9,18 @@ import sys
 
 from aiohttp import web
 
-from aiohttp_session_store import FileSystemStorage, exclusive_session, get_session, setup
+from aiohttp_session_store import (
+    FileSystemStorage,
+    KeyedStorage,
+    SessionCookie,
+    exclusive_session,
+    get_session,
+    setup,
+)
+from aiohttp_session_store.storages.postgres import PostgresStorage
+from aiohttp_session_store.storages.redis import RedisStorage
+
+SECRET = "known-secret-0123456789-abcdefghijklmnopqrstuvwxyz"
 
 
 async def who(_: web.Request) -> web.Response:
@@ -48,11 +59,28 @@ async def show(request: web.Request) -> web.Response:
     return web.json_response(dict(await get_session(request)))
 
 
-def make_app(directory: str) -> web.Application:
+def make_storage(place: str) -> KeyedStorage:
+    if place.startswith("redis:"):
+        return RedisStorage.from_url(place)
+    if place.startswith("postgresql:"):
+        return PostgresStorage.from_dsn(place, sweep_interval=1)
+    return FileSystemStorage(place, sweep_interval=1)
+
+
+async def prepare(storage: KeyedStorage) -> None:
+    """Do what is done once, before the workers start."""
+    if isinstance(storage, PostgresStorage):
+        await storage.create_schema()
+    await storage.aclose()
+
+
+def make_app(place: str) -> web.Application:
     app = web.Application()
     for handler in (who, login, write, count, logout, show):
         app.router.add_get(f"/{handler.__name__}", handler)
-    setup(app, FileSystemStorage(directory, sweep_interval=1))
+    # Files bring a secret of their own, which one of the workers makes.
+    cookie = None if "://" not in place else SessionCookie(secrets=SECRET)
+    setup(app, make_storage(place), cookie=cookie)
     return app
 
 

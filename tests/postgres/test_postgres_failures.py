@@ -1,0 +1,194 @@
+"""Servers that are away, slow, read-only or out of connections, and come back: 503 meanwhile, nothing to restart."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import asyncpg
+import pytest
+from aiohttp import web
+from pytest_aiohttp import AiohttpClient
+
+from aiohttp_session_store import SessionCookie, StorageError, exclusive_session, get_session, setup
+from aiohttp_session_store.storages.postgres import PostgresStorage
+from tests.http.storages import SECRET
+from tests.servers.postgres import PostgresServer
+
+KEY = "ab" * 32
+EXPIRES_AT = 4_000_000_000
+
+
+@asynccontextmanager
+async def storage_on(dsn: str, **options: Any) -> AsyncIterator[PostgresStorage]:
+    storage = PostgresStorage.from_dsn(dsn, **options)
+    await storage.start()
+    yield storage
+    await storage.aclose()
+
+
+async def all_fail(storage: PostgresStorage) -> set[str]:
+    """Return what the errors of every verb say."""
+    said = set()
+    for call in (
+        storage.fetch(KEY),
+        storage.insert(KEY, b"", EXPIRES_AT),
+        storage.replace(KEY, b"", EXPIRES_AT, b"v"),
+        storage.touch(KEY, EXPIRES_AT, b"v"),
+        storage.delete(KEY),
+    ):
+        with pytest.raises(StorageError) as caught:
+            await call
+        assert caught.value.__cause__ is not None
+        said.add(str(caught.value))
+    return said
+
+
+async def test_a_server_that_is_away_is_a_storage_error_until_it_is_back(server: PostgresServer) -> None:
+    async with storage_on(server.dsn) as storage:
+        await storage.create_schema()
+        await storage.insert(KEY, b"data", EXPIRES_AT)
+        server.stop()
+        await all_fail(storage)
+        await asyncio.to_thread(server.start)
+
+        assert await storage.fetch(KEY)
+        assert await storage.sweep() == 0
+
+
+async def test_a_server_that_never_answers_is_given_up() -> None:
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(accept, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    async with storage_on(f"postgresql://u@127.0.0.1:{port}/d", timeout=0.2) as storage:
+        before = time.monotonic()
+        said = await all_fail(storage)
+
+        assert time.monotonic() - before < 5 * 0.2 + 3
+        assert all("did not answer" in one for one in said), said
+    silent.close()
+    await silent.wait_closed()
+
+
+async def test_a_server_that_stops_answering_is_given_up(server: PostgresServer) -> None:
+    """In the midst of a connection: here because somebody has locked the table."""
+    async with storage_on(server.dsn, timeout=0.3) as storage:
+        await storage.create_schema()
+        connection = await asyncpg.connect(server.dsn)
+        async with connection.transaction():
+            await connection.execute(f"LOCK TABLE {storage._statements.table} IN ACCESS EXCLUSIVE MODE")
+            before = time.monotonic()
+            await all_fail(storage)
+            assert time.monotonic() - before < 5 * 0.3 + 3
+        await connection.close()
+
+        assert await storage.fetch(KEY) is None
+
+
+async def test_a_pool_that_is_exhausted_is_a_storage_error_not_a_hang(pool: asyncpg.Pool, schema: str) -> None:
+    storage = PostgresStorage(pool, schema=schema, timeout=0.2)
+    await storage.create_schema()
+    taken = [await pool.acquire() for _ in range(pool.get_max_size())]
+    with pytest.raises(StorageError, match="all 10 connections were busy"):
+        await storage.fetch(KEY)
+    for one in taken:
+        await pool.release(one)
+
+    assert await storage.fetch(KEY) is None
+
+
+async def test_a_server_without_connections_to_spare_is_a_storage_error(server: PostgresServer) -> None:
+    others: list[Any] = []
+
+    async def connect() -> None:
+        while True:
+            others.append(await asyncpg.connect(server.dsn))
+
+    with pytest.raises(asyncpg.TooManyConnectionsError):
+        await connect()
+    async with storage_on(server.dsn) as storage:
+        with pytest.raises(StorageError, match="TooManyConnectionsError"):
+            await storage.fetch(KEY)
+        for one in others:
+            await one.close()
+
+        await storage.create_schema()
+        assert await storage.fetch(KEY) is None
+
+
+async def test_a_read_only_server_is_a_storage_error_and_connections_are_let_go(server: PostgresServer) -> None:
+    """Its name may lead to the new primary by now, which only a new connection finds."""
+    async with storage_on(server.dsn) as storage:
+        await storage.create_schema()
+        connection = await asyncpg.connect(server.dsn)
+        await connection.execute("ALTER DATABASE postgres SET default_transaction_read_only = on")
+        await (await storage._connections.pool()).expire_connections()
+        with pytest.raises(StorageError, match="read-only"):
+            await storage.insert(KEY, b"", EXPIRES_AT)
+        await connection.execute("SET default_transaction_read_only = off")
+        await connection.execute("ALTER DATABASE postgres SET default_transaction_read_only = off")
+
+        assert await storage.insert(KEY, b"", EXPIRES_AT)
+        await connection.close()
+
+
+# --- an app in front of it
+
+
+async def count(request: web.Request) -> web.Response:
+    session = await get_session(request)
+    session["visits"] = session.get("visits", 0) + 1
+    return web.Response(text=str(session["visits"]))
+
+
+async def test_a_server_that_restarts_amid_traffic_costs_503s_and_no_answered_write(
+    aiohttp_client: AiohttpClient, server: PostgresServer
+) -> None:
+    storage = PostgresStorage.from_dsn(server.dsn, timeout=2)
+    await storage.create_schema()
+    app = web.Application()
+    app.router.add_get("/", count)
+    setup(app, storage, cookie=SessionCookie(secrets=SECRET))
+    client = await aiohttp_client(app)
+
+    async def ask() -> tuple[int, str]:
+        async with client.get("/") as response:
+            return response.status, await response.text()
+
+    for number in range(20):
+        assert await ask() == (200, str(number + 1))
+    server.stop()
+    assert (await ask())[0] == 503
+    await asyncio.to_thread(server.start)
+    for number in range(20, 40):
+        assert await ask() == (200, str(number + 1))
+
+
+async def test_holders_of_locks_never_have_all_connections(
+    aiohttp_client: AiohttpClient, shared_server: PostgresServer, schema: str
+) -> None:
+    """Each needs a second one for what it does under the lock: 30 visitors, two connections."""
+    storage = PostgresStorage.from_dsn(shared_server.dsn, pool_size=2, schema=schema, timeout=10)
+    await storage.create_schema()
+
+    async def exclusive(request: web.Request) -> web.Response:
+        async with exclusive_session(request, timeout=30) as session:
+            session["count"] = session.get("count", 0) + 1
+        return web.Response(text=str(session["count"]))
+
+    app = web.Application()
+    app.router.add_get("/", exclusive)
+    setup(app, storage, cookie=SessionCookie(secrets=SECRET))
+    client = await aiohttp_client(app, cookie_jar=aiohttp.DummyCookieJar())
+
+    async def visit() -> None:
+        async with client.get("/") as response:
+            assert response.status == 200
+
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(visit() for _ in range(30)))

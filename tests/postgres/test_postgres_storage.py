@@ -1,0 +1,222 @@
+"""What is peculiar to PostgreSQL: statements, the table and its names, pools that are given or owned, the sweep."""
+
+import asyncio
+import secrets
+import subprocess
+import sys
+from typing import Any
+
+import asyncpg
+import pytest
+
+from aiohttp_session_store import ConfigurationError, SessionCookie, StorageError
+from aiohttp_session_store.storages.base import RECLAIM_AFTER
+from aiohttp_session_store.storages.postgres import PostgresStorage
+from aiohttp_session_store.testing import ManualClock
+from tests.servers.postgres import PostgresServer
+
+KEY = "ab" * 32
+EXPIRES_AT = 4_000_000_000
+DSN = "postgresql://127.0.0.1:1/nothing"
+
+
+def new_key() -> str:
+    return secrets.token_hex(32)
+
+
+async def test_each_verb_is_one_statement(shared_server: PostgresServer, schema: str) -> None:
+    said: list[str] = []
+
+    async def listen(connection: Any) -> None:
+        connection.add_query_logger(lambda record: said.append(record.query))
+
+    async with asyncpg.create_pool(shared_server.dsn, min_size=1, max_size=2, init=listen, reset=leave) as pool:
+        storage = PostgresStorage(pool, schema=schema)
+        await storage.create_schema()
+        said.clear()
+        version = await storage.insert(KEY, b"", EXPIRES_AT) or b""
+        await storage.fetch(KEY)
+        await storage.touch(KEY, EXPIRES_AT, version)
+        await storage.replace(KEY, b"", EXPIRES_AT, version)
+        await storage.delete(KEY)
+
+    assert [one.split()[0] for one in said] == ["INSERT", "SELECT", "UPDATE", "UPDATE", "DELETE"]
+
+
+async def leave(_: Any) -> None:
+    """Send nothing when a connection comes back."""
+
+
+# --- the table
+
+
+async def test_a_missing_table_says_what_to_call(pool: asyncpg.Pool) -> None:
+    storage = PostgresStorage(pool, schema="nowhere", table="nothing")
+    with pytest.raises(
+        StorageError, match=r'the table "nowhere"."nothing" does not exist: await storage.create_schema'
+    ):
+        await storage.fetch(KEY)
+
+
+async def test_the_table_can_be_created_again_and_by_many_at_once(pool: asyncpg.Pool, schema: str) -> None:
+    storages = [PostgresStorage(pool, schema=schema) for _ in range(5)]
+    await asyncio.gather(*(storage.create_schema() for storage in storages))
+    assert await storages[0].insert(KEY, b"data", EXPIRES_AT)
+    await storages[1].create_schema()
+
+    assert await storages[1].fetch(KEY)
+
+
+async def test_the_sql_that_is_printed_makes_the_table_that_is_used(pool: asyncpg.Pool, schema: str) -> None:
+    storage = PostgresStorage(pool, schema=schema)
+    await pool.execute(storage.schema_sql)
+
+    assert await storage.insert(KEY, b"data", EXPIRES_AT)
+    rows = await pool.fetch("SELECT indexdef FROM pg_indexes WHERE schemaname = $1 ORDER BY 1", schema)
+    assert [row["indexdef"].partition(" USING ")[2] for row in rows] == ["btree (expires_at)", "btree (key)"]
+
+
+@pytest.mark.parametrize("odd", ['"; DROP TABLE x; --', "Ünï cödé", "select", "a.b", "%s", "x" * 48])
+async def test_odd_names_are_names(pool: asyncpg.Pool, schema: str, odd: str) -> None:
+    storage = PostgresStorage(pool, schema=schema, table=odd[:30])
+    await storage.create_schema()
+    version = await storage.insert(KEY, b"old", EXPIRES_AT) or b""
+    assert await storage.replace(KEY, b"new", EXPIRES_AT, version)
+    assert await storage.sweep() == 0
+
+    names = await pool.fetch("SELECT tablename FROM pg_tables WHERE schemaname = $1", schema)
+    assert [row["tablename"] for row in names] == [odd[:30]]
+
+
+async def test_a_schema_can_have_an_odd_name(pool: asyncpg.Pool, schema: str) -> None:
+    storage = PostgresStorage(pool, schema=f'{schema} "quoted"; DROP')
+    await storage.create_schema()
+
+    assert await storage.insert(KEY, b"", EXPIRES_AT)
+
+
+async def test_without_a_schema_the_search_path_decides(shared_server: PostgresServer, schema: str) -> None:
+    async with asyncpg.create_pool(
+        shared_server.dsn, min_size=0, max_size=2, server_settings={"search_path": schema}
+    ) as pool:
+        await pool.execute(f"CREATE SCHEMA {schema}")
+        storage = PostgresStorage(pool)
+        await storage.create_schema()
+        found = await pool.fetchval("SELECT tablename FROM pg_tables WHERE schemaname = $1", schema)
+
+    assert found == "aiohttp_sessions"
+
+
+async def test_a_key_in_the_table_is_the_one_in_the_log(storage: PostgresStorage, pool: asyncpg.Pool) -> None:
+    session = await storage.read(None)
+    session["user"] = 5
+    await storage.save(session)
+
+    table = storage._statements.table
+    assert await pool.fetchval(f"SELECT key FROM {table}") == session.key
+
+
+# --- the sweep
+
+
+async def test_the_sweep_works_in_batches_by_one_process_at_a_time(
+    shared_server: PostgresServer, pool: asyncpg.Pool, schema: str
+) -> None:
+    clock = ManualClock(1_900_000_000)
+    storage = PostgresStorage(pool, schema=schema, clock=clock)
+    await storage.create_schema()
+    ends = int(clock()) + 1
+    rows = [(new_key(), b"", b"", ends) for _ in range(2500)]
+    table = storage._statements.table
+    await pool.executemany(f"INSERT INTO {table} (key, data, version, expires_at) VALUES ($1, $2, $3, $4)", rows)
+    clock.advance(RECLAIM_AFTER + 2)
+    async with pool.acquire() as other, other.transaction():
+        await other.execute("SELECT pg_advisory_xact_lock($1)", storage._statements.sweep_lock)
+        assert await storage.sweep() == 0
+    reclaimable = storage.now() - RECLAIM_AFTER
+    assert [await storage._sweep_batch(reclaimable) for _ in range(4)] == [1000, 1000, 500, 0]
+
+
+async def test_the_sweep_does_not_wait_for_a_row_that_is_being_written(pool: asyncpg.Pool, schema: str) -> None:
+    clock = ManualClock(1_900_000_000)
+    storage = PostgresStorage(pool, schema=schema, clock=clock, timeout=5)
+    await storage.create_schema()
+    keys = [new_key(), new_key()]
+    for key in keys:
+        await storage.insert(key, b"", int(clock()) + 1)
+    clock.advance(RECLAIM_AFTER + 2)
+    table = storage._statements.table
+    async with pool.acquire() as writer, writer.transaction():
+        await writer.execute(f"UPDATE {table} SET expires_at = $1 WHERE key = $2", int(clock()) + 60, keys[0])
+        async with asyncio.timeout(2):
+            assert await storage.sweep() == 1
+
+    assert await storage.fetch(keys[0])
+    assert await storage.fetch(keys[1]) is None
+
+
+# --- pools
+
+
+async def test_a_given_pool_is_not_closed(pool: asyncpg.Pool, schema: str) -> None:
+    storage = PostgresStorage(pool, schema=schema)
+    await storage.start()
+    await storage.aclose()
+
+    assert await pool.fetchval("SELECT 1") == 1
+
+
+async def test_a_pool_of_our_own_is_closed_with_the_last_app(shared_server: PostgresServer, schema: str) -> None:
+    storage = PostgresStorage.from_dsn(shared_server.dsn, schema=schema)
+    await storage.create_schema()
+    pool = await storage._connections.pool()
+    await storage.start()
+    await storage.start()
+    await storage.aclose()
+    assert await pool.fetchval("SELECT 1") == 1
+    await storage.aclose()
+
+    assert pool.is_closing()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"pool_size": 1},
+        {"pool_size": True},
+        {"timeout": 0},
+        {"timeout": "5"},
+        {"table": ""},
+        {"table": "x" * 49},
+        {"table": "a\0b"},
+        {"table": None},
+        {"schema": ""},
+        {"schema": "x" * 64},
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(setting: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(setting)).partition("_")[0]):
+        PostgresStorage.from_dsn(DSN, **setting)
+
+
+async def test_a_pool_of_one_connection_is_refused(shared_server: PostgresServer) -> None:
+    async with asyncpg.create_pool(shared_server.dsn, min_size=0, max_size=1) as pool:
+        with pytest.raises(ConfigurationError, match="two connections at least"):
+            PostgresStorage(pool)
+
+
+def test_what_is_no_pool_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="pool of asyncpg, not 'postgresql"):
+        PostgresStorage(DSN)  # type: ignore[arg-type]
+
+
+def test_it_has_no_secret_of_its_own() -> None:
+    with pytest.raises(ConfigurationError, match="PostgresStorage has no secret"):
+        SessionCookie().bind(PostgresStorage.from_dsn(DSN))
+
+
+def test_without_the_driver_the_import_says_what_to_install() -> None:
+    script = "import sys; sys.modules['asyncpg'] = None; import aiohttp_session_store.storages.postgres"
+    finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+
+    assert "pip install 'aiohttp_session_store[postgres]'" in finished.stderr
