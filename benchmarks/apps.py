@@ -31,6 +31,8 @@ from aiohttp_session_store import (
     setup,
 )
 
+# Where the servers are that benchmarks.http has started.
+REDIS, POSTGRES = "BENCHMARK_REDIS", "BENCHMARK_POSTGRES"
 SECRET = "benchmark-secret-benchmark-secret"
 DATA: dict[str, Any] = {
     "user_id": 12345,
@@ -86,12 +88,33 @@ def peer(storage: aiohttp_session.AbstractStorage) -> web.Application:
     return add_handlers(app, cast("GetSession", aiohttp_session.get_session))
 
 
-def peer_on_redis(url: str) -> web.Application:
+def peer_on_redis() -> web.Application:
     """Return an app on aiohttp-session's Redis storage."""
     from aiohttp_session.redis_storage import RedisStorage  # noqa: PLC0415  needs the driver
     from redis.asyncio import Redis  # noqa: PLC0415
 
-    return peer(RedisStorage(Redis.from_url(url)))
+    return peer(RedisStorage(Redis.from_url(os.environ[REDIS])))
+
+
+def ours_on_redis() -> web.Application:
+    """Return an app on our Redis storage."""
+    from aiohttp_session_store.storages.redis import RedisStorage  # noqa: PLC0415  needs the driver
+
+    return ours(RedisStorage.from_url(os.environ[REDIS]), signed())
+
+
+def ours_on_postgres() -> web.Application:
+    """Return an app on our PostgreSQL storage."""
+    from aiohttp_session_store.storages.postgres import PostgresStorage  # noqa: PLC0415  needs the driver
+
+    storage = PostgresStorage.from_dsn(os.environ[POSTGRES])
+    app = ours(storage, signed())
+
+    async def create_table(_: web.Application) -> None:
+        await storage.create_schema()
+
+    app.on_startup.append(create_table)
+    return app
 
 
 # --- floors: the fewest lines that load and save with an authentic cookie, and check nothing else
@@ -201,6 +224,21 @@ def file_floor(directory: str) -> web.Application:
     return floor(load, save)
 
 
+def redis_floor() -> web.Application:
+    """Keep JSON in Redis: GET, and SET with an expiry."""
+    from redis.asyncio import Redis  # noqa: PLC0415  needs the driver
+
+    client = Redis.from_url(os.environ[REDIS], decode_responses=True)
+
+    async def load(session_id: str) -> str | None:
+        return cast("str | None", await client.get(f"floor:{session_id}"))
+
+    async def save(session_id: str, text: str) -> None:
+        await client.set(f"floor:{session_id}", text, ex=3600)
+
+    return floor(load, save)
+
+
 def bare() -> web.Application:
     """Return the handlers without any middleware."""
 
@@ -224,9 +262,12 @@ CASES: dict[str, Callable[[str], web.Application]] = {
     "files": lambda directory: ours(FileSystemStorage(f"{directory}/ours")),
     "files, no cache": lambda directory: ours(FileSystemStorage(f"{directory}/ours", cache_size=0)),
     "files floor": file_floor,
+    "redis": lambda _: ours_on_redis(),
+    "redis floor": lambda _: redis_floor(),
+    "postgres": lambda _: ours_on_postgres(),
     "aiohttp-session simple": lambda _: peer(aiohttp_session.SimpleCookieStorage()),
     "aiohttp-session encrypted": lambda _: peer(EncryptedCookieStorage(b"0123456789abcdef0123456789abcdef")),
-    "aiohttp-session redis": lambda directory: peer_on_redis(f"unix://{directory}/redis.sock"),
+    "aiohttp-session redis": lambda _: peer_on_redis(),
 }
 
 

@@ -8,21 +8,21 @@ adds to a request of the bare handler (user and system, of the whole process): t
 import argparse
 import asyncio
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 
-from .apps import CASES
+from .apps import CASES, POSTGRES, REDIS
 from .load import WRK, load
 from .report import machine, progress, write
+from .servers import postgres_dsn, redis_url
 from .tables import http_tables
 
 CONNECTIONS = 32
@@ -95,25 +95,19 @@ async def serving(case: str, directory: str) -> AsyncIterator[Server]:
         process.wait()
 
 
-@asynccontextmanager
-async def redis(directory: str) -> AsyncIterator[bool]:
-    """Run a Redis server of our own, where there is one."""
-    binary = shutil.which("redis-server")
-    if binary is None:
-        yield False
-        return
-    process = subprocess.Popen(
-        [binary, "--port", "0", "--unixsocket", f"{directory}/redis.sock", "--save", "", "--appendonly", "no"],
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        async with asyncio.timeout(10):
-            while not Path(f"{directory}/redis.sock").exists():
-                await asyncio.sleep(0.05)
-        yield True
-    finally:
-        process.terminate()
-        process.wait()
+@contextmanager
+def servers(cases: list[str]) -> Iterator[dict[str, str]]:
+    """Run the servers that *cases* need, tell their apps of them, and return why some cannot be measured."""
+    missing: dict[str, str] = {}
+    with ExitStack() as stack:
+        for word, variable, start in (("redis", REDIS, redis_url), ("postgres", POSTGRES, postgres_dsn)):
+            needy = [case for case in cases if word in case]
+            if needy:
+                try:
+                    os.environ[variable] = stack.enter_context(start())
+                except (OSError, AssertionError, RuntimeError) as error:
+                    missing |= dict.fromkeys(needy, str(error))
+        yield missing
 
 
 Figures = dict[str, dict[str, list[tuple[float, float]]]]
@@ -122,11 +116,8 @@ Figures = dict[str, dict[str, list[tuple[float, float]]]]
 async def run(cases: list[str], sessions: int, rounds: int, seconds: int, directory: str) -> Figures:
     """Measure every case and path, each next to the bare handler; (added CPU microseconds, ratio of throughput)."""
     figures: Figures = {}
-    async with serving("bare", directory) as bare, redis(directory) as has_redis:
+    async with serving("bare", directory) as bare:
         for case in cases:
-            if "redis" in case and not has_redis:
-                progress(f"{case}: skipped, there is no redis-server")
-                continue
             async with serving(case, directory) as server:
                 cookies = await server.cookies(sessions)
                 for _ in range(rounds):
@@ -155,10 +146,11 @@ def main() -> None:
         parser.error(f"no such case: {', '.join(sorted(unknown))}")
     document = {"machine": {**machine(options.directory), "load": "wrk" if WRK else "benchmarks.load"}}
     document["options"] = {name: getattr(options, name) for name in ("sessions", "rounds", "seconds")}
-    with tempfile.TemporaryDirectory(dir=options.directory, prefix="bench-") as directory:
-        document["figures"] = asyncio.run(
-            run(options.cases, options.sessions, options.rounds, options.seconds, directory)
-        )
+    folder = tempfile.TemporaryDirectory(dir=options.directory, prefix="bench-")
+    with folder as directory, servers(options.cases) as missing:
+        cases = [case for case in options.cases if case not in missing]
+        figures = asyncio.run(run(cases, options.sessions, options.rounds, options.seconds, directory))
+    document |= {"figures": figures, "skipped": missing}
     write(options.json, document)
     print(http_tables(document))
 

@@ -12,16 +12,25 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from typing import Any
 
-from aiohttp_session_store import CookieStorage, FileSystemStorage, MemoryStorage, Session, SessionStorage
+from aiohttp_session_store import CookieStorage, FileSystemStorage, KeyedStorage, MemoryStorage, Session, SessionStorage
+from aiohttp_session_store.storages.postgres import PostgresStorage
+from aiohttp_session_store.storages.redis import RedisStorage
 
 from .apps import DATA
 from .report import UnavailableError, machine, pin, progress, write
+from .servers import postgres_dsn, redis_url
 from .tables import storage_tables
 
 AT_ONCE = 32
@@ -36,6 +45,25 @@ async def closing(storage: SessionStorage) -> AsyncIterator[SessionStorage]:
         await storage.aclose()
 
 
+@asynccontextmanager
+async def on_server(
+    start: Callable[[], AbstractContextManager[str]], open_: Callable[[str], KeyedStorage]
+) -> AsyncIterator[SessionStorage]:
+    """Open a storage on a server that runs for as long."""
+    running = start()
+    try:
+        place = await asyncio.to_thread(running.__enter__)
+    except (OSError, AssertionError, RuntimeError) as error:
+        raise UnavailableError(str(error)) from error
+    try:
+        async with closing(open_(place)) as storage:
+            if isinstance(storage, PostgresStorage):
+                await storage.create_schema()
+            yield storage
+    finally:
+        await asyncio.to_thread(running.__exit__, None, None, None)
+
+
 # Each opens a storage of its own, given a directory. One that cannot be had here raises UnavailableError.
 CASES: dict[str, Callable[[str], AbstractAsyncContextManager[SessionStorage]]] = {
     "memory": lambda _: closing(MemoryStorage()),
@@ -43,6 +71,8 @@ CASES: dict[str, Callable[[str], AbstractAsyncContextManager[SessionStorage]]] =
     "files": lambda directory: closing(FileSystemStorage(f"{directory}/files")),
     "files, no cache": lambda directory: closing(FileSystemStorage(f"{directory}/uncached", cache_size=0)),
     "files, durable": lambda directory: closing(FileSystemStorage(f"{directory}/durable", durable=True)),
+    "redis": lambda _: on_server(redis_url, RedisStorage.from_url),
+    "postgres": lambda _: on_server(postgres_dsn, PostgresStorage.from_dsn),
 }
 
 Work = Callable[[], Awaitable[object]]

@@ -25,12 +25,11 @@ async def calls(client: Redis) -> Counter[str]:
     return Counter({name.removeprefix("cmdstat_"): int(figures["calls"]) for name, figures in stats.items()})
 
 
-async def test_a_record_is_one_hash_under_prefix_and_key(storage: RedisStorage, client: Redis, prefix: str) -> None:
+async def test_a_record_is_one_string_under_prefix_and_key(storage: RedisStorage, client: Redis, prefix: str) -> None:
     version = await storage.insert(KEY, b"\xffdata", EXPIRES_AT)
 
     assert await client.keys(f"{prefix}*") == [f"{prefix}{KEY}".encode()]
-    stored = await client.hgetall(f"{prefix}{KEY}")
-    assert stored == {b"version": version, b"data": b"\xffdata", b"expires_at": b"%d" % EXPIRES_AT}
+    assert await client.get(f"{prefix}{KEY}") == (version or b"") + b"0000004000000000" + b"\xffdata"
 
 
 async def test_the_server_expires_a_record_some_time_after_its_end(
@@ -67,7 +66,7 @@ async def test_each_verb_is_one_command_or_one_script(server: RedisServer) -> No
         assert {
             name: count for name, count in made.items() if not name.startswith(("config", "info", "client", "hello"))
         } == {
-            "hmget": 1,
+            "get": 1,
             "del": 1,
         }
     await storage.aclose()
@@ -85,16 +84,21 @@ async def test_a_write_that_is_sent_twice_is_done_once(storage: RedisStorage, cl
     from aiohttp_session_store.storages.redis.scripts import INSERT, REPLACE
 
     name = f"{prefix}{KEY}"
-    written: list[Any] = [b"version1", b"data", EXPIRES_AT, EXPIRES_AT * 1000]
-    assert [await storage._run(INSERT, name, *written) for _ in range(2)] == [1, 1]
-    written = [b"version2", b"data", EXPIRES_AT, EXPIRES_AT * 1000, b"version1"]
-    assert [await storage._run(REPLACE, name, *written) for _ in range(2)] == [1, 1]
+    head, reclaim_at = b"%016d" % EXPIRES_AT, EXPIRES_AT * 1000
+    insert = (INSERT, name, b"version1" + head + b"data", reclaim_at)
+    assert [await storage._run(*insert) for _ in range(2)] == [1, 1]
+    replace = (REPLACE, name, b"version2" + head + b"data", reclaim_at, b"version1")
+    assert [await storage._run(*replace) for _ in range(2)] == [1, 1]
 
 
-async def test_what_is_half_there_is_no_record(storage: RedisStorage, client: Redis, prefix: str) -> None:
-    await client.hset(f"{prefix}{KEY}", "data", b"somebody else's")
+@pytest.mark.parametrize("value", [b"", b"x", b"{}" * 20])
+async def test_what_is_not_ours_is_no_record(
+    storage: RedisStorage, client: Redis, prefix: str, value: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    await client.set(f"{prefix}{KEY}", value)
 
     assert await storage.fetch(KEY) is None
+    assert "holds what is not ours" in caplog.text
 
 
 async def test_two_prefixes_on_one_server_do_not_meet(client: Redis, prefix: str) -> None:

@@ -16,31 +16,31 @@ class Script:
         self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-_WRITE = """
-redis.call('HSET', KEYS[1], 'version', ARGV[1], 'data', ARGV[2], 'expires_at', ARGV[3])
-redis.call('PEXPIREAT', KEYS[1], ARGV[4])
-return 1
-"""
+# A value is the version in 8 bytes, the expiry in 16 digits, and the data: to read it is a plain GET, which costs the
+# client a third less than the fields of a hash.
 
-#: New version, data, expiry, when it may be reclaimed (milliseconds).
-INSERT = Script(f"""
-local version = redis.call('HGET', KEYS[1], 'version')
-if version then return version == ARGV[1] and 1 or 0 end
-{_WRITE}""")
+#: The new value, when it may be reclaimed (milliseconds).
+INSERT = Script("""
+local version = redis.call('GETRANGE', KEYS[1], 0, 7)
+if version ~= '' then return version == string.sub(ARGV[1], 1, 8) and 1 or 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2])
+return 1
+""")
 
 #: The same, and the version that it has to stand at.
-REPLACE = Script(f"""
-local version = redis.call('HGET', KEYS[1], 'version')
-if version == ARGV[1] then return 1 end
-if version ~= ARGV[5] then return 0 end
-{_WRITE}""")
+REPLACE = Script("""
+local version = redis.call('GETRANGE', KEYS[1], 0, 7)
+if version ~= ARGV[3] then return version == string.sub(ARGV[1], 1, 8) and 1 or 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2])
+return 1
+""")
 
-#: Version, expiry, when it may be reclaimed.
+#: Version, expiry in 16 digits, when it may be reclaimed.
 TOUCH = Script("""
-local stored = redis.call('HMGET', KEYS[1], 'version', 'expires_at')
-if stored[1] ~= ARGV[1] then return 0 end
-if tonumber(stored[2]) < tonumber(ARGV[2]) then
-    redis.call('HSET', KEYS[1], 'expires_at', ARGV[2])
+local head = redis.call('GETRANGE', KEYS[1], 0, 23)
+if string.sub(head, 1, 8) ~= ARGV[1] then return 0 end
+if tonumber(string.sub(head, 9)) < tonumber(ARGV[2]) then
+    redis.call('SETRANGE', KEYS[1], 8, ARGV[2])
     redis.call('PEXPIREAT', KEYS[1], ARGV[3])
 end
 return 1

@@ -39,8 +39,13 @@ DEFAULT_TIMEOUT = 5.0
 DEFAULT_LOCK_LEASE = 10.0
 
 
+# What a value begins with: the version, and the expiry in digits.
+_VERSION, _DIGITS = 8, 16
+_HEAD = _VERSION + _DIGITS
+
+
 class RedisStorage(KeyedStorage):
-    """Keeps each session in a hash of its own, ``<prefix><key>``, that the server expires.
+    """Keeps each session in a string of its own, ``<prefix><key>``, that the server expires.
 
     Reading is one command and each change one script, all on one key: one round trip each, on a cluster too.  Records
     expire by the server's clock, :data:`RECLAIM_AFTER` seconds after the session's end by ours, so the two should agree
@@ -109,7 +114,8 @@ class RedisStorage(KeyedStorage):
             ConfigurationError: A setting makes no sense.
         """
         try:
-            client: Redis = Redis.from_url(url)
+            # We limit each call ourselves; the driver's own limit costs it a task for each command it sends.
+            client: Redis = Redis.from_url(url, socket_timeout=None)
         except ValueError as error:  # which does not repeat the URL: there may be a password in it
             raise ConfigurationError(f"RedisStorage.from_url: {error}") from error
         storage = cls(client, **options)
@@ -120,28 +126,34 @@ class RedisStorage(KeyedStorage):
 
     async def fetch(self, key: str) -> Stored | None:
         """See :meth:`KeyedStorage.fetch`."""
-        name = self._prefix + key
-        # NEVER_DECODE: the client may have been made for text.
-        version, data, expires_at = await self._asked("HMGET", name, "version", "data", "expires_at", NEVER_DECODE=True)
-        if version is None or data is None or expires_at is None:
+        value: bytes | None = await self._asked(
+            "GET", self._prefix + key, NEVER_DECODE=True
+        )  # a client may be for text
+        if value is None:
             return None
-        return Stored(data, version, int(expires_at))
+        try:
+            return Stored(value[_HEAD:], value[:_VERSION], int(value[_VERSION:_HEAD]))
+        except ValueError:
+            _logger.warning("%s%s holds what is not ours, and reads as no session", self._prefix, key)
+            return None
 
     async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
         """See :meth:`KeyedStorage.insert`."""
-        version = secrets.token_bytes(8)
-        inserted = await self._run(INSERT, self._prefix + key, version, data, expires_at, _reclaim_at(expires_at))
-        return version if inserted else None
+        version = secrets.token_bytes(_VERSION)
+        value = version + _digits(expires_at) + data
+        return version if await self._run(INSERT, self._prefix + key, value, _reclaim_at(expires_at)) else None
 
     async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
         """See :meth:`KeyedStorage.replace`."""
-        newer, reclaim_at = secrets.token_bytes(8), _reclaim_at(expires_at)
-        replaced = await self._run(REPLACE, self._prefix + key, newer, data, expires_at, reclaim_at, version)
+        newer = secrets.token_bytes(_VERSION)
+        value = newer + _digits(expires_at) + data
+        replaced = await self._run(REPLACE, self._prefix + key, value, _reclaim_at(expires_at), version)
         return newer if replaced else None
 
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         """See :meth:`KeyedStorage.touch`."""
-        return bool(await self._run(TOUCH, self._prefix + key, version, expires_at, _reclaim_at(expires_at)))
+        reclaim_at = _reclaim_at(expires_at)
+        return bool(await self._run(TOUCH, self._prefix + key, version, _digits(expires_at), reclaim_at))
 
     async def delete(self, key: str) -> None:
         """See :meth:`KeyedStorage.delete`."""
@@ -249,6 +261,10 @@ class RedisStorage(KeyedStorage):
 def _cancellations() -> int:
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()
+
+
+def _digits(expires_at: int) -> bytes:
+    return b"%0*d" % (_DIGITS, expires_at)
 
 
 def _reclaim_at(expires_at: int) -> int:
