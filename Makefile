@@ -33,7 +33,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.storage
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.http
-	$(BIN)/python -m benchmarks.http memory files "files floor" --sessions 1 --json bench-results/http-one-session.json
+	$(BIN)/python -m benchmarks.http memory files "files floor" redis postgres --sessions 1 --json bench-results/http-one-session.json
 
 # Puts the figures of the last `make bench` into the documentation.
 figures: $(VENV)/.bench
