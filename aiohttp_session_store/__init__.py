@@ -11,6 +11,7 @@
 """
 
 from .cookie import SessionCookie
+from .encoders import Codec
 from .errors import (
     ConfigurationError,
     SessionCommittedError,
@@ -23,12 +24,14 @@ from .errors import (
 )
 from .middleware import exclusive_session, get_session, new_session, save_session, setup
 from .session import Session
+from .session_key import SessionKey
 from .storages.base import KeyedStorage, SessionStorage, Stored
 from .storages.cookie import CookieStorage
 from .storages.filesystem import FileSystemStorage
 from .storages.memory import MemoryStorage
 
 __all__ = [
+    "Codec",
     "ConfigurationError",
     "CookieStorage",
     "FileSystemStorage",
@@ -38,6 +41,7 @@ __all__ = [
     "SessionCommittedError",
     "SessionCookie",
     "SessionDestroyedError",
+    "SessionKey",
     "SessionLockError",
     "SessionStorage",
     "SessionStoreError",

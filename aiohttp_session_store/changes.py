@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .codec import check_key, freeze
+from .codec import check_key, freeze, thaw
 from .encoders import dumps
 
 
@@ -48,9 +48,9 @@ NO_CHANGES = Changes({}, frozenset(), cleared=False, flashes_used=frozenset(), f
 class ChangeLog:
     """A request's view of its session's data, and the log of what it changed there.
 
-    ``data`` starts as a shallow copy of ``base``, the record as it was loaded or last saved, which requests share and
-    nobody changes.  A handler that asks for a list or dict gets a copy, and the original is kept in ``snapshots``, so
-    that a change made inside the copy is noticed when the session is saved.
+    ``data`` starts as a shallow copy of ``base``, the frozen record as it was loaded or last saved, which requests
+    share and nobody changes.  A handler that asks for more than a scalar gets a thawed copy, and the original is kept
+    in ``snapshots``, so that a change made inside the copy is noticed when the session is saved.
     """
 
     __slots__ = (
@@ -58,6 +58,7 @@ class ChangeLog:
         "_assigned",
         "_base_flashes",
         "_cleared",
+        "_handed_flashes",
         "_taken",
         "_unset",
         "_used",
@@ -78,6 +79,7 @@ class ChangeLog:
         self.data: dict[str, Any] = dict(data)
         self.flashes: dict[str, Any] = {flash.key: flash.value for flash in flashes}
         self._base_flashes = dict(self.flashes)
+        self._handed_flashes: dict[str, Any] = {}
         self.snapshots: dict[str, Any] = {}
         self._assigned: dict[str, None] = {}
         self._unset: set[str] = set()
@@ -103,12 +105,14 @@ class ChangeLog:
         except KeyError:
             value = self.flashes[key]
             if type(value) is list or type(value) is dict:
-                value = self.flashes[key] = freeze(value, key)
+                if key not in self._handed_flashes:
+                    self._handed_flashes[key] = thaw(value)
+                value = self._handed_flashes[key]
             return value
         kind = type(value)
         if (kind is list or kind is dict) and key not in self.snapshots and key not in self._assigned:
             self.snapshots[key] = value
-            value = self.data[key] = freeze(value, key)
+            value = self.data[key] = thaw(value)
         return value
 
     def keys(self) -> Iterator[str]:
@@ -258,6 +262,7 @@ class ChangeLog:
         self.snapshots = {}
         self.data = dict(self.base)
         self.flashes = dict(self._base_flashes)
+        self._handed_flashes = {}
         self._assigned = {}
         self._unset = set()
         self._cleared = False
@@ -270,6 +275,15 @@ class ChangeLog:
         self._base_flashes = {}
         self._used = set()
         self.discard()
+
+    def frozen(self) -> dict[str, Any]:
+        """Return the data in its frozen form, as a save would store it.
+
+        Raises:
+            TypeError: A value cannot be stored.
+        """
+        live = self.snapshots.keys() | self._assigned.keys()
+        return {key: freeze(value, key) if key in live else value for key, value in self.data.items()}
 
     def _changed_inside(self) -> list[str]:
         return [

@@ -1,17 +1,32 @@
-"""What a session can hold: values that come back from JSON as they went in, or nothing is stored at all.
+"""What a session can hold: values that come back as they went in, or nothing is stored at all.
 
-Left to itself, JSON turns tuples into lists, integer keys into strings and NaN into rubbish.  :func:`freeze` refuses
-all of that with the path of the offending value, and copies what it lets through, so that a later change in the
-handler cannot leak into bytes that are being written.
+JSON holds strings, numbers, booleans, None, lists and dicts with string keys.  A small closed set of other types is
+written as an object with one key, a tag: ``{"$datetime": "2024-05-01T12:00:00"}``.  A key of the handler's that begins
+with ``$`` gets a second one, so that nothing it stores is taken for a tag.  That is the *frozen* form: what is merged
+and encoded.  :func:`freeze` makes it, and refuses everything else with the path of the offending value;
+:func:`thaw` makes of it what the handler had.  Both copy, so that a later change leaks nowhere.
 """
 
+import base64
+import binascii
+import builtins
+from collections.abc import Callable
+from datetime import date, datetime, timezone
+from decimal import Decimal, InvalidOperation
 from math import isfinite
 from typing import Any
+from uuid import UUID
+
+from .encoders import dumps
+
+__all__ = ["MAX_DEPTH", "MAX_INTEGER", "MIN_INTEGER", "check_key", "escape", "freeze", "thaw"]
 
 # Deep enough for real data; CPython's own decoder gives up near 1000, and other encoders at 254.
 MAX_DEPTH = 100
 # What 64 bits hold: beyond them other JSON encoders and databases fail or round (RFC 8259, section 6).
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
+
+_TAG = "$"
 
 
 class _UnstorableError(Exception):
@@ -23,7 +38,7 @@ class _UnstorableError(Exception):
 
 
 def freeze(value: Any, name: str) -> Any:
-    """Copy *value*, having proved that JSON gives it back unchanged.
+    """Copy *value* into its frozen form, having proved that it comes back unchanged.
 
     Args:
         value: What the handler stored under *name*.
@@ -37,6 +52,43 @@ def freeze(value: Any, name: str) -> Any:
     except _UnstorableError as error:
         path = "".join(f"[{step!r}]" for step in (name, *reversed(error.path)))
         raise TypeError(f"session{path}: {error}") from None
+
+
+def thaw(value: Any) -> Any:
+    """Return what the handler had of a frozen value, as a copy.
+
+    Raises:
+        ValueError: It has a tag that is not ours, or one with rubbish behind it.
+    """
+    kind = type(value)
+    if kind is list:
+        return [thaw(inner) for inner in value]
+    if kind is not dict:
+        return value
+    if len(value) == 1:
+        ((key, inner),) = value.items()
+        if key[:1] == _TAG and key[:2] != _TAG * 2:
+            try:
+                return _THAWERS[key](inner)
+            except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation) as error:
+                raise ValueError(f"a value tagged {key!r} cannot be read: {type(error).__name__}") from None
+    return {_unescaped(key): thaw(inner) for key, inner in value.items()}
+
+
+def escape(value: Any) -> Any:
+    """Return the frozen form of plain JSON, as records held it before there were tags."""
+    kind = type(value)
+    if kind is list:
+        return [escape(inner) for inner in value]
+    return {_escaped(key): escape(inner) for key, inner in value.items()} if kind is dict else value
+
+
+def _escaped(key: str) -> str:
+    return _TAG + key if key[:1] == _TAG else key
+
+
+def _unescaped(key: str) -> str:
+    return key[1:] if key[:2] == _TAG * 2 else key
 
 
 def check_key(key: Any) -> None:
@@ -69,14 +121,21 @@ def _copy(value: Any, depth: int) -> Any:
             raise _UnstorableError(f"{value} has no form in JSON")
         return value
     if kind is list or kind is dict:
-        if depth >= MAX_DEPTH:
-            raise _UnstorableError(f"nested deeper than {MAX_DEPTH} levels, or containing itself")
+        _check_depth(depth)
         return _copy_list(value, depth + 1) if kind is list else _copy_dict(value, depth + 1)
-    raise _UnstorableError(_explain(kind))
+    freezer = _FREEZERS.get(kind)
+    if freezer is None:
+        raise _UnstorableError(_explain(kind))
+    return freezer(value, depth)
 
 
-def _copy_list(values: list[Any], depth: int) -> list[Any]:
-    copy = []
+def _check_depth(depth: int) -> None:
+    if depth >= MAX_DEPTH:
+        raise _UnstorableError(f"nested deeper than {MAX_DEPTH} levels, or containing itself")
+
+
+def _copy_list(values: Any, depth: int) -> list[Any]:
+    copy: list[Any] = []
     for value in values:
         try:
             copy.append(_copy(value, depth))
@@ -91,7 +150,7 @@ def _copy_dict(values: dict[Any, Any], depth: int) -> dict[str, Any]:
     for key, value in values.items():
         try:
             _check_key(key)
-            copy[key] = _copy(value, depth)
+            copy[_escaped(key)] = _copy(value, depth)
         except _UnstorableError as error:
             error.path.append(key)
             raise
@@ -112,11 +171,80 @@ def _check_text(text: str) -> None:
             raise _UnstorableError("a string with half a surrogate pair is not Unicode text") from None
 
 
+# --- beyond JSON
+
+
+def _freeze_datetime(value: datetime, _: int) -> dict[str, Any]:
+    if value.tzinfo is not None and type(value.tzinfo) is not timezone:
+        raise _UnstorableError(
+            f"a datetime in the zone {value.tzinfo} would come back with an offset alone; store"
+            " value.astimezone(datetime.UTC), and the zone's name if you need it"
+        )
+    text = value.isoformat()
+    if datetime.fromisoformat(text).utcoffset() != value.utcoffset():
+        raise _UnstorableError(f"a datetime with the offset {value.utcoffset()} would come back with another one")
+    return {"$datetime": text}
+
+
+def _freeze_decimal(value: Decimal, _: int) -> dict[str, Any]:
+    if not value.is_finite():
+        raise _UnstorableError(f"{value} is not a number to count with")
+    return {"$decimal": str(value)}
+
+
+def _freeze_tuple(value: tuple[Any, ...], depth: int) -> dict[str, Any]:
+    _check_depth(depth)
+    return {"$tuple": _copy_list(value, depth + 1)}
+
+
+def _freeze_set(value: set[Any], depth: int) -> dict[str, Any]:
+    _check_depth(depth)
+    return {"$set": sorted(_copy_list(value, depth + 1), key=dumps)}  # one order, or it would look changed
+
+
+_FREEZERS: dict[type, Callable[[Any, int], dict[str, Any]]] = {
+    datetime: _freeze_datetime,
+    date: lambda value, _: {"$date": value.isoformat()},
+    UUID: lambda value, _: {"$uuid": str(value)},
+    Decimal: _freeze_decimal,
+    bytes: lambda value, _: {"$bytes": base64.b64encode(value).decode("ascii")},
+    set: _freeze_set,
+    tuple: _freeze_tuple,
+}
+
+
+def _thaw_bytes(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(str(error)) from None
+
+
+def _thaw_elements(values: Any) -> list[Any]:
+    if type(values) is not list:
+        raise ValueError("the elements are a list")
+    return [thaw(value) for value in values]
+
+
+_THAWERS: dict[str, Callable[[Any], Any]] = {
+    "$datetime": datetime.fromisoformat,
+    "$date": date.fromisoformat,
+    "$uuid": UUID,
+    "$decimal": lambda text: Decimal(str(text)),
+    "$bytes": _thaw_bytes,
+    "$set": lambda values: set(_thaw_elements(values)),
+    "$tuple": lambda values: tuple(_thaw_elements(values)),
+}
+
+
 def _explain(kind: type[Any]) -> str:
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    for plain in (list, dict, str, int, float):
-        if issubclass(kind, plain):
-            return f"a {name} would come back as a plain {plain.__name__}; store {plain.__name__}(value)"
-    if issubclass(kind, tuple | set | frozenset):
-        return f"a {name} would come back as a list; store list(value)"
-    return f"a {name} cannot be stored; store a str, int, float, bool, None, list or dict made from it"
+    article = "an" if name[0] in "aeiou" else "a"
+    for plain in ("list", "dict", "str", "int", "float", "tuple", "set"):
+        if issubclass(kind, getattr(builtins, plain)):
+            return f"{article} {name} would come back as a plain {plain}; store {plain}(value)"
+    for other, plain in ((frozenset, "set"), (bytearray, "bytes"), (memoryview, "bytes")):
+        if issubclass(kind, other):
+            return f"{article} {name} would come back as {plain}; store {plain}(value)"
+    kinds = "str, int, float, bool, None, list, dict, tuple, set, bytes, date, datetime, Decimal or UUID"
+    return f"{article} {name} cannot be stored; store a {kinds} made from it"

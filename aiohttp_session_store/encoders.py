@@ -8,14 +8,33 @@ wrote, so the extra can come and go.
 import json
 from collections.abc import Callable
 from math import isfinite
-from typing import Any
+from typing import Any, Protocol
 
 try:
     import orjson
 except ImportError:
     orjson = None  # type: ignore[assignment]
 
-__all__ = ["dumps", "dumps_standard", "loads", "loads_standard"]
+__all__ = ["Codec", "dumps", "dumps_standard", "loads", "loads_standard"]
+
+
+class Codec(Protocol):
+    """Writes session data in a form of its own: encrypted, compressed, or for other programs to read.
+
+    Attributes:
+        name: What records are marked with, of the letters ``a-z``, digits, ``.``, ``_`` and ``-``, 32 at most.  A new
+            form needs a new name.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    def dumps(self, value: Any) -> bytes:
+        """Return the stored form of *value*, which is plain JSON: str, int, float, bool, None, list and dict."""
+
+    def loads(self, data: bytes) -> Any:
+        """Return what :meth:`dumps` was given; any exception means that this cannot be read here."""
+
 
 _encoder = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"))
 

@@ -1,22 +1,28 @@
 """The session that a handler holds: a mapping, plus flash, regenerate_id and destroy."""
 
 from collections.abc import Iterator, MutableMapping
-from typing import Any
+from typing import Any, TypeVar, overload
 
-from .codec import freeze
 from .encoders import dumps
 from .errors import SessionCommittedError, SessionDestroyedError
+from .session_key import SessionKey, name_of
 from .state import SessionState, key_of
 
 __all__ = ["Session"]
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+_NOTHING: Any = object()
 
 
 class Session(MutableMapping[str, Any]):
     """One visitor's data, and what can be done with the session that holds it.
 
-    It behaves as a dict with string keys, whose values are what JSON can hold.  Every change is noticed, also inside a
-    list or dict that it holds, and stored before the response's headers leave; one that is not changed is not written.
-    Handlers get it from :func:`~aiohttp_session_store.get_session` and never make one.
+    It behaves as a dict with string keys, or :class:`SessionKey` that know a type.  Values are what JSON can hold, and
+    datetime, date, UUID, Decimal, bytes, set and tuple, of these types exactly, in any depth.  Every change is noticed,
+    also inside a list or dict that it holds, and stored before the response's headers leave; one that is not changed is
+    not written.  Handlers get it from :func:`~aiohttp_session_store.get_session` and never make one.
     """
 
     __slots__ = ("_state",)
@@ -58,7 +64,7 @@ class Session(MutableMapping[str, Any]):
     @property
     def size(self) -> int:
         """Bytes of the data, encoded as they are stored, flashes excluded."""
-        return len(dumps({key: freeze(value, key) for key, value in self._state.log.data.items()}))
+        return len(dumps(self._state.log.frozen()))
 
     @property
     def created_at(self) -> int:
@@ -82,17 +88,37 @@ class Session(MutableMapping[str, Any]):
 
     # --- reading
 
-    def __getitem__(self, key: str) -> Any:
+    @overload
+    def __getitem__(self, key: SessionKey[T]) -> T: ...
+    @overload
+    def __getitem__(self, key: str) -> Any: ...
+    def __getitem__(self, key: Any) -> Any:
         """Return the value of *key*, or of a flash of that name.
 
         Raises:
             KeyError: The session has neither.
+            TypeError: What is stored is not of the type that the :class:`SessionKey` says.
         """
+        if key.__class__ is SessionKey:
+            return key.proved(self._state.log.value(key.name))
         return self._state.log.value(key)
 
     def __contains__(self, key: object) -> bool:
         """Whether *key* can be read."""
-        return key in self._state.log
+        return (key.name if isinstance(key, SessionKey) else key) in self._state.log
+
+    @overload
+    def get(self, key: SessionKey[T]) -> T | None: ...
+    @overload
+    def get(self, key: SessionKey[T], default: D) -> T | D: ...
+    @overload
+    def get(self, key: str, default: Any = None) -> Any: ...
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Return the value of *key*, or *default*; see :meth:`__getitem__`."""
+        try:
+            return self[key]
+        except KeyError:
+            return default
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the keys that can be read."""
@@ -102,9 +128,9 @@ class Session(MutableMapping[str, Any]):
         """How many keys can be read."""
         return len(self._state.log)
 
-    def has(self, key: str) -> bool:
+    def has(self, key: str | SessionKey[Any]) -> bool:
         """Whether *key* can be read."""
-        return key in self._state.log
+        return key in self
 
     def __repr__(self) -> str:
         """Show the key and the state, never the id or the data."""
@@ -114,18 +140,25 @@ class Session(MutableMapping[str, Any]):
 
     # --- changing
 
-    def __setitem__(self, key: str, value: Any) -> None:
+    @overload
+    def __setitem__(self, key: SessionKey[T], value: T) -> None: ...
+    @overload
+    def __setitem__(self, key: str, value: Any) -> None: ...
+    def __setitem__(self, key: Any, value: Any) -> None:
         """Set *key*; an assignment is always a change.
 
         Raises:
             SessionUsageError: The session was destroyed, or it is too late (see the subclasses).
-            TypeError: *key* is not a string, or JSON would change or refuse a part of *value*.
+            TypeError: *key* is no string or :class:`SessionKey`, *value* is not of the key's type, or a part of it
+                cannot be stored.
         """
         state = self._state
         state.check_writable()
+        if key.__class__ is SessionKey:
+            value, key = key.proved(value), key.name
         state.log.assign(key, value)
 
-    def __delitem__(self, key: str) -> None:
+    def __delitem__(self, key: str | SessionKey[Any]) -> None:
         """Unset *key*, and hide a flash of that name.
 
         Raises:
@@ -134,21 +167,63 @@ class Session(MutableMapping[str, Any]):
         """
         state = self._state
         state.check_writable()
-        state.log.remove(key)
+        state.log.remove(name_of(key))
+
+    @overload
+    def pop(self, key: SessionKey[T]) -> T: ...
+    @overload
+    def pop(self, key: SessionKey[T], default: D) -> T | D: ...
+    @overload
+    def pop(self, key: str) -> Any: ...
+    @overload
+    def pop(self, key: str, default: Any) -> Any: ...
+    def pop(self, key: Any, default: Any = _NOTHING) -> Any:
+        """Unset *key* and return what it was, or *default*.
+
+        Raises:
+            KeyError: The session has no such key, and there is no *default*.
+            SessionUsageError: The session was destroyed, or it is too late.
+            TypeError: What is stored is not of the type that the :class:`SessionKey` says.
+        """
+        self._state.check_writable()
+        try:
+            value = self[key]
+        except KeyError:
+            if default is _NOTHING:
+                raise
+            return default
+        del self[key]
+        return value
+
+    @overload
+    def setdefault(self, key: SessionKey[T], default: T) -> T: ...
+    @overload
+    def setdefault(self, key: str, default: Any = None) -> Any: ...
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """Return what *key* is, having set it to *default* if it was not there; see :meth:`__setitem__`."""
+        try:
+            return self[key]
+        except KeyError:
+            self[key] = default
+            return self[key]
 
     def __ior__(self, other: Any) -> "Session":
         """Update the session from *other*, as ``dict`` does."""
         self.update(other)
         return self
 
-    def set(self, key: str, value: Any) -> None:
+    @overload
+    def set(self, key: SessionKey[T], value: T | None) -> None: ...
+    @overload
+    def set(self, key: str, value: Any) -> None: ...
+    def set(self, key: Any, value: Any) -> None:
         """Set *key*, or with None unset it; ``session[key] = None`` stores None."""
         if value is None:
             self.unset(key)
         else:
             self[key] = value
 
-    def unset(self, key: str) -> None:
+    def unset(self, key: str | SessionKey[Any]) -> None:
         """Unset *key*; it need not be there."""
         self._state.check_writable()
         if key in self:
@@ -163,7 +238,11 @@ class Session(MutableMapping[str, Any]):
         state.check_writable()
         state.log.clear()
 
-    def flash(self, key: str, value: Any) -> None:
+    @overload
+    def flash(self, key: SessionKey[T], value: T) -> None: ...
+    @overload
+    def flash(self, key: str, value: Any) -> None: ...
+    def flash(self, key: Any, value: Any) -> None:
         """Leave *value* for the next request that loads the session and succeeds, and for that one alone.
 
         There it reads as ``session[key]``, beneath data of the same key.  A second flash of one key replaces the first.
@@ -174,6 +253,8 @@ class Session(MutableMapping[str, Any]):
         """
         state = self._state
         state.check_writable()
+        if isinstance(key, SessionKey):
+            value, key = key.proved(value), key.name
         state.log.flash(key, value)
 
     def changed(self) -> None:

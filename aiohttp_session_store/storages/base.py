@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any, ClassVar, Protocol
 
+from ..encoders import Codec
 from ..errors import SessionUsageError
 from ..record import NewerRecordError, Timeouts, seconds
 from ..session import Session, state_of
@@ -110,6 +111,7 @@ class KeyedStorage(ABC):
         lifetime: float | timedelta | None = DEFAULT_LIFETIME,
         rotation_grace: float | timedelta = DEFAULT_ROTATION_GRACE,
         sweep_interval: float | timedelta | None = DEFAULT_SWEEP_INTERVAL,
+        codec: Codec | Sequence[Codec] | None = None,
         clock: Clock = time.time,
     ) -> None:
         """Check the settings; no I/O.
@@ -120,15 +122,17 @@ class KeyedStorage(ABC):
             rotation_grace: Seconds, or a timedelta, for which the old id stays readable after ``regenerate_id()``.
             sweep_interval: Seconds, or a timedelta, between two removals of expired sessions, give or take a fifth;
                 None for no background sweep.
+            codec: Writes the records, in place of JSON; of several, newest first, the first writes and all read.  Each
+                record is marked with the codec's name, so that older ones are still read after a change.
             clock: Gives the Unix time in seconds.
 
         Raises:
-            ConfigurationError: A time is not positive, or both limits are None.
+            ConfigurationError: A time is not positive, both limits are None, or that is no codec.
         """
         self.timeouts: Timeouts = Timeouts.build(idle_timeout, lifetime)
         self.rotation_grace: int = seconds("rotation_grace", rotation_grace) or DEFAULT_ROTATION_GRACE
         self.clock = clock
-        self.records: RecordCache = RecordCache()
+        self.records: RecordCache = RecordCache(codec)
         self._loader = Loader(self)
         self._saver = Saver(self)
         self._sweeping = SweepLoop(self.sweep, seconds("sweep_interval", sweep_interval))
@@ -217,7 +221,7 @@ class KeyedStorage(ABC):
         return None
 
     def warn_newer(self, key: str, error: NewerRecordError) -> None:
-        """Say once that a record is left in place for a newer version of this package, and read as "no session"."""
+        """Say once that a record is left in place for a newer version or another codec, and reads as "no session"."""
         if not self._warned_newer:
             self._warned_newer = True
             _logger.warning("session %s, and perhaps others, cannot be read and are left in place: %s", key, error)

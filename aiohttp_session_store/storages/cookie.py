@@ -14,11 +14,13 @@ from functools import lru_cache
 from typing import ClassVar, NoReturn
 
 from ..changes import ChangeLog, Changes, largest_keys
+from ..encoders import Codec
 from ..errors import SessionTooLargeError, SessionUsageError
-from ..record import Record, Timeouts, decode_record, encode_record, merge, same_content
+from ..record import Record, Timeouts, merge, same_content
 from ..session import Session, state_of
 from ..state import COOKIE_LIMIT, SessionState, Stored
 from .base import DEFAULT_IDLE_TIMEOUT, DEFAULT_LIFETIME, Clock
+from .record_cache import RecordCache
 
 __all__ = ["CookieStorage"]
 
@@ -35,6 +37,7 @@ class CookieStorage:
         *,
         idle_timeout: float | timedelta | None = DEFAULT_IDLE_TIMEOUT,
         lifetime: float | timedelta | None = DEFAULT_LIFETIME,
+        codec: Codec | Sequence[Codec] | None = None,
         clock: Clock = time.time,
     ) -> None:
         """Check the settings.
@@ -42,14 +45,18 @@ class CookieStorage:
         Args:
             idle_timeout: Seconds, or a timedelta, since its last use after which a session ends; None for no limit.
             lifetime: Seconds, or a timedelta, since it began after which it ends all the same; None for no limit.
+            codec: Writes the data, in place of JSON, so that it can be encrypted; see :class:`KeyedStorage`.
             clock: Gives the Unix time in seconds.
 
         Raises:
-            ConfigurationError: A time is not positive, or both limits are None.
+            ConfigurationError: A time is not positive, or both limits are None, or that is no codec.
         """
         self.timeouts: Timeouts = Timeouts.build(idle_timeout, lifetime)
         self._clock = clock
         self._warned = False
+        self._records = RecordCache(codec)
+        # Records are shared and never changed. 256 of the largest cookies are a megabyte, decoded about ten.
+        self._decode = lru_cache(256)(self._decoded)
 
     def now(self) -> int:
         """Return the time in whole Unix seconds."""
@@ -81,7 +88,7 @@ class CookieStorage:
 
     async def read(self, cookie_value: str | None) -> Session:
         """See :meth:`SessionStorage.read`; the cookie value is the record."""
-        loaded = _decode(cookie_value) if cookie_value else None
+        loaded = self._decode(cookie_value) if cookie_value else None
         now = self.now()
         if loaded is not None:
             session_id, stored, record = loaded
@@ -129,7 +136,7 @@ class CookieStorage:
         record = merge(before, [changes], now, self.timeouts.idle)
         if state.rotation is not None and state.rotation.renew_lifetime:
             record = record._replace(created_at=now)
-        data, expires_at = encode_record(record), self.timeouts.expiry(now, record.created_at)
+        data, expires_at = self._records.encode(record), self.timeouts.expiry(now, record.created_at)
         if state.stored is None:
             if not record.data and not record.flashes:
                 replaced, state.replaces = state.replaces, None
@@ -157,26 +164,23 @@ class CookieStorage:
         state.log.rebase(record.data)
         return value
 
+    def _decoded(self, cookie_value: str) -> tuple[str, Stored, Record] | None:
+        """Read a cookie value, or None: signed by us, but perhaps long ago, or by a newer version."""
+        try:
+            text = urlsafe_b64decode(cookie_value.encode("ascii") + b"=" * (-len(cookie_value) % 4))
+            head, _, data = text.partition(b"\n")
+            expires_at, _, session_id = head.partition(b" ")
+            record = self._records.decode(data)
+            if not isinstance(record, Record):
+                return None
+            return session_id.decode("ascii"), Stored(data, b"", int(expires_at)), record
+        except (ValueError, binascii.Error) as error:
+            _logger.debug("a signed cookie does not hold a session: %s", type(error).__name__)
+            return None
+
 
 def _encode(session_id: str, expires_at: int, data: bytes) -> str:
     return urlsafe_b64encode(b"%d %b\n%b" % (expires_at, session_id.encode(), data)).rstrip(b"=").decode()
-
-
-# Records are shared and never changed. 256 of the largest cookies are a megabyte, decoded about ten.
-@lru_cache(256)
-def _decode(cookie_value: str) -> tuple[str, Stored, Record] | None:
-    """Read a cookie value, or None: signed by us, but perhaps long ago, or by a newer version."""
-    try:
-        text = urlsafe_b64decode(cookie_value.encode("ascii") + b"=" * (-len(cookie_value) % 4))
-        head, _, data = text.partition(b"\n")
-        expires_at, _, session_id = head.partition(b" ")
-        record = decode_record(data)
-        if not isinstance(record, Record):
-            return None
-        return session_id.decode("ascii"), Stored(data, b"", int(expires_at)), record
-    except (ValueError, binascii.Error) as error:
-        _logger.debug("a signed cookie does not hold a session: %s", type(error).__name__)
-        return None
 
 
 def _too_large(excess: int, record: Record) -> SessionTooLargeError:

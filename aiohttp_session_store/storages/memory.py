@@ -12,6 +12,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import ClassVar
 
+from ..encoders import Codec
 from ..errors import ConfigurationError
 from ..state import Stored
 from .base import (
@@ -50,9 +51,10 @@ class MemoryStorage(KeyedStorage):
         rotation_grace: float | timedelta = DEFAULT_ROTATION_GRACE,
         sweep_interval: float | timedelta | None = DEFAULT_SWEEP_INTERVAL,
         max_sessions: int = DEFAULT_MAX_SESSIONS,
+        codec: Codec | Sequence[Codec] | None = None,
         clock: Clock = time.time,
     ) -> None:
-        """Start empty; see :class:`KeyedStorage` for the times.
+        """Start empty; see :class:`KeyedStorage` for the times and *codec*.
 
         Args:
             max_sessions: How many records are kept; then the least recently used goes, with one warning.
@@ -65,6 +67,7 @@ class MemoryStorage(KeyedStorage):
             lifetime=lifetime,
             rotation_grace=rotation_grace,
             sweep_interval=sweep_interval,
+            codec=codec,
             clock=clock,
         )
         if isinstance(max_sessions, bool) or not isinstance(max_sessions, int) or max_sessions < 1:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..changes import Changes
 from ..errors import StorageError
-from ..record import TOMBSTONE, Record, Retired, encode_record, encode_retired, merge, same_content
+from ..record import TOMBSTONE, Record, Retired, encode_retired, merge, same_content
 from ..state import Lease, Stored
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class RecordWriter:
         if isinstance(record, Record):
             now = self._storage.now()
             expires_at = self._storage.timeouts.expiry(now, record.created_at)
-            data = encode_record(self.merged(record, (), now))
+            data = self._storage.records.encode(self.merged(record, (), now))
             await self._storage.replace(key, data, expires_at, stored.version)
 
     async def rotate(
@@ -173,7 +173,7 @@ class RecordWriter:
                 if renew_lifetime:
                     record = record._replace(created_at=now)
                 merged = self.merged(record, changes, now)
-                data, expires_at = encode_record(merged), storage.timeouts.expiry(now, merged.created_at)
+                data, expires_at = storage.records.encode(merged), storage.timeouts.expiry(now, merged.created_at)
                 if version is None:
                     version = await storage.insert(new_key, data, expires_at)
                 else:
@@ -225,7 +225,7 @@ class RecordWriter:
         """Write *record* with *changes* over *stored*, or nothing if it would be the same."""
         now = self._storage.now()
         merged = self.merged(record, changes, now)
-        data, expires_at = encode_record(merged), self._storage.timeouts.expiry(now, merged.created_at)
+        data, expires_at = self._storage.records.encode(merged), self._storage.timeouts.expiry(now, merged.created_at)
         timeouts = self._storage.timeouts
         if same_content(data, stored.data) and not timeouts.renewal_due(record, stored.expires_at, now):
             # the same as the newest record, or only as an older one?

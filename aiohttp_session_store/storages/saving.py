@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..changes import Changes
 from ..errors import StorageError
-from ..record import Record, encode_record
+from ..record import Record
 from ..state import Rotation, SessionState, Stored, key_of, new_id
 from .group_commit import GroupCommit
 from .merging import RecordWriter, Written
@@ -91,7 +91,7 @@ class Saver:
                 await self._replaced(replaces)
                 state.replaces, state.owed = None, ""
             return
-        data, expires_at = encode_record(record), self._storage.timeouts.expiry(now, record.created_at)
+        data, expires_at = self._storage.records.encode(record), self._storage.timeouts.expiry(now, record.created_at)
         session_id = asked_id
         for _ in range(_ID_COLLISIONS):
             version = await self._storage.insert(key_of(session_id), data, expires_at)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiohttp_session_store import encoders
-from aiohttp_session_store.codec import MAX_DEPTH, MAX_INTEGER, MIN_INTEGER, check_key, freeze
+from aiohttp_session_store.codec import MAX_DEPTH, MAX_INTEGER, MIN_INTEGER, check_key, freeze, thaw
 from aiohttp_session_store.encoders import dumps_standard, loads_standard
 from tests.core.strategies import text, typed, values
 
@@ -21,7 +21,7 @@ class Pair(NamedTuple):
     loads: Any
 
     def round_trip(self, value: Any) -> Any:
-        return self.loads(self.dumps(freeze(value, "k")))
+        return thaw(self.loads(self.dumps(freeze(value, "k"))))
 
 
 PAIRS = {

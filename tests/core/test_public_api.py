@@ -18,19 +18,20 @@ NAME = "aiohttp_session_store"
 
 # What each room imports, by the arrows of the design: nothing points back. TYPE_CHECKING imports are not imports.
 CODEC = {"codec.py", "encoders.py", "errors.py"}
-SESSION = {*CODEC, "changes.py", "state.py", "session.py"}
+SESSION = {*CODEC, "changes.py", "state.py", "session.py", "session_key.py"}
 RECORD = {*CODEC, "changes.py", "record.py"}
 KNOWS: dict[str, set[str]] = {
     "errors.py": set(),
-    "codec.py": set(),
+    "codec.py": {"encoders.py"},
     "encoders.py": set(),
     "changes.py": CODEC,
+    "session_key.py": CODEC,
     "state.py": {"changes.py", "errors.py"},
     "session.py": SESSION,
     "record.py": RECORD,
 }
 WEB = {"middleware.py", "request_session.py", "cookie.py", "cookie_header.py"}
-PURE = ["codec.py", "encoders.py", "changes.py", "state.py", "session.py", "record.py"]
+PURE = ["codec.py", "encoders.py", "session_key.py", "changes.py", "state.py", "session.py", "record.py"]
 IMPURE = {"time", "os", "io", "random", "socket", "threading", "pathlib", "subprocess", "tempfile", "logging"}
 
 

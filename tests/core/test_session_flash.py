@@ -99,5 +99,5 @@ async def test_a_flash_alone_stores_a_new_session(storage: MemoryStorage) -> Non
 
 
 async def test_a_flash_that_cannot_be_stored_fails_at_its_line(load: Load) -> None:
-    with pytest.raises(TypeError, match=r"session\['notice'\]: a set would"):
-        (await load()).flash("notice", {1})
+    with pytest.raises(TypeError, match=r"session\['notice'\]: a frozenset would"):
+        (await load()).flash("notice", frozenset({1}))

@@ -70,7 +70,7 @@ async def test_the_cause_of_a_failed_batch_is_told_to_each(storage: RacyStorage)
 async def test_a_bad_value_fails_its_own_request_only(storage: RacyStorage) -> None:
     session_id = await stored_id(storage, cart=[])
     sessions = [await storage.read(session_id) for _ in range(4)]
-    sessions[2]["cart"].append({1, 2})
+    sessions[2]["cart"].append(frozenset({1, 2}))
     for number in (0, 1, 3):
         sessions[number][f"key {number}"] = number
     results = await asyncio.gather(*map(storage.save, sessions), return_exceptions=True)

@@ -226,7 +226,7 @@ async def test_a_record_of_a_newer_version_is_left_in_place(
     storage: FileSystemStorage, caplog: pytest.LogCaptureFixture
 ) -> None:
     value, path = await stored_session(storage)
-    path.write_bytes(pack(b"2 something new", 1_800_000_000, b"12345678"))
+    path.write_bytes(pack(b"3 something new", 1_800_000_000, b"12345678"))
 
     assert (await storage.read(value)).new
     assert path.exists()

@@ -65,7 +65,7 @@ def test_a_record_larger_than_the_room_is_decoded_and_not_kept(monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    ("data", "error"), [(b"rubbish", ValueError), (b"2 L 1 2 3\n{}", NewerRecordError)], ids=["damaged", "newer"]
+    ("data", "error"), [(b"rubbish", ValueError), (b"3 L 1 2 3\n{}", NewerRecordError)], ids=["damaged", "newer"]
 )
 def test_what_cannot_be_read_is_no_record_the_second_time_either(data: bytes, error: type[Exception]) -> None:
     cache = RecordCache()

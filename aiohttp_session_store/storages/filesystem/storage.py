@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from aiofiles.os import wrap
 
+from ...encoders import Codec
 from ...errors import ConfigurationError, StorageError
 from ...record import NewerRecordError
 from ...state import Stored
@@ -65,9 +66,10 @@ class FileSystemStorage(KeyedStorage):
         sweep_interval: float | timedelta | None = DEFAULT_SWEEP_INTERVAL,
         durable: bool = False,
         cache_size: int = DEFAULT_CACHE_SIZE,
+        codec: Codec | Sequence[Codec] | None = None,
         clock: Clock = time.time,
     ) -> None:
-        """Make the directory, or check that it is safe; see :class:`KeyedStorage` for the times.
+        """Make the directory, or check that it is safe; see :class:`KeyedStorage` for the times and *codec*.
 
         Args:
             directory: Ours alone; made with mode 0700 if it is not there.
@@ -84,6 +86,7 @@ class FileSystemStorage(KeyedStorage):
             lifetime=lifetime,
             rotation_grace=rotation_grace,
             sweep_interval=sweep_interval,
+            codec=codec,
             clock=clock,
         )
         if isinstance(cache_size, bool) or not isinstance(cache_size, int) or cache_size < 0:

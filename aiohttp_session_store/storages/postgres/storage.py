@@ -4,13 +4,14 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import asyncpg
 
+from ...encoders import Codec
 from ...errors import ConfigurationError
 from ..base import (
     DEFAULT_IDLE_TIMEOUT,
@@ -60,6 +61,7 @@ class PostgresStorage(KeyedStorage):
         lifetime: float | timedelta | None = DEFAULT_LIFETIME,
         rotation_grace: float | timedelta = DEFAULT_ROTATION_GRACE,
         sweep_interval: float | timedelta | None = DEFAULT_SWEEP_INTERVAL,
+        codec: Codec | Sequence[Codec] | None = None,
         clock: Clock = time.time,
     ) -> None:
         """Keep sessions where the connections of *pool* lead; no I/O.
@@ -73,6 +75,7 @@ class PostgresStorage(KeyedStorage):
             lifetime: See :class:`KeyedStorage`.
             rotation_grace: See :class:`KeyedStorage`.
             sweep_interval: See :class:`KeyedStorage`.
+            codec: See :class:`KeyedStorage`.
             clock: Gives the Unix time in seconds.
 
         Raises:
@@ -83,6 +86,7 @@ class PostgresStorage(KeyedStorage):
             lifetime=lifetime,
             rotation_grace=rotation_grace,
             sweep_interval=sweep_interval,
+            codec=codec,
             clock=clock,
         )
         if not isinstance(pool, asyncpg.Pool | OwnPool):

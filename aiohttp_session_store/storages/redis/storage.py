@@ -5,7 +5,7 @@ import inspect
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisClusterException, RedisError
 
+from ...encoders import Codec
 from ...errors import ConfigurationError, StorageError
 from ..base import (
     DEFAULT_IDLE_TIMEOUT,
@@ -65,6 +66,7 @@ class RedisStorage(KeyedStorage):
         idle_timeout: float | timedelta | None = DEFAULT_IDLE_TIMEOUT,
         lifetime: float | timedelta | None = DEFAULT_LIFETIME,
         rotation_grace: float | timedelta = DEFAULT_ROTATION_GRACE,
+        codec: Codec | Sequence[Codec] | None = None,
         clock: Clock = time.time,
     ) -> None:
         """Keep sessions on the server of *client*; no I/O.
@@ -78,6 +80,7 @@ class RedisStorage(KeyedStorage):
             idle_timeout: See :class:`KeyedStorage`.
             lifetime: See :class:`KeyedStorage`.
             rotation_grace: See :class:`KeyedStorage`.
+            codec: See :class:`KeyedStorage`.
             clock: Gives the Unix time in seconds.
 
         Raises:
@@ -88,6 +91,7 @@ class RedisStorage(KeyedStorage):
             lifetime=lifetime,
             rotation_grace=rotation_grace,
             sweep_interval=None,
+            codec=codec,
             clock=clock,
         )
         if not inspect.iscoroutinefunction(getattr(client, "execute_command", None)):
