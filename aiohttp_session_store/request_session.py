@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from .cookie import MAX_AGE, SessionCookie
@@ -14,6 +14,9 @@ from .errors import SessionCommittedError, SessionLockError, SessionUsageError
 from .session import Session, state_of
 from .state import key_of
 from .storages.base import SessionStorage
+
+if TYPE_CHECKING:
+    from .migrate.adopting import Adopter
 
 _logger = logging.getLogger("aiohttp_session_store")
 
@@ -28,6 +31,7 @@ class AppSessions:
     Attributes:
         nested: Whether an app around this one has sessions, too; known when the app has started.
         outermost: Whether this app's session middleware is its first one.
+        adopter: Asked for the sessions of visitors who have none of ours, or None.
         answered: The sessions of requests whose handlers are done, by what writes the response.  A middleware outside
             of the app may have cloned the request and replaced the response: both lead nowhere then, but they share it.
     """
@@ -36,6 +40,7 @@ class AppSessions:
     cookie: SessionCookie
     nested: bool | None = None
     outermost: bool = False
+    adopter: "Adopter | None" = None
     warned: set[str] = field(default_factory=set)
     answered: "WeakKeyDictionary[Any, RequestSession]" = field(default_factory=WeakKeyDictionary)
 
@@ -58,6 +63,7 @@ class RequestSession:
         status: What that response said.
         finished: The handler is done: nothing more is saved.
         outer: The same of an app around this one.
+        clears: A Set-Cookie header that goes with ours, or None: it clears the cookie that ours takes the place of.
     """
 
     session: Session | None = None
@@ -65,6 +71,7 @@ class RequestSession:
     headers_sent: bool = False
     status: int = 200
     finished: bool = False
+    clears: str | None = None
     _exclusive: bool = False
     _waiting: "list[asyncio.Future[None]] | None" = None
 
@@ -118,6 +125,11 @@ class RequestSession:
                 if candidate.stale and not state_of(session).retired:
                     self.owed = candidate.value
                 return session
+        if self.app.adopter is not None and not self.headers_sent:  # it needs a cookie
+            adopted = await self.app.adopter.adopt(headers.getall("Cookie", ()))
+            if adopted is not None:
+                self.clears = adopted.clear
+                return adopted.session
         return session if session is not None else await storage.read(None)
 
     def _begin(self, session: Session) -> None:
@@ -257,6 +269,8 @@ class RequestSession:
             return
         self._forbid_caching(headers)
         headers.add("Set-Cookie", self._set_cookie(request))
+        if self.clears is not None:
+            headers.add("Set-Cookie", self.clears)
 
     def _set_cookie(self, request: Any) -> str:
         cookie, headers, host = self.app.cookie, request.headers, request.host

@@ -1,0 +1,25 @@
+"""Moving house with visitors in it: from aiohttp-session, and between storages of ours.
+
+:func:`accept_old_sessions` lets visitors with a cookie of aiohttp-session keep their session; :class:`MigratingStorage`
+moves sessions from one storage to another while both are in use.
+"""
+
+from .aiohttp_session import (
+    EncryptedCookieReader,
+    ForgeableCookieReader,
+    OldSession,
+    OldSessionReader,
+    RedisReader,
+    accept_old_sessions,
+)
+from .storage import MigratingStorage
+
+__all__ = [
+    "EncryptedCookieReader",
+    "ForgeableCookieReader",
+    "MigratingStorage",
+    "OldSession",
+    "OldSessionReader",
+    "RedisReader",
+    "accept_old_sessions",
+]

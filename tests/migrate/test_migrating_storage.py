@@ -1,0 +1,287 @@
+"""Two storages, one moving into the other: nothing is lost, nothing comes back, wherever a process dies."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiohttp_session_store import (
+    ConfigurationError,
+    CookieStorage,
+    FileSystemStorage,
+    KeyedStorage,
+    MemoryStorage,
+    StorageError,
+)
+from aiohttp_session_store.migrate import MigratingStorage
+from aiohttp_session_store.testing import ManualClock, StorageContract
+from tests.storages.suspending import RacyStorage, SuspendingStorage
+
+
+class TestBetweenMemories(StorageContract):
+    @pytest.fixture
+    async def storage(self, clock: ManualClock) -> AsyncIterator[KeyedStorage]:
+        storage = MigratingStorage(SuspendingStorage(clock=clock), SuspendingStorage(clock=clock))
+        yield storage
+        await storage.aclose()
+
+
+class TestBetweenFilesAndMemory(StorageContract):
+    @pytest.fixture
+    async def storage(self, clock: ManualClock, tmp_path: Path) -> AsyncIterator[KeyedStorage]:
+        storage = MigratingStorage(MemoryStorage(clock=clock), FileSystemStorage(tmp_path / "s", clock=clock))
+        yield storage
+        await storage.aclose()
+
+
+class TestBeforeTheMove(StorageContract):
+    @pytest.fixture
+    async def storage(self, clock: ManualClock) -> AsyncIterator[KeyedStorage]:
+        storage = MigratingStorage(MemoryStorage(clock=clock), MemoryStorage(clock=clock), moving=False)
+        yield storage
+        await storage.aclose()
+
+
+async def stored_id(storage: KeyedStorage, **data: Any) -> str:
+    session = await storage.read(None)
+    session.update(data)
+    value = await storage.save(session)
+    assert value
+    return value
+
+
+async def test_reading_moves_nothing_and_writing_moves() -> None:
+    old, new = MemoryStorage(), MemoryStorage()
+    session_id = await stored_id(old, user="ada")
+    storage = MigratingStorage(new, old)
+
+    session = await storage.read(session_id)
+    assert session["user"] == "ada"
+    await storage.save(session)
+    assert (len(old), len(new)) == (1, 0)
+
+    session["user"] = "grace"
+    await storage.save(session)
+    assert (len(old), len(new)) == (0, 1)
+    assert (await new.read(session_id))["user"] == "grace"
+
+
+async def test_in_the_first_step_nothing_is_moved_and_what_is_there_already_is_found() -> None:
+    old, new = MemoryStorage(), MemoryStorage()
+    first, later = MigratingStorage(new, old, moving=False), MigratingStorage(new, old)
+    session_id = await stored_id(first, user="ada")
+    assert (len(old), len(new)) == (1, 0)
+
+    session = await later.read(session_id)
+    session["step"] = 2
+    await later.save(session)
+    session = await first.read(session_id)
+    assert dict(session) == {"user": "ada", "step": 2}
+    session["step"] = 1
+    await first.save(session)
+    assert dict(await new.read(session_id)) == {"user": "ada", "step": 1}
+
+
+async def test_a_session_that_was_logged_out_before_its_move_is_gone_from_both() -> None:
+    old, new = MemoryStorage(), MemoryStorage()
+    session_id = await stored_id(old, user="ada")
+    storage = MigratingStorage(new, old)
+    session = await storage.read(session_id)
+    session.destroy()
+    await storage.save(session)
+
+    for one in (storage, old, new):
+        assert (await one.read(session_id)).new
+
+
+async def test_a_tombstone_outlives_what_it_stands_for_and_is_swept() -> None:
+    clock = ManualClock()
+    old, new = MemoryStorage(clock=clock), MemoryStorage(clock=clock)
+    session_id = await stored_id(old, user="ada")
+    storage = MigratingStorage(new, old)
+    session = await storage.read(session_id)
+    await storage.delete(session.key)
+    assert next(iter(new._records.values())).expires_at >= session.expires_at
+    clock.advance(session.expires_at - clock() + 301)
+
+    assert await storage.sweep() == 1
+
+
+SEEDS = range(300)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_racing_writers_lose_nothing_while_it_moves(seed: int) -> None:
+    old, new = RacyStorage(seed), RacyStorage(seed + 10_000)
+    storages = [MigratingStorage(new, old), MigratingStorage(new, old, moving=seed % 2 == 0)]
+    session_id = await stored_id(old, user="ada")
+
+    async def write(number: int) -> None:
+        storage = storages[number % 2]
+        session = await storage.read(session_id)
+        assert session["user"] == "ada"
+        session[f"key{number}"] = number
+        if number == 3 and seed % 3 == 0:
+            session.regenerate_id()
+        await storage.save(session)
+
+    async def read() -> None:
+        for _ in range(5):
+            assert (await storages[0].read(session_id))["user"] == "ada"
+
+    await asyncio.gather(*(write(number) for number in range(5)), read())
+
+    found = [dict(await storages[0].read(session_id))]
+    keys = {key for one in (*old.record_keys(), *new.record_keys()) for key in [one]}
+    for key in keys:
+        stored = await storages[0].fetch(key)
+        if stored is not None and b" L " in stored.data[:4]:
+            found.append(storages[0].records.decode(stored.data).data)  # type: ignore[union-attr]
+    assert {"user": "ada", **{f"key{number}": number for number in range(5)}} in found
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_a_logout_is_final_against_moves_under_way(seed: int) -> None:
+    old, new = RacyStorage(seed), RacyStorage(seed + 10_000)
+    storages = [MigratingStorage(new, old), MigratingStorage(new, old, moving=seed % 2 == 0)]
+    session_id = await stored_id(old, user="ada")
+    sessions = [await storages[number % 2].read(session_id) for number in range(4)]
+
+    async def write(number: int) -> None:
+        for _ in range(seed % 7):
+            await asyncio.sleep(0)
+        sessions[number][f"key{number}"] = number
+        await storages[number % 2].save(sessions[number])
+
+    async def logout() -> None:
+        for _ in range(seed % 11):
+            await asyncio.sleep(0)
+        session = await storages[0].read(session_id)
+        session.destroy()
+        await storages[0].save(session)
+
+    await asyncio.gather(*(write(number) for number in range(4)), logout())
+
+    assert (await storages[0].read(session_id)).new
+    assert (await storages[1].read(session_id)).new
+
+
+class DyingError(BaseException):
+    """Ends a process between two calls."""
+
+
+class Dying(MemoryStorage):
+    """Dies before or after its n-th call."""
+
+    def __init__(self, left: list[int], *, after: bool) -> None:
+        super().__init__()
+        self.left, self.after = left, after
+
+    async def _mortal(self, call: Any) -> Any:
+        self.left[0] -= 1
+        if self.left[0] == 0 and not self.after:
+            call.close()
+            raise DyingError
+        result = await call
+        if self.left[0] == 0:
+            raise DyingError
+        return result
+
+    async def fetch(self, key: str) -> Any:
+        return await self._mortal(super().fetch(key))
+
+    async def insert(self, key: str, data: bytes, expires_at: int) -> Any:
+        return await self._mortal(super().insert(key, data, expires_at))
+
+    async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> Any:
+        return await self._mortal(super().replace(key, data, expires_at, version))
+
+    async def delete(self, key: str) -> None:
+        await self._mortal(super().delete(key))
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("call", range(1, 16))
+@pytest.mark.parametrize("deed", ["write", "logout"])
+async def test_a_process_that_dies_at_any_call_leaves_the_old_session_or_the_new_one(
+    deed: str, call: int, after: bool
+) -> None:
+    left = [-1]
+    old, new = Dying(left, after=after), Dying(left, after=after)
+    session_id = await stored_id(old, user="ada")
+    storage = MigratingStorage(new, old)
+    session = await storage.read(session_id)
+    if deed == "write":
+        session["user"] = "grace"
+    else:
+        session.destroy()
+    left[0] = call
+    try:
+        await storage.save(session)
+        answered = True
+    except (DyingError, asyncio.CancelledError):  # the latter from the task that wrote
+        answered = False
+    left[0] = -1
+
+    next_process = MigratingStorage(new, old)
+    found = dict(await next_process.read(session_id))
+    done = {"user": "grace"} if deed == "write" else {}
+    assert found == done if answered else found in ({"user": "ada"}, done)
+    again = await next_process.read(session_id)
+    if not again.new:
+        again["after"] = 1
+        await next_process.save(again)
+        assert dict(await next_process.read(session_id)) == {**found, "after": 1}
+        assert len(new) == 1
+
+
+async def test_the_lock_is_held_in_both() -> None:
+    old, new = MemoryStorage(), MemoryStorage()
+    storage = MigratingStorage(new, old)
+    for one in (old, new):
+        async with storage.lock("k"):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01), one.lock("k"):
+                    pass
+        async with one.lock("k"):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01), storage.lock("k"):
+                    pass
+
+
+async def test_both_are_started_and_closed(tmp_path: Path) -> None:
+    old, new = FileSystemStorage(tmp_path / "old"), MemoryStorage()
+    storage = MigratingStorage(new, old)
+    await storage.start()
+    assert (old._users, new._users) == (1, 1)
+    await storage.aclose()
+    assert (old._users, new._users) == (0, 0)
+
+
+def test_cookies_from_before_are_verified_and_signed_anew(tmp_path: Path) -> None:
+    old, new = FileSystemStorage(tmp_path / "old"), MemoryStorage()
+
+    assert MigratingStorage(new, old).default_secrets() == [*new.default_secrets(), *old.default_secrets()]
+
+
+@pytest.mark.parametrize("pair", [(1, 1), (0, 2), (2, 0)])
+def test_what_cannot_be_moved_is_refused(pair: tuple[int, int]) -> None:
+    storages: list[Any] = [MemoryStorage(), MemoryStorage(), CookieStorage()]
+    with pytest.raises(ConfigurationError, match="two different storages on the server"):
+        MigratingStorage(storages[pair[0]], storages[pair[1]])
+
+
+async def test_a_failing_storage_is_a_storage_error() -> None:
+    old, new = RacyStorage(), RacyStorage()
+    session_id = await stored_id(old, user="ada")
+    storage = MigratingStorage(new, old)
+    session = await storage.read(session_id)
+    session["user"] = "grace"
+    new.fail = lambda verb, key: verb == "insert"
+    with pytest.raises(StorageError):
+        await storage.save(session)
+    new.fail = lambda verb, key: False
+
+    assert (await storage.read(session_id))["user"] in ("ada", "grace")
