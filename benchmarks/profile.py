@@ -1,0 +1,85 @@
+"""Where the time of a request goes: ``python -m benchmarks.profile [CASE]``.
+
+Runs a case in this process under load, with cProfile, and prints the microseconds per request that each module takes by
+itself, for a read and for a change.  The profiler makes every call dearer, so only proportions mean something.
+"""
+
+import argparse
+import asyncio
+import cProfile
+import os
+import pstats
+import tempfile
+from collections import Counter
+
+import aiohttp
+from aiohttp import web
+
+from .apps import CASES
+from .load import load
+from .report import table
+
+PATHS = ("untouched", "read", "increment")
+ROWS = 16
+
+
+async def profiled(case: str, directory: str, seconds: int) -> dict[str, Counter[str]]:
+    """Return microseconds per request by module, for each path."""
+    runner = web.AppRunner(CASES[case](directory), access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    found = {}
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client:
+        cookies = []
+        for _ in range(64):
+            async with client.get(f"{url}/init") as response:
+                cookies.append("; ".join(f"{one.key}={one.coded_value}" for one in response.cookies.values()))
+    for path in PATHS:
+        profile = cProfile.Profile()
+        profile.enable()
+        requests, _ = await load(f"{url}/{path}", cookies, connections=32, seconds=seconds, directory=directory)
+        profile.disable()
+        found[path] = by_module(pstats.Stats(profile), requests)
+    await runner.cleanup()
+    return found
+
+
+def by_module(stats: pstats.Stats, requests: int) -> Counter[str]:
+    """Sum up the functions' own time by module, in microseconds per request."""
+    found: Counter[str] = Counter()
+    for (file, _, function), (_, _, own, _, _) in stats.stats.items():  # type: ignore[attr-defined]
+        found[module_of(file, function)] += own / requests * 1e6
+    return found
+
+
+def module_of(file: str, function: str) -> str:
+    """Return a short name for where a function stands."""
+    for package in ("aiohttp_session_store", "json", "asyncio", "aiohttp", "benchmarks"):
+        _, found, rest = file.partition(f"{os.sep}{package}{os.sep}")
+        if found:
+            return f"{package}/{rest}" if package == "aiohttp_session_store" else package
+    if "json" in function or "Encoder" in function:
+        return "json"
+    return "built-in functions and the rest"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("case", nargs="?", default="memory", help="of " + "; ".join(CASES))
+    parser.add_argument("--seconds", type=int, default=5)
+    options = parser.parse_args()
+    if options.case not in CASES:
+        parser.error(f"no such case: {options.case}")
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        found = asyncio.run(profiled(options.case, directory, options.seconds))
+    names = [name for name, _ in (found["increment"] + Counter()).most_common(ROWS)]
+    rows = [[name, *(f"{found[path][name]:.1f}" for path in PATHS)] for name in names]
+    rows.append(["all", *(f"{found[path].total():.1f}" for path in PATHS)])
+    print(table([f"profiled us per request, {options.case}", "not touched", "read", "read, change, save"], rows))
+
+
+if __name__ == "__main__":
+    main()
