@@ -1,0 +1,81 @@
+"""An app behind nginx, which speaks HTTPS with the browser and HTTP with us.
+
+Run it, with nginx.conf beside this file in /etc/nginx/conf.d, and open https://example.org::
+
+    python docs/examples/behind_nginx/app.py
+
+The cookie is Secure though we never see HTTPS, and its prefix ``__Host-`` has the browser refuse one of that name from
+any other host.  To try the app without nginx, leave ``cookie=COOKIE`` out.
+"""
+
+from aiohttp import WSMsgType, web
+
+from aiohttp_session_store import (
+    FileSystemStorage,
+    SessionCookie,
+    SessionStorage,
+    get_session,
+    new_session,
+    save_session,
+    setup,
+)
+
+COOKIE = SessionCookie("__Host-session", secure=True)
+
+routes = web.RouteTableDef()
+
+
+@routes.get("/")
+async def index(request: web.Request) -> web.Response:
+    """Show what is remembered of the visitor."""
+    session = await get_session(request)
+    return web.Response(text=f"{session.get('notice', 'Hello')}, {session.get('user', 'stranger')}.\n")
+
+
+@routes.post("/login")
+async def login(request: web.Request) -> web.Response:
+    """Log in; here belongs a password check, as in security.py."""
+    form = await request.post()
+    session = await get_session(request)
+    session.regenerate_id(True)
+    session["user"] = str(form.get("name", ""))
+    session.flash("notice", "Welcome")
+    raise web.HTTPSeeOther("/")
+
+
+@routes.post("/logout")
+async def logout(request: web.Request) -> web.Response:
+    """End the session, and say so in a new one."""
+    (await new_session(request)).flash("notice", "Goodbye")
+    raise web.HTTPSeeOther("/")
+
+
+@routes.get("/chat")
+async def chat(request: web.Request) -> web.StreamResponse:
+    """Count the messages of a WebSocket in the session, and hang up when the visitor has logged out elsewhere."""
+    session = await get_session(request)
+    if "user" not in session:
+        raise web.HTTPForbidden
+    socket = web.WebSocketResponse(heartbeat=30)  # nginx cuts a connection that is silent for proxy_read_timeout
+    await socket.prepare(request)
+    async for message in socket:
+        if message.type is WSMsgType.TEXT:
+            session["messages"] = session.get("messages", 0) + 1
+            if not await save_session(request):
+                await socket.close(message=b"logged out")
+                break
+            await socket.send_str(f"{session['messages']}: {message.data}")
+    return socket
+
+
+def make_app(storage: SessionStorage) -> web.Application:
+    """Put the application together."""
+    app = web.Application()
+    app.add_routes(routes)
+    setup(app, storage, cookie=COOKIE)
+    return app
+
+
+if __name__ == "__main__":
+    # On the loopback only: who could reach us past nginx would come without HTTPS.
+    web.run_app(make_app(FileSystemStorage("var/sessions")), host="127.0.0.1", port=8080)
