@@ -30,7 +30,7 @@ async def make_app(storage: SessionStorage) -> web.Application:
     await aiohttp_remotes.setup(
         app,
         aiohttp_remotes.XForwardedRelaxed(num=1),  # believes the last proxy: nobody may come but through it
-        # After it, for it goes by the corrected scheme: plain HTTP is sent to HTTPS.  nginx.conf has the header already.
+        # After it, for it goes by the corrected scheme; sends plain HTTP to HTTPS.  nginx.conf has the header already.
         aiohttp_remotes.Secure(sts=None),
     )
     return app
