@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check lint types proofs bench figures clean
+.PHONY: demo test check lint types proofs docs bench figures clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m demo
@@ -28,6 +28,10 @@ types: $(VENV)/.test
 proofs: $(VENV)/.test
 	$(BIN)/python -m pytest -m long $(PYTEST)
 
+# The documentation, as a site in site/; fails on any warning.
+docs: $(VENV)/.docs
+	$(BIN)/python -m mkdocs build --strict
+
 # Compares and measures, 40 minutes on two cores that do nothing else; the figures go to bench-results/.
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.storage
@@ -50,10 +54,15 @@ $(VENV)/.test: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@ $(VENV)/.demo
 
+$(VENV)/.docs: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 $(VENV)/.bench: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache bench-results build dist
+	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache bench-results build dist site

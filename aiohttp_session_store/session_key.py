@@ -37,7 +37,7 @@ class SessionKey(Generic[T]):
         plain: Any = get_origin(value_type) or value_type
         if not isinstance(plain, type) or plain is UnionType:
             raise ConfigurationError(f"the type of session key {name!r} is a class, not {value_type!r}")
-        self.name = name
+        self.name: str = name
         self.value_type: type[T] = value_type
         self._plain = plain
 

@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 from ..errors import ConfigurationError, SessionLockError
 from ..record import TOMBSTONE, encode_retired
 from ..storages.base import DAY, KeyedStorage, Lease, Stored
+from ..storages.record_cache import RecordCache
 
 __all__ = ["MigratingStorage"]
 
@@ -57,9 +58,9 @@ class MigratingStorage(KeyedStorage):
             sweep_interval=None,
             clock=new.clock,
         )
-        self.records = new.records
-        self.new = new
-        self.old = old
+        self.records: RecordCache = new.records
+        self.new: KeyedStorage = new
+        self.old: KeyedStorage = old
         self._moving = moving
 
     def default_secrets(self) -> Sequence[str] | None:

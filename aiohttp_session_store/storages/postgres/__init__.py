@@ -2,9 +2,9 @@
 
 try:
     from .storage import PostgresStorage
-except ImportError as error:
+except ImportError as _missing:
     raise ImportError(
-        f"PostgresStorage needs asyncpg ({error}): pip install 'aiohttp_session_store[postgres]'"
-    ) from error
+        f"PostgresStorage needs asyncpg ({_missing}): pip install 'aiohttp_session_store[postgres]'"
+    ) from _missing
 
 __all__ = ["PostgresStorage"]

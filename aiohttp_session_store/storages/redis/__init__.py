@@ -2,7 +2,9 @@
 
 try:
     from .storage import RedisStorage
-except ImportError as error:
-    raise ImportError(f"RedisStorage needs redis-py ({error}): pip install 'aiohttp_session_store[redis]'") from error
+except ImportError as _missing:
+    raise ImportError(
+        f"RedisStorage needs redis-py ({_missing}): pip install 'aiohttp_session_store[redis]'"
+    ) from _missing
 
 __all__ = ["RedisStorage"]

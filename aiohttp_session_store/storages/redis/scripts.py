@@ -12,8 +12,8 @@ class Script:
 
     def __init__(self, text: str) -> None:
         """Keep *text*, which takes one key."""
-        self.text = text
-        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+        self.text: str = text
+        self.sha: str = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 # A value is the version in 8 bytes, the expiry in 16 digits, and the data: to read it is a plain GET, which costs the

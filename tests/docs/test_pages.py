@@ -1,0 +1,136 @@
+"""The code of the pages runs, what they point to exists, and the site is built without a warning."""
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import aiohttp
+import pytest
+from aiohttp import web
+from pytest_aiohttp import AiohttpClient
+
+import aiohttp_session_store
+from aiohttp_session_store import MemoryStorage
+from aiohttp_session_store.storages.postgres import PostgresStorage
+from tests.docs.blocks import ROOT, block, blocks, write_files
+
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
+DOCUMENTS = [*PAGES, "README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+SETTINGS = {
+    "SESSION_SECRET": "known-secret-0123456789-abcdefghijklmnopqrstuvwxyz",
+    "DATABASE_URL": "postgresql://localhost/shop",
+    "OLD_SECRET": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(one.language == "python" for one in blocks(page))])
+def test_the_code_of_a_page_runs(page: str, tmp_path: Path) -> None:
+    """As far as it can without a server: it is imported."""
+    code = [one.code for one in blocks(page) if one.language == "python" and not one.title]
+    names = write_files(page, tmp_path)
+    code += [
+        (tmp_path / name).read_text().partition('if __name__ == "__main__"')[0]
+        for name in names
+        if not name.startswith("test_") and name not in ("conftest.py", "dynamodb.py")
+    ]
+    for number, text in enumerate(code):
+        path = tmp_path / f"run{number}.py"
+        path.write_text(text)
+        finished = subprocess.run(
+            [sys.executable, path.name], cwd=tmp_path, env=SETTINGS, capture_output=True, text=True, check=False
+        )
+        assert finished.returncode == 0, finished.stderr
+
+
+@pytest.fixture
+def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[ModuleType]:
+    """Return the steps of the tutorial, whose sessions lie below a temporary folder."""
+    names = write_files("docs/tutorial.md", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return [importlib.import_module(name.removesuffix(".py")) for name in names]
+
+
+async def test_the_tutorial_counts_logs_in_says_something_once_and_logs_out(
+    steps: list[ModuleType], aiohttp_client: AiohttpClient
+) -> None:
+    assert len(steps) == 5
+    client = await aiohttp_client(steps[0].make_app())
+    assert [await (await client.get("/")).text() for _ in range(2)] == ["visit 1", "visit 2"]
+
+    client = await aiohttp_client(steps[1].make_app())
+    assert "<form" in await (await client.get("/")).text()
+    assert (await client.post("/login", data={"name": "eve"})).status == 403
+    assert await (await client.post("/login", data={"name": "ada"})).text() == "Hello, ada"
+
+    client = await aiohttp_client(steps[2].make_app())
+    assert await (await client.post("/save")).text() == "Saved. Hello, stranger"
+    assert await (await client.get("/")).text() == "Hello, stranger"
+
+    client = await aiohttp_client(steps[3].make_app())
+    await client.post("/login", data={"name": "ada"})
+    assert await (await client.post("/logout")).text() == "Goodbye. Hello, stranger"
+
+    client = await aiohttp_client(steps[4].make_app(), cookie_jar=aiohttp.DummyCookieJar())
+    async with client.post("/login", data={"name": "ada"}, allow_redirects=False) as response:
+        assert response.headers["Set-Cookie"].startswith("__Host-session=")
+        assert "; Secure" in response.headers["Set-Cookie"]
+
+
+def test_the_example_of_moving_makes_an_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_files("docs/migrating.md", tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("OLD_SECRET", SETTINGS["OLD_SECRET"])
+    secret = SETTINGS["SESSION_SECRET"]
+
+    assert isinstance(importlib.import_module("app").make_app(str(tmp_path / "s")), web.Application)
+    moving = importlib.import_module("moving")
+    assert moving.make_app(MemoryStorage(), str(tmp_path / "t"), secret, moving=True)
+
+
+def test_the_sql_that_is_shown_is_the_one_that_is_run() -> None:
+    shown = block("docs/postgres.md", "sql", "CREATE TABLE")
+
+    assert shown == PostgresStorage.from_dsn(SETTINGS["DATABASE_URL"]).schema_sql
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_file_that_a_document_names_exists(document: str) -> None:
+    for path in re.findall(r"`((?:tests|benchmarks|demo|docs)/[\w/.*-]*)`", (ROOT / document).read_text()):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_table_of_aiohttp_session_s_names_has_all_of_them() -> None:
+    import aiohttp_session
+    from aiohttp_session import cookie_storage, redis_storage
+
+    page = (ROOT / "docs/migrating.md").read_text()
+    members = [name for name in vars(aiohttp_session.Session) if not name.startswith("_")]
+    storages = [cookie_storage.EncryptedCookieStorage, redis_storage.RedisStorage]
+    names = [one.__name__ for one in (aiohttp_session.AbstractStorage, aiohttp_session.SimpleCookieStorage, *storages)]
+    names += [
+        "NaClCookieStorage",
+        "setup",
+        "get_session",
+        "new_session",
+        "session_middleware",
+        "SESSION_KEY",
+        "STORAGE_KEY",
+    ]
+    for name in (*names, *(f"session.{member}" for member in members)):
+        assert name in page, name
+
+
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    finished = subprocess.run(
+        command, cwd=ROOT, env={"NO_MKDOCS_2_WARNING": "1", "PATH": ""}, capture_output=True, text=True, check=False
+    )
+
+    assert (finished.returncode, finished.stdout + finished.stderr) == (0, "")
+    reference = (tmp_path / "reference" / "index.html").read_text()
+    for name in aiohttp_session_store.__all__:
+        assert re.search(rf'id="aiohttp_session_store\.(errors\.)?{name}"', reference), name
