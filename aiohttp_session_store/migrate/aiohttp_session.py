@@ -5,13 +5,14 @@ import json
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
-
-from aiohttp import web
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..errors import ConfigurationError, StorageError
 from ..middleware import sessions_of
 from .adopting import Adopter
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 __all__ = [
     "EncryptedCookieReader",
@@ -222,7 +223,7 @@ class RedisReader(_Reader):
         return None if text is None else self._session(text)
 
 
-def accept_old_sessions(app: web.Application, *readers: OldSessionReader) -> None:
+def accept_old_sessions(app: "web.Application", *readers: OldSessionReader) -> None:
     """Let visitors who come with a cookie of aiohttp-session keep their session, once.
 
     The first time that a handler asks for the session of a visitor who has none of ours, the *readers* are asked.  What
