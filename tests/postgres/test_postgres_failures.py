@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from pytest_aiohttp import AiohttpClient
 
-from aiohttp_session_store import SessionCookie, StorageError, exclusive_session, get_session, setup
+from aiohttp_session_store import SessionCookie, SessionLockError, StorageError, exclusive_session, get_session, setup
 from aiohttp_session_store.storages.postgres import PostgresStorage
 from tests.http.storages import SECRET
 from tests.servers.postgres import PostgresServer
@@ -88,6 +88,59 @@ async def test_a_server_that_stops_answering_is_given_up(server: PostgresServer)
         await connection.close()
 
         assert await storage.fetch(KEY) is None
+
+
+@pytest.mark.parametrize("owned", [True, False])
+async def test_a_server_that_freezes_is_given_up_whatever_was_asked(server: PostgresServer, owned: bool) -> None:
+    """Between two statements, too; each wait is bounded: for a connection, for the answer, for its coming back."""
+    async with asyncpg.create_pool(server.dsn, min_size=0, max_size=4) as pool:
+        storage = PostgresStorage.from_dsn(server.dsn, timeout=0.3) if owned else PostgresStorage(pool, timeout=0.3)
+
+        async def lock() -> None:
+            async with storage.lock(KEY):
+                pass
+
+        for ask in (lambda: storage.fetch(KEY), storage.sweep, storage.create_schema, lock):
+            await storage.create_schema()
+            assert await storage.fetch(KEY) is None
+            with server.frozen():
+                asking: asyncio.Future[object] = asyncio.ensure_future(ask())
+                given_up, _ = await asyncio.wait([asking], timeout=3 * 0.3 + 2)
+            assert given_up
+            with pytest.raises(StorageError, match="did not answer"):
+                await asking
+        await storage.aclose()
+
+
+@pytest.mark.parametrize("verb", ["fetch", "sweep"])
+async def test_who_is_cancelled_while_the_server_is_frozen_is_cancelled(server: PostgresServer, verb: str) -> None:
+    """Not told of a StorageError: the sweep of an app that stops would go on for ever."""
+    async with storage_on(server.dsn, timeout=0.3) as storage:
+        await storage.create_schema()
+        async with asyncpg.create_pool(server.dsn, min_size=0, max_size=2) as pool, pool.acquire() as other:
+            await other.execute(f"BEGIN; LOCK TABLE {storage._statements.table}")
+            asking: asyncio.Future[object] = asyncio.ensure_future(
+                storage.fetch(KEY) if verb == "fetch" else storage.sweep()
+            )
+            async with asyncio.timeout(5):
+                while not await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                    await asyncio.sleep(0.01)
+            with server.frozen():
+                asking.cancel()
+                await asyncio.wait([asking], timeout=5)
+            assert asking.cancelled()
+            await other.execute("ROLLBACK")
+
+
+async def test_a_lease_on_a_server_that_freezes_is_lost_and_leaves_in_time(server: PostgresServer) -> None:
+    async with storage_on(server.dsn, timeout=0.3) as storage:
+        await storage.create_schema()
+        async with storage.lock(KEY) as lease:
+            assert lease is not None
+            with server.frozen(), pytest.raises(SessionLockError, match="try again: PostgreSQL did not answer"):
+                await lease()
+        async with asyncio.timeout(5), storage.lock(KEY):
+            pass
 
 
 async def test_a_pool_that_is_exhausted_is_a_storage_error_not_a_hang(pool: asyncpg.Pool, schema: str) -> None:

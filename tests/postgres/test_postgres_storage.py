@@ -40,7 +40,9 @@ async def test_each_verb_is_one_statement(shared_server: PostgresServer, schema:
         await storage.replace(KEY, b"", EXPIRES_AT, version)
         await storage.delete(KEY)
 
-    assert [one.split()[0] for one in said] == ["INSERT", "SELECT", "UPDATE", "UPDATE", "DELETE"]
+        await storage.sweep()
+
+    assert [one.split()[0] for one in said] == ["INSERT", "SELECT", "UPDATE", "UPDATE", "DELETE", "WITH"]
 
 
 async def leave(_: Any) -> None:
@@ -65,6 +67,45 @@ async def test_the_table_can_be_created_again_and_by_many_at_once(pool: asyncpg.
     await storages[1].create_schema()
 
     assert await storages[1].fetch(KEY)
+
+
+async def test_a_table_that_is_there_is_left_alone(pool: asyncpg.Pool, schema: str) -> None:
+    """Every process asks at its start: what it does not create it must not lock, or writers would wait for it."""
+    storage = PostgresStorage(pool, schema=schema, timeout=1)
+    await storage.create_schema()
+    async with pool.acquire() as vacuum, vacuum.transaction():
+        await vacuum.execute(f"LOCK TABLE {storage._statements.table} IN SHARE UPDATE EXCLUSIVE MODE")
+        await storage.create_schema()
+
+
+async def test_a_table_without_its_index_is_completed(pool: asyncpg.Pool, schema: str) -> None:
+    storage = PostgresStorage(pool, schema=schema)
+    await storage.create_schema()
+    await pool.execute(f"DROP INDEX {schema}.aiohttp_sessions_expires_at_idx")
+    await storage.create_schema()
+
+    indexes = await pool.fetch("SELECT indexname FROM pg_indexes WHERE schemaname = $1 ORDER BY 1", schema)
+    assert [row["indexname"] for row in indexes] == ["aiohttp_sessions_expires_at_idx", "aiohttp_sessions_pkey"]
+
+
+async def test_a_role_that_may_only_use_the_table_can_ask_for_it(
+    shared_server: PostgresServer, storage: PostgresStorage, pool: asyncpg.Pool, schema: str
+) -> None:
+    """Where a migration of the owner has made it."""
+    await pool.execute(
+        f"CREATE ROLE {schema}_app LOGIN; GRANT USAGE ON SCHEMA {schema} TO {schema}_app;"
+        f" GRANT SELECT, INSERT, UPDATE, DELETE ON {storage._statements.table} TO {schema}_app"
+    )
+    dsn = shared_server.dsn.replace("postgres@", f"{schema}_app@")
+    restricted = PostgresStorage.from_dsn(dsn, schema=schema)
+    await restricted.create_schema()
+    version = await restricted.insert(KEY, b"", EXPIRES_AT) or b""
+    assert await restricted.touch(KEY, EXPIRES_AT + 1, version)
+    assert await restricted.sweep() == 0
+    async with restricted.lock(KEY):
+        pass
+    await restricted.delete(KEY)
+    await restricted.aclose()
 
 
 async def test_the_sql_that_is_printed_makes_the_table_that_is_used(pool: asyncpg.Pool, schema: str) -> None:
@@ -105,6 +146,20 @@ async def test_without_a_schema_the_search_path_decides(shared_server: PostgresS
         found = await pool.fetchval("SELECT tablename FROM pg_tables WHERE schemaname = $1", schema)
 
     assert found == "aiohttp_sessions"
+
+
+async def test_a_table_further_down_the_search_path_is_not_taken_for_ours(
+    shared_server: PostgresServer, storage: PostgresStorage, schema: str
+) -> None:
+    """Two apps on one database, each with a schema of its own before a common one."""
+    path = {"search_path": f"{schema}_own, {schema}"}
+    async with asyncpg.create_pool(shared_server.dsn, min_size=0, max_size=2, server_settings=path) as pool:
+        await pool.execute(f"CREATE SCHEMA {schema}_own")
+        own = PostgresStorage(pool)
+        await own.create_schema()
+        await own.insert(KEY, b"", EXPIRES_AT)
+
+    assert await storage.fetch(KEY) is None
 
 
 async def test_a_key_in_the_table_is_the_one_in_the_log(storage: PostgresStorage, pool: asyncpg.Pool) -> None:
@@ -177,6 +232,27 @@ async def test_a_pool_of_our_own_is_closed_with_the_last_app(shared_server: Post
     await storage.aclose()
 
     assert pool.is_closing()
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_one_storage_serves_one_event_loop_after_another(
+    shared_server: PostgresServer, schema: str, closed: bool
+) -> None:
+    """As that of a module does, whose tests each have a loop of their own."""
+    storage = PostgresStorage.from_dsn(shared_server.dsn, schema=schema)
+
+    async def hold(number: int) -> None:
+        async with storage.lock(f"{number:064x}"):
+            await storage.fetch(KEY)
+
+    async def serve() -> None:
+        await storage.create_schema()
+        await asyncio.gather(*(hold(number) for number in range(20)))
+        pool = await storage._connections.pool()
+        await (storage.aclose() if closed else pool.close())  # what is not closed the collector complains about
+
+    for _ in range(3):
+        asyncio.run(serve())
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,23 @@ class PostgresServer:
             self.process.wait()
             self.process = None
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop all of its processes for the length of a block: they answer nothing, and hang up on nobody."""
+        assert self.process is not None
+        found = subprocess.run(
+            ["ps", "--ppid", str(self.process.pid), "-o", "pid="], capture_output=True, text=True, check=True
+        )
+        pids = [self.process.pid, *map(int, found.stdout.split())]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
 
 @contextmanager
 def postgres_server() -> Iterator[PostgresServer]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -18,13 +18,14 @@ _ATTEMPTS = 10
 
 
 class OwnPool:
-    """A pool that is made when it is needed, and made again after it was closed."""
+    """A pool that is made when it is needed, and made again after it was closed, or in another event loop."""
 
     def __init__(self, dsn: str, size: int, timeout: float) -> None:
         """Prepare for *size* connections to *dsn* at most, each to be had within *timeout* seconds."""
         self._dsn = dsn
         self._size = size
         self._timeout = timeout
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._making = asyncio.Lock()
         self._pool: Any = None
 
@@ -34,6 +35,9 @@ class OwnPool:
 
     async def opened(self) -> Any:
         """Return the pool."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:  # that of the last test, perhaps: what was made there is of no use here
+            self._loop, self._making, self._pool = loop, asyncio.Lock(), None
         async with self._making:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
@@ -80,9 +84,13 @@ class Connections:
         pool: Any = None
         try:
             pool = await self.pool()
-            # It waits as long for its connection to come back as it was told to wait for giving it out.
-            async with pool.acquire(timeout=self._timeout) as connection:
+            connection = await pool.acquire(timeout=self._timeout)
+            try:
                 yield connection
+            finally:
+                # What the block came to counts, above all a cancellation; a connection that fails here is closed.
+                with suppress(TimeoutError, *DRIVER_ERRORS):
+                    await pool.release(connection, timeout=self._timeout)
         except asyncpg.ReadOnlySQLTransactionError as error:
             await pool.expire_connections()  # the server's name may lead to another one by now
             raise StorageError(f"PostgreSQL is read-only: {error}") from error
@@ -106,11 +114,6 @@ class Connections:
                 " storage.schema_sql"
             )
         return StorageError(f"PostgreSQL: {type(error).__name__}: {error}")
-
-    async def try_lock(self, connection: Any, number: int) -> bool:
-        """Take the advisory lock *number* for the transaction of *connection*, or say that somebody else has it."""
-        statement = "SELECT pg_try_advisory_xact_lock($1)"
-        return bool(await connection.fetchval(statement, number, timeout=self._timeout))
 
     async def value(self, statement: str, *arguments: Any) -> Any:
         """Return the first value of the first row, or None; see :meth:`row`."""

@@ -59,7 +59,8 @@ class PostgresLease:
                 await self._connection.fetchval("SELECT true", timeout=self._timeout)
             except (TimeoutError, *DRIVER_ERRORS) as error:
                 raise SessionLockError(
-                    f"the exclusive lock of the session was lost, and nothing was stored; try again: {error}"
+                    "the exclusive lock of the session was lost, and nothing was stored; try again:"
+                    f" {self._connections.failure(error)}"
                 ) from error
 
     async def release(self) -> None:
@@ -83,7 +84,8 @@ class PostgresLease:
             connection = await pool.acquire(timeout=self._timeout)
             # Read committed: between its statements such a transaction keeps no snapshot, and holds up no vacuum.
             await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED", timeout=self._timeout)
-            if await self._connections.try_lock(connection, self._number):
+            statement = "SELECT pg_try_advisory_xact_lock($1)"
+            if await connection.fetchval(statement, self._number, timeout=self._timeout):
                 self._connection, connection = connection, None
                 return True
         except (TimeoutError, *DRIVER_ERRORS) as error:

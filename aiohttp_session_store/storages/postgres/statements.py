@@ -29,15 +29,19 @@ class Statements:
 
     Attributes:
         table: Its name, with that of its schema, quoted.
+        names: Those of schema or None, table and index, unquoted: what ``exists`` is asked with.
+        sweep: Gives how many rows it removed, or null: somebody else has the lock.
     """
 
     table: str
+    names: tuple[str | None, str, str]
     fetch: str
     insert: str
     replace: str
     touch: str
     delete: str
     sweep: str
+    exists: str
     create: str
 
     @classmethod
@@ -57,6 +61,7 @@ class Statements:
         make_schema = "" if schema is None else f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)};\n"
         return cls(
             table=name,
+            names=(schema, table, table + _INDEX),
             fetch=f"SELECT data, version, expires_at FROM {name} WHERE key = $1",
             insert=f"INSERT INTO {name} (key, data, version, expires_at) VALUES ($1, $2, $3, $4)"
             " ON CONFLICT (key) DO NOTHING RETURNING true",
@@ -65,10 +70,15 @@ class Statements:
             touch=f"UPDATE {name} SET expires_at = greatest(expires_at, $2) WHERE key = $1 AND version = $3"
             " RETURNING true",
             delete=f"DELETE FROM {name} WHERE key = $1",
-            # Locked first, in one order, skipping what somebody is writing: then nobody waits for anybody.
-            sweep=f"WITH doomed AS (SELECT key FROM {name} WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2"
-            f" FOR UPDATE SKIP LOCKED), removed AS (DELETE FROM {name} WHERE key IN (SELECT key FROM doomed)"
-            " RETURNING true) SELECT count(*) FROM removed",
+            # One statement, for its transaction ends whatever becomes of us. Rows are locked first, in one order,
+            # skipping what somebody is writing: then nobody waits for anybody.
+            sweep="WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock($3) AS ours),"
+            f" doomed AS (SELECT key FROM {name} WHERE (SELECT ours FROM turn) AND expires_at <= $1"
+            " ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED),"
+            f" removed AS (DELETE FROM {name} WHERE key IN (SELECT key FROM doomed) RETURNING true)"
+            " SELECT CASE WHEN (SELECT ours FROM turn) THEN (SELECT count(*) FROM removed) END",
+            exists="SELECT EXISTS (SELECT FROM pg_catalog.pg_indexes WHERE schemaname = coalesce($1, current_schema())"
+            " AND tablename = $2 AND indexname = $3)",
             create=f"{make_schema}"
             f"CREATE TABLE IF NOT EXISTS {name} (\n"
             '    key text COLLATE "C" PRIMARY KEY,\n'

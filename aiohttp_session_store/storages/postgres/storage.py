@@ -100,8 +100,9 @@ class PostgresStorage(KeyedStorage):
         self._timeout = float(timeout)
         self._connections = Connections(pool, self._timeout, self._statements.table)
         self._exclusive = KeyedLock()
-        # Holders need a second connection for what they do under the lock: they must never have all of them.
-        self._lockable = asyncio.Semaphore(size // 2)
+        self._size = size
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._places = asyncio.Semaphore()
         self._releases: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -136,16 +137,18 @@ class PostgresStorage(KeyedStorage):
     async def create_schema(self) -> None:
         """Create the table and its index, and the schema if one was named, where they are missing.
 
-        Several processes may call it at the same time.
+        Several processes may call it at the same time, and at every start: what is there is not locked, and needs no
+        right to create it.
 
         Raises:
             StorageError: The server failed, or does not allow it.
         """
-        async with self._connections.one() as connection, connection.transaction():
-            # IF NOT EXISTS alone fails for one of two that do it at once
-            lock = self._statements.create_lock
-            await connection.fetchval("SELECT pg_advisory_xact_lock($1)", lock, timeout=self._timeout)
-            await connection.execute(self.schema_sql, timeout=self._timeout)
+        if await self._connections.value(self._statements.exists, *self._statements.names):
+            return
+        # IF NOT EXISTS alone fails for one of two that do it at once. Sent together, all of it is one transaction.
+        sql = f"SELECT pg_advisory_xact_lock({self._statements.create_lock});\n{self.schema_sql}"
+        async with self._connections.one() as connection:
+            await connection.execute(sql, timeout=self._timeout)
 
     # --- the verbs
 
@@ -188,11 +191,9 @@ class PostgresStorage(KeyedStorage):
 
     async def _sweep_batch(self, reclaimable: int) -> int | None:
         """Return how many rows were removed, or None: another process is at it."""
-        async with self._connections.one() as connection, connection.transaction(isolation="read_committed"):
-            if not await self._connections.try_lock(connection, self._statements.sweep_lock):
-                return None
-            statement = self._statements.sweep
-            return int(await connection.fetchval(statement, reclaimable, _BATCH, timeout=self._timeout))
+        statement, turn = self._statements.sweep, self._statements.sweep_lock
+        removed: int | None = await self._connections.value(statement, reclaimable, _BATCH, turn)
+        return removed
 
     # --- the lock
 
@@ -204,12 +205,19 @@ class PostgresStorage(KeyedStorage):
         """
         number = self._statements.session_lock(key)
         async with self._exclusive.holding(key):
-            lease = PostgresLease(self._connections, number, self._lockable, self._timeout)
+            lease = PostgresLease(self._connections, number, self._lockable(), self._timeout)
             await lease.take()
             try:
                 yield lease.check
             finally:
                 await self._released(lease)
+
+    def _lockable(self) -> asyncio.Semaphore:
+        """Return the places for holders, who need a second connection: they must never have all of the pool."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:  # a semaphore belongs to the first loop in which somebody waited for it
+            self._loop, self._places = loop, asyncio.Semaphore(self._size // 2)
+        return self._places
 
     async def _released(self, lease: PostgresLease) -> None:
         """Give *lease* back, also if the request is cancelled meanwhile."""
