@@ -132,13 +132,41 @@ async def test_who_is_cancelled_while_the_server_is_frozen_is_cancelled(server: 
             await other.execute("ROLLBACK")
 
 
-async def test_a_lease_on_a_server_that_freezes_is_lost_and_leaves_in_time(server: PostgresServer) -> None:
+async def test_a_lease_on_a_server_that_freezes_is_lost(server: PostgresServer) -> None:
     async with storage_on(server.dsn, timeout=0.3) as storage:
         await storage.create_schema()
         async with storage.lock(KEY) as lease:
             assert lease is not None
-            with server.frozen(), pytest.raises(SessionLockError, match="try again: PostgreSQL did not answer"):
-                await lease()
+            for _ in range(2):
+                with server.frozen():
+                    asking = asyncio.ensure_future(lease())
+                    given_up, _ = await asyncio.wait([asking], timeout=0.3 + 2)
+                assert given_up
+                with pytest.raises(SessionLockError, match="try again: PostgreSQL"):
+                    await asking
+        async with asyncio.timeout(5), storage.lock(KEY):
+            pass
+
+
+async def test_a_holder_leaves_in_time_although_the_server_is_frozen(
+    server: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def visit(entered: asyncio.Event, leave: asyncio.Event) -> None:
+        async with storage.lock(KEY):
+            entered.set()
+            await leave.wait()
+
+    async with storage_on(server.dsn, timeout=0.3) as storage:
+        await storage.create_schema()
+        entered, leave = asyncio.Event(), asyncio.Event()
+        visiting = asyncio.ensure_future(visit(entered, leave))
+        await entered.wait()
+        with server.frozen():
+            leave.set()
+            left, _ = await asyncio.wait([visiting], timeout=3 * 0.3 + 2)
+        assert left
+        await visiting
+        assert "the connection of an exclusive lock was lost" in caplog.text
         async with asyncio.timeout(5), storage.lock(KEY):
             pass
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+from contextlib import suppress
 from typing import Any
 
 from ...errors import SessionLockError
@@ -56,8 +57,10 @@ class PostgresLease:
             if self._connection is None:
                 raise SessionLockError("the exclusive lock of the session is over: nothing was stored")
             try:
-                await self._connection.fetchval("SELECT true", timeout=self._timeout)
+                async with asyncio.timeout(self._timeout):  # see _ended
+                    await self._connection.fetchval("SELECT true")
             except (TimeoutError, *DRIVER_ERRORS) as error:
+                _hang_up(self._connection)  # lost once is lost for good, and the server knows it, too
                 raise SessionLockError(
                     "the exclusive lock of the session was lost, and nothing was stored; try again:"
                     f" {self._connections.failure(error)}"
@@ -104,9 +107,16 @@ class PostgresLease:
     async def _ended(self, connection: Any) -> None:
         """End the transaction and give the connection back, which is closed if that fails."""
         try:
-            await connection.execute("ROLLBACK", timeout=self._timeout)
+            # asyncpg up to 0.31 waits, whatever its own timeout says, until a statement given up before is cancelled.
+            async with asyncio.timeout(self._timeout):
+                await connection.execute("ROLLBACK")
         except BaseException:
-            connection.terminate()
+            _hang_up(connection)
             raise
         finally:
             await (await self._connections.pool()).release(connection, timeout=self._timeout)
+
+
+def _hang_up(connection: Any) -> None:
+    with suppress(*DRIVER_ERRORS):  # it may be back in its pool, which it returns to when it is closed
+        connection.terminate()
