@@ -43,7 +43,7 @@ def signature(thing: Any) -> str:
         if one.kind is one.KEYWORD_ONLY and not keywords:
             keywords = True
             shown.append("*")
-        mark = {one.VAR_POSITIONAL: "*", one.VAR_KEYWORD: "**"}.get(one.kind, "")
+        mark = "*" if one.kind is one.VAR_POSITIONAL else "**" if one.kind is one.VAR_KEYWORD else ""
         keywords = keywords or one.kind is one.VAR_POSITIONAL
         shown.append(f"{mark}{one.name}{'' if one.default is one.empty else '=...'}")
     return f"({', '.join(shown)})"

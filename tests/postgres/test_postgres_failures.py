@@ -2,8 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -15,39 +13,12 @@ from pytest_aiohttp import AiohttpClient
 from aiohttp_session_store import SessionCookie, SessionLockError, StorageError, exclusive_session, get_session, setup
 from aiohttp_session_store.storages.postgres import PostgresStorage
 from tests.http.storages import SECRET
+from tests.servers.away import EXPIRES_AT, KEY, all_fail, silent_server, started
 from tests.servers.postgres import PostgresServer
-
-KEY = "ab" * 32
-EXPIRES_AT = 4_000_000_000
-
-
-@asynccontextmanager
-async def storage_on(dsn: str, **options: Any) -> AsyncIterator[PostgresStorage]:
-    storage = PostgresStorage.from_dsn(dsn, **options)
-    await storage.start()
-    yield storage
-    await storage.aclose()
-
-
-async def all_fail(storage: PostgresStorage) -> set[str]:
-    """Return what the errors of every verb say."""
-    said = set()
-    for call in (
-        storage.fetch(KEY),
-        storage.insert(KEY, b"", EXPIRES_AT),
-        storage.replace(KEY, b"", EXPIRES_AT, b"v"),
-        storage.touch(KEY, EXPIRES_AT, b"v"),
-        storage.delete(KEY),
-    ):
-        with pytest.raises(StorageError) as caught:
-            await call
-        assert caught.value.__cause__ is not None
-        said.add(str(caught.value))
-    return said
 
 
 async def test_a_server_that_is_away_is_a_storage_error_until_it_is_back(server: PostgresServer) -> None:
-    async with storage_on(server.dsn) as storage:
+    async with started(PostgresStorage.from_dsn(server.dsn)) as storage:
         await storage.create_schema()
         await storage.insert(KEY, b"data", EXPIRES_AT)
         server.stop()
@@ -59,25 +30,20 @@ async def test_a_server_that_is_away_is_a_storage_error_until_it_is_back(server:
 
 
 async def test_a_server_that_never_answers_is_given_up() -> None:
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    silent = await asyncio.start_server(accept, "127.0.0.1", 0)
-    port = silent.sockets[0].getsockname()[1]
-    async with storage_on(f"postgresql://u@127.0.0.1:{port}/d", timeout=0.2) as storage:
+    async with (
+        silent_server() as port,
+        started(PostgresStorage.from_dsn(f"postgresql://u@127.0.0.1:{port}/d", timeout=0.2)) as storage,
+    ):
         before = time.monotonic()
         said = await all_fail(storage)
 
         assert time.monotonic() - before < 5 * 0.2 + 3
         assert all("did not answer" in one for one in said), said
-    silent.close()
-    await silent.wait_closed()
 
 
 async def test_a_server_that_stops_answering_is_given_up(server: PostgresServer) -> None:
     """In the midst of a connection: here because somebody has locked the table."""
-    async with storage_on(server.dsn, timeout=0.3) as storage:
+    async with started(PostgresStorage.from_dsn(server.dsn, timeout=0.3)) as storage:
         await storage.create_schema()
         connection = await asyncpg.connect(server.dsn)
         async with connection.transaction():
@@ -128,7 +94,7 @@ async def test_a_server_that_freezes_is_given_up_whatever_was_asked(server: Post
 @pytest.mark.parametrize("verb", ["fetch", "sweep"])
 async def test_who_is_cancelled_while_the_server_is_frozen_is_cancelled(server: PostgresServer, verb: str) -> None:
     """Not told of a StorageError: the sweep of an app that stops would go on for ever."""
-    async with storage_on(server.dsn, timeout=2) as storage:
+    async with started(PostgresStorage.from_dsn(server.dsn, timeout=2)) as storage:
         await ready(storage)
         async with asyncpg.create_pool(server.dsn, min_size=0, max_size=2) as pool, pool.acquire() as other:
             await other.execute(f"BEGIN; LOCK TABLE {storage._statements.table}")
@@ -146,7 +112,7 @@ async def test_who_is_cancelled_while_the_server_is_frozen_is_cancelled(server: 
 
 
 async def test_a_lease_on_a_server_that_freezes_is_lost(server: PostgresServer) -> None:
-    async with storage_on(server.dsn, timeout=1) as storage:
+    async with started(PostgresStorage.from_dsn(server.dsn, timeout=1)) as storage:
         await ready(storage)
         async with storage.lock(KEY) as lease:
             assert lease is not None
@@ -170,7 +136,7 @@ async def test_a_holder_leaves_in_time_although_the_server_is_frozen(
             entered.set()
             await leave.wait()
 
-    async with storage_on(server.dsn, timeout=1) as storage:
+    async with started(PostgresStorage.from_dsn(server.dsn, timeout=1)) as storage:
         await ready(storage)
         entered, leave = asyncio.Event(), asyncio.Event()
         visiting = asyncio.ensure_future(visit(entered, leave))
@@ -207,7 +173,7 @@ async def test_a_server_without_connections_to_spare_is_a_storage_error(server: 
 
     with pytest.raises(asyncpg.TooManyConnectionsError):
         await connect()
-    async with storage_on(server.dsn) as storage:
+    async with started(PostgresStorage.from_dsn(server.dsn)) as storage:
         with pytest.raises(StorageError, match="TooManyConnectionsError"):
             await storage.fetch(KEY)
         for one in others:
@@ -219,7 +185,7 @@ async def test_a_server_without_connections_to_spare_is_a_storage_error(server: 
 
 async def test_a_read_only_server_is_a_storage_error_and_connections_are_let_go(server: PostgresServer) -> None:
     """Its name may lead to the new primary by now, which only a new connection finds."""
-    async with storage_on(server.dsn) as storage:
+    async with started(PostgresStorage.from_dsn(server.dsn)) as storage:
         await storage.create_schema()
         connection = await asyncpg.connect(server.dsn)
         await connection.execute("ALTER DATABASE postgres SET default_transaction_read_only = on")

@@ -4,9 +4,6 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from aiohttp import web
@@ -16,39 +13,12 @@ from redis.asyncio import Redis
 from aiohttp_session_store import SessionCookie, StorageError, get_session, setup
 from aiohttp_session_store.storages.redis import RedisStorage
 from tests.http.storages import SECRET
+from tests.servers.away import EXPIRES_AT, KEY, all_fail, silent_server, started
 from tests.servers.redis import RedisServer, redis_server
-
-KEY = "ab" * 32
-EXPIRES_AT = 4_000_000_000
-
-
-@asynccontextmanager
-async def storage_on(url: str, **options: Any) -> AsyncIterator[RedisStorage]:
-    storage = RedisStorage.from_url(url, **options)
-    await storage.start()
-    yield storage
-    await storage.aclose()
-
-
-async def all_fail(storage: RedisStorage) -> set[str]:
-    """Return what the errors of every verb say."""
-    said = set()
-    for call in (
-        storage.fetch(KEY),
-        storage.insert(KEY, b"", EXPIRES_AT),
-        storage.replace(KEY, b"", EXPIRES_AT, b"v"),
-        storage.touch(KEY, EXPIRES_AT, b"v"),
-        storage.delete(KEY),
-    ):
-        with pytest.raises(StorageError) as caught:
-            await call
-        assert caught.value.__cause__ is not None
-        said.add(str(caught.value))
-    return said
 
 
 async def test_a_server_that_is_away_is_a_storage_error_until_it_is_back(server: RedisServer) -> None:
-    async with storage_on(server.url) as storage:
+    async with started(RedisStorage.from_url(server.url)) as storage:
         await storage.insert(KEY, b"", EXPIRES_AT)
         server.kill()
         await all_fail(storage)
@@ -62,7 +32,7 @@ async def test_an_app_starts_without_its_server_and_says_so(
     server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.kill()
-    async with storage_on(server.url) as storage:
+    async with started(RedisStorage.from_url(server.url)) as storage:
         assert "sessions are unavailable" in caplog.text
         server.start()
 
@@ -70,24 +40,19 @@ async def test_an_app_starts_without_its_server_and_says_so(
 
 
 async def test_a_server_that_never_answers_is_given_up() -> None:
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    silent = await asyncio.start_server(accept, "127.0.0.1", 0)
-    port = silent.sockets[0].getsockname()[1]
-    async with storage_on(f"redis://127.0.0.1:{port}", timeout=0.2) as storage:
+    async with (
+        silent_server() as port,
+        started(RedisStorage.from_url(f"redis://127.0.0.1:{port}", timeout=0.2)) as storage,
+    ):
         before = time.monotonic()
         said = await all_fail(storage)
 
-        assert time.monotonic() - before < 5 * 0.2 + 2
-        assert all("did not answer" in one for one in said)
-    silent.close()
-    await silent.wait_closed()
+        assert time.monotonic() - before < 5 * 0.2 + 3
+        assert all("did not answer" in one for one in said), said
 
 
 async def test_a_server_that_is_full_keeps_what_it_has(server: RedisServer) -> None:
-    async with storage_on(server.url) as storage, Redis.from_url(server.url) as client:
+    async with started(RedisStorage.from_url(server.url)) as storage, Redis.from_url(server.url) as client:
         version = await storage.insert(KEY, b"old", EXPIRES_AT)
         await client.config_set("maxmemory", "1mb")
         await client.config_set("maxmemory", 1)
@@ -104,7 +69,7 @@ async def test_a_server_that_is_full_keeps_what_it_has(server: RedisServer) -> N
 async def test_a_read_only_replica_is_a_storage_error_until_it_is_promoted(
     server: RedisServer, shared_server: RedisServer
 ) -> None:
-    async with storage_on(server.url) as storage, Redis.from_url(server.url) as client:
+    async with started(RedisStorage.from_url(server.url)) as storage, Redis.from_url(server.url) as client:
         await client.replicaof("127.0.0.1", shared_server.port)
         with pytest.raises(StorageError, match="read only replica"):
             await storage.insert(KEY, b"", EXPIRES_AT)
@@ -117,7 +82,7 @@ async def test_after_a_failover_connections_to_the_demoted_server_are_let_go(
     server: RedisServer, shared_server: RedisServer
 ) -> None:
     """Its name may lead to the new one by now, which only a new connection finds."""
-    async with storage_on(server.url) as storage, Redis.from_url(server.url) as client:
+    async with started(RedisStorage.from_url(server.url)) as storage, Redis.from_url(server.url) as client:
         await storage.fetch(KEY)
         await client.replicaof("127.0.0.1", shared_server.port)
         with pytest.raises(StorageError):
@@ -135,7 +100,7 @@ async def test_a_server_that_is_loading_is_a_storage_error_until_it_has_loaded(s
     server.launch()
 
     said = set()
-    async with storage_on(server.url, timeout=2) as storage, asyncio.timeout(20):
+    async with started(RedisStorage.from_url(server.url, timeout=2)) as storage, asyncio.timeout(20):
         while True:
             try:
                 await storage.fetch(KEY)
@@ -166,7 +131,7 @@ async def test_a_server_that_may_evict_sessions_is_warned_of(
         client.config_set("maxmemory", maxmemory)
         client.config_set("maxmemory-policy", policy)
     with caplog.at_level(logging.WARNING):
-        async with storage_on(server.url):
+        async with started(RedisStorage.from_url(server.url)):
             pass
 
     assert (warning in caplog.text) if warning else not caplog.records
