@@ -1,0 +1,79 @@
+"""Examples run as they say that they are run, on a port and in a folder of the test's own."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.docs.blocks import ROOT
+
+EXAMPLES = Path("docs/examples")
+
+
+def free_port() -> int:
+    """Return a TCP port that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def copy_of_examples(folder: Path, port: int) -> None:
+    """Copy all examples, with *port* in the place of 8080, to the same path below *folder*."""
+    shutil.copytree(ROOT / EXAMPLES, folder / EXAMPLES, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (folder / EXAMPLES).rglob("*.*"):
+        if path.is_file():
+            path.write_text(path.read_text().replace("8080", str(port)))
+
+
+def command_of(example: str) -> list[str]:
+    """Return the command in the docstring of *example*, for this Python."""
+    command = re.search(r"^    python (.+)$", (ROOT / EXAMPLES / example).read_text(), re.MULTILINE)
+    assert command, f"{example} does not say how it is run"
+    return [sys.executable, "-W", "error", *command[1].split()]
+
+
+@contextmanager
+def running(command: list[str], folder: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run *command* on the copies in *folder* until the block ends; its log is ``folder / "log"``.
+
+    It must serve *port* then, and end with status 0 when it is told to, unless the block has ended it.
+    """
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=log, stderr=log
+        )
+    try:
+        wait_until_served(port, process, folder / "log")
+        yield process
+        stop(process, folder / "log")
+    finally:
+        process.kill()  # does nothing if it has ended
+        process.wait()
+
+
+def stop(process: "subprocess.Popen[bytes]", log: Path, number: signal.Signals = signal.SIGTERM) -> None:
+    """Tell *process* to end, and expect that it does so without an error."""
+    if process.poll() is None:
+        process.send_signal(number)
+    assert process.wait(20) == 0, log.read_text()
+    assert "Traceback" not in log.read_text(), log.read_text()
+
+
+def wait_until_served(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Wait until something listens on *port*."""
+    deadline = time.monotonic() + 30
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.02)
