@@ -16,6 +16,9 @@ from tests.docs.blocks import ROOT
 
 EXAMPLES = Path("docs/examples")
 
+# aiohttp-jinja2 1.6 keeps its context under a plain string.
+JINJA_WARNING = "ignore:It is recommended to use web.RequestKey"
+
 
 def free_port() -> int:
     """Return a TCP port that nobody uses."""
@@ -37,7 +40,7 @@ def command_of(example: str) -> list[str]:
     """Return the command in the docstring of *example*, for this Python."""
     command = re.search(r"^    python (.+)$", (ROOT / EXAMPLES / example).read_text(), re.MULTILINE)
     assert command, f"{example} does not say how it is run"
-    return [sys.executable, "-W", "error", *command[1].split()]
+    return [sys.executable, "-W", "error", "-W", JINJA_WARNING, *command[1].split()]
 
 
 @contextmanager
