@@ -1,0 +1,21 @@
+"""A pytest plugin that runs asynchronous tests on uvloop, and fails those that are not."""
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping
+
+import pytest
+import pytest_asyncio
+import uvloop
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Make pytest-asyncio's loops."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def runs_on_uvloop(request: pytest.FixtureRequest) -> None:
+    """Fail where the hook above did nothing; tests that are not asynchronous get no loop from it."""
+    if inspect.iscoroutinefunction(request.function):
+        assert isinstance(asyncio.get_running_loop(), uvloop.Loop)

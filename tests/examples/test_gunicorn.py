@@ -1,0 +1,162 @@
+"""Several workers of gunicorn: docs/examples/gunicorn_app.py and gunicorn_conf.py."""
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.examples.running import EXAMPLES, command_of, copy_of_examples, free_port, running, stop
+
+WORKERS = 3
+
+
+class Visitor:
+    """One visitor, whose every request opens a connection, and so may meet another worker.
+
+    Attributes:
+        stored: The keys whose writes were answered, and the workers who answered.
+    """
+
+    def __init__(self, client: aiohttp.ClientSession) -> None:
+        self.client = client
+        self.stored: dict[str, int] = {}
+
+    async def get(self, path: str) -> dict[str, int]:
+        async with self.client.get(path) as response:
+            assert response.status == 200
+            data: dict[str, int] = await response.json()
+            return data
+
+    async def put(self, key: str) -> None:
+        async with self.client.put(f"/keys/{key}") as response:
+            assert response.status == 200
+            self.stored[key] = (await response.json())["worker"]
+
+    async def put_or_lose_the_connection(self, key: str) -> None:
+        """Store a key, and take it for not stored where no answer comes."""
+        try:
+            await self.put(key)
+        except aiohttp.ClientError:
+            return
+
+    async def until_all_have_answered(self, besides: int = 0) -> set[int]:
+        """Store keys until three workers, none of them *besides*, have answered, and return them."""
+        async with asyncio.timeout(60):
+            met: set[int] = set()
+            while len(met) < WORKERS:
+                names = [f"{len(self.stored)}-{number}" for number in range(10)]
+                await asyncio.gather(*map(self.put, names))
+                met |= {self.stored[name] for name in names} - {besides}
+        return met
+
+    async def missing(self) -> list[str]:
+        """Return what was answered, and is not in the session."""
+        found = await self.get("/keys")
+        return [key for key, worker in self.stored.items() if found.get(key) != worker]
+
+
+@pytest.fixture
+def port(tmp_path: Path) -> int:
+    port = free_port()
+    copy_of_examples(tmp_path, port)
+    return port
+
+
+@pytest.fixture
+def gunicorn(tmp_path: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
+    """The example, with as many workers as its settings say."""
+    with running(command_of("gunicorn_app.py"), tmp_path, port) as process:
+        yield process
+
+
+@asynccontextmanager
+async def a_visitor(port: int, jar: aiohttp.CookieJar) -> AsyncIterator[Visitor]:
+    connector = aiohttp.TCPConnector(force_close=True, limit=0)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", connector=connector, cookie_jar=jar) as client:
+        yield Visitor(client)
+
+
+@pytest.fixture
+async def visitor(gunicorn: "subprocess.Popen[bytes]", port: int) -> AsyncIterator[Visitor]:
+    async with a_visitor(port, aiohttp.CookieJar(unsafe=True)) as visitor:
+        assert (await visitor.get("/"))["visits"] == 1
+        yield visitor
+
+
+async def test_workers_share_sessions_and_lose_no_parallel_write(visitor: Visitor) -> None:
+    workers = await visitor.until_all_have_answered()
+
+    visits = [(await visitor.get("/"))["visits"] for _ in range(9)]
+
+    assert len(workers) == WORKERS
+    assert visits == list(range(2, 11))
+    assert await visitor.missing() == []
+
+
+async def test_a_worker_that_is_killed_while_it_writes_takes_no_answered_write_with_it(visitor: Visitor) -> None:
+    victim = min(await visitor.until_all_have_answered())
+    under_way = [asyncio.create_task(visitor.put_or_lose_the_connection(f"busy-{number}")) for number in range(60)]
+    async with asyncio.timeout(30):
+        while not any(key.startswith("busy") for key in visitor.stored):
+            await asyncio.sleep(0)
+
+    os.kill(victim, signal.SIGKILL)
+    await asyncio.gather(*under_way)
+
+    assert await visitor.missing() == []
+    await visitor.until_all_have_answered(besides=victim)
+    assert await visitor.missing() == []
+
+
+async def test_a_stop_in_the_middle_of_writes_is_clean_and_the_session_goes_on_after_a_start(
+    gunicorn: "subprocess.Popen[bytes]", visitor: Visitor, tmp_path: Path, port: int
+) -> None:
+    under_way = [asyncio.create_task(visitor.put_or_lose_the_connection(f"busy-{number}")) for number in range(60)]
+    async with asyncio.timeout(30):
+        while not visitor.stored:
+            await asyncio.sleep(0)
+
+    await asyncio.to_thread(stop, gunicorn, tmp_path / "log")
+    await asyncio.gather(*under_way)
+
+    assert "ERROR" not in (tmp_path / "log").read_text()
+    jar = visitor.client.cookie_jar
+    assert isinstance(jar, aiohttp.CookieJar)
+    with running(command_of("gunicorn_app.py"), tmp_path, port):
+        async with a_visitor(port, jar) as again:
+            again.stored = visitor.stored
+            assert (await again.get("/"))["visits"] == 2
+            assert await again.missing() == []
+
+
+PRELOADED = """
+import os
+
+from aiohttp import web
+from aiohttp_session_store import MemoryStorage, get_session, setup
+
+async def put(request):
+    (await get_session(request))[request.match_info["key"]] = True
+    return web.json_response({"worker": os.getpid()})
+
+app = web.Application()
+app.router.add_put("/keys/{key}", put)
+setup(app, MemoryStorage())
+"""
+
+
+async def test_memory_storage_in_a_preloaded_app_is_warned_about(tmp_path: Path, port: int) -> None:
+    (tmp_path / EXAMPLES / "preloaded.py").write_text(PRELOADED)
+    command = [*command_of("gunicorn_app.py")[:-1], "--preload", "preloaded:app"]
+
+    with running(command, tmp_path, port):
+        async with a_visitor(port, aiohttp.CookieJar(unsafe=True)) as visitor:
+            await visitor.until_all_have_answered()
+
+    assert (tmp_path / "log").read_text().count("each worker has its own sessions") == WORKERS

@@ -1,0 +1,50 @@
+"""Sessions on uvloop: docs/examples/uvloop_app.py, and what the library promises in a request."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from tests.docs.blocks import ROOT
+from tests.examples.running import command_of, copy_of_examples, free_port, running
+
+# Reading and writing, parallel writes, locks, logout, streams and sockets, visitors who hang up, files.
+BEHAVIOURS = [
+    "tests/http/test_saving.py",
+    "tests/http/test_concurrency.py",
+    "tests/http/test_exclusive.py",
+    "tests/http/test_logout.py",
+    "tests/http/test_streams.py",
+    "tests/http/test_stream_failures.py",
+    "tests/http/test_websockets.py",
+    "tests/http/test_cancellation.py",
+    "tests/storages/test_filesystem_cancellation.py",
+]
+
+
+def test_what_the_library_promises_in_a_request_holds_on_uvloop() -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.examples.on_uvloop", "-p", "no:cacheprovider"]
+
+    finished = subprocess.run(
+        [*command, *BEHAVIOURS], cwd=ROOT, capture_output=True, text=True, check=False, timeout=100
+    )
+
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    passed = re.search(r"(\d+) passed", finished.stdout)
+    assert passed
+    assert int(passed[1]) > 150
+
+
+@pytest.mark.parametrize("way", ["run_app", "--main"])
+def test_the_example_runs_on_uvloop_in_both_ways_and_ends(way: str, tmp_path: Path) -> None:
+    port = free_port()
+    copy_of_examples(tmp_path, port)
+    command = command_of("uvloop_app.py") + (["--main"] if way == "--main" else [])
+
+    with running(command, tmp_path, port), urlopen(f"http://localhost:{port}/", timeout=20) as response:
+        assert response.read() == b"visit 1, on uvloop\n"
+
+    assert list((tmp_path / "var/sessions").glob("??/*"))
