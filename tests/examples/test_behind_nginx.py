@@ -22,6 +22,12 @@ from docs.examples.behind_nginx import app as behind_nginx
 from tests.examples.behind_nginx import HOST, VISITOR, Answer, Site, visitors
 from tests.servers.nginx import installed
 
+CLAIMS = {
+    "X_Forwarded_For": "192.0.2.1",
+    "X_Forwarded_Proto": "http",
+    "X_Forwarded_Host": "elsewhere.example",
+    "Forwarded": "for=192.0.2.1;proto=http",
+}
 SECRET = "known-secret-0123456789-abcdefghijklmnopqrstuvwxyz"
 
 
@@ -78,6 +84,29 @@ async def test_a_second_login_makes_the_cookie_of_the_first_worthless(site: Site
     assert second != first
     assert (await site.ask("/", first)).text == "Hello, stranger.\n"
     assert (await site.ask("/", second)).text == "Welcome, ada.\n"
+
+
+async def test_the_app_hears_of_the_way_from_nginx_and_nothing_from_the_visitor(
+    binary: str, tmp_path: Path, aiohttp_server: AiohttpServer
+) -> None:
+    async def echo(request: web.Request) -> web.Response:
+        return web.json_response([*request.headers.items()])
+
+    app = web.Application()
+    app.router.add_get("/", echo)
+    server = await aiohttp_server(app)
+    assert server.port
+
+    async with visitors(server.port, binary, tmp_path) as site:
+        answer = await site.ask("/", **CLAIMS)
+
+    of_the_way = [(name, value) for name, value in json.loads(answer.text) if "Forwarded" in name or name == "Host"]
+    assert sorted(of_the_way) == [
+        ("Host", HOST),
+        ("X-Forwarded-For", VISITOR),
+        ("X-Forwarded-Host", HOST),
+        ("X-Forwarded-Proto", "https"),
+    ]
 
 
 async def test_plain_http_is_sent_to_https(site: Site) -> None:
@@ -181,13 +210,7 @@ async def test_the_app_knows_where_the_visitor_comes_from_and_the_session_goes_o
 
 
 async def test_what_a_visitor_claims_of_the_way_is_not_believed(remote_site: Site) -> None:
-    answer = await remote_site.ask(
-        "/",
-        X_Forwarded_For="192.0.2.1",
-        X_Forwarded_Proto="http",
-        X_Forwarded_Host="elsewhere.example",
-        Forwarded="for=192.0.2.1;proto=http",
-    )
+    answer = await remote_site.ask("/", **CLAIMS)
 
     assert answer.status == 200
     assert json.loads(answer.text) == {"visits": 1, "remote": VISITOR, "url": f"https://{HOST}/"}

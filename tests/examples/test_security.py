@@ -42,11 +42,22 @@ async def show(request: web.Request) -> web.Response:
     return web.json_response(dict(await get_session(request)))
 
 
+async def may_read(request: web.Request) -> web.Response:
+    return web.json_response(await aiohttp_security.permits(request, "read books"))
+
+
 @pytest.fixture
 async def client(storage: KeyedStorage, aiohttp_client: AiohttpClient) -> Client:
     """The example, with handlers to see and change what it leaves alone."""
     app = security.make_app(storage)
-    app.add_routes([web.get("/fill", fill_cart), web.get("/show", show), web.get("/again", remembers_after_forgetting)])
+    app.add_routes(
+        [
+            web.get("/fill", fill_cart),
+            web.get("/show", show),
+            web.get("/again", remembers_after_forgetting),
+            web.get("/may", may_read),
+        ]
+    )
     client: Client = await aiohttp_client(app, cookie_jar=DummyCookieJar())
     return client
 
@@ -113,6 +124,13 @@ async def test_the_permission_decides(client: Client, name: str | None, status: 
     cookie = await login(client, name) if name else None
 
     assert (await visit(client, "/books", cookie)).status == status
+
+
+@pytest.mark.parametrize(("name", "answer"), [("ada", "true"), ("grace", "false"), (None, "false")])
+async def test_a_page_can_ask_what_the_visitor_may_do(client: Client, name: str | None, answer: str) -> None:
+    cookie = await login(client, name) if name else None
+
+    assert (await visit(client, "/may", cookie)).text == answer
 
 
 async def test_who_is_removed_from_the_users_is_out_at_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
