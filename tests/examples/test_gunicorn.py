@@ -69,9 +69,17 @@ def port(tmp_path: Path) -> int:
 
 
 @pytest.fixture
-def gunicorn(tmp_path: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
-    """The example, with as many workers as its settings say."""
-    with running(command_of("gunicorn_app.py"), tmp_path, port) as process:
+def command(request: pytest.FixtureRequest) -> list[str]:
+    """The example's command, with the kind of worker that a test asks for."""
+    *options, app = command_of("gunicorn_app.py")
+    if hasattr(request, "param"):
+        options.append(f"--worker-class={request.param}")
+    return [*options, app]
+
+
+@pytest.fixture
+def gunicorn(command: list[str], tmp_path: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
+    with running(command, tmp_path, port) as process:
         yield process
 
 
@@ -89,13 +97,17 @@ async def visitor(gunicorn: "subprocess.Popen[bytes]", port: int) -> AsyncIterat
         yield visitor
 
 
-async def test_workers_share_sessions_and_lose_no_parallel_write(visitor: Visitor) -> None:
+@pytest.mark.parametrize("command", ["aiohttp.GunicornWebWorker", "aiohttp.GunicornUVLoopWebWorker"], indirect=True)
+async def test_workers_share_sessions_and_lose_no_parallel_write(
+    command: list[str], visitor: Visitor, tmp_path: Path
+) -> None:
     workers = await visitor.until_all_have_answered()
 
     visits = [(await visitor.get("/"))["visits"] for _ in range(9)]
 
     assert len(workers) == WORKERS
     assert visits == list(range(2, 11))
+    assert f"Using worker: {command[-2].partition('=')[2]}" in (tmp_path / "log").read_text()
     assert await visitor.missing() == []
 
 
@@ -115,7 +127,7 @@ async def test_a_worker_that_is_killed_while_it_writes_takes_no_answered_write_w
 
 
 async def test_a_stop_in_the_middle_of_writes_is_clean_and_the_session_goes_on_after_a_start(
-    gunicorn: "subprocess.Popen[bytes]", visitor: Visitor, tmp_path: Path, port: int
+    gunicorn: "subprocess.Popen[bytes]", command: list[str], visitor: Visitor, tmp_path: Path, port: int
 ) -> None:
     under_way = [asyncio.create_task(visitor.put_or_lose_the_connection(f"busy-{number}")) for number in range(60)]
     async with asyncio.timeout(30):
@@ -128,7 +140,7 @@ async def test_a_stop_in_the_middle_of_writes_is_clean_and_the_session_goes_on_a
     assert "ERROR" not in (tmp_path / "log").read_text()
     jar = visitor.client.cookie_jar
     assert isinstance(jar, aiohttp.CookieJar)
-    with running(command_of("gunicorn_app.py"), tmp_path, port):
+    with running(command, tmp_path, port):
         async with a_visitor(port, jar) as again:
             again.stored = visitor.stored
             assert (await again.get("/"))["visits"] == 2
