@@ -13,15 +13,18 @@ Each record is moved by the first write to it.  With a *moved mark* in the old s
   its compare-and-set and is merged anew.
 """
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from ..errors import ConfigurationError, SessionLockError
+from ..errors import ConfigurationError, SessionLockError, StorageError
 from ..record import TOMBSTONE, encode_retired
 from ..storages.base import DAY, KeyedStorage, Lease, Stored
 from ..storages.record_cache import RecordCache
 
 __all__ = ["MigratingStorage"]
+
+_logger = logging.getLogger("aiohttp_session_store")
 
 _NEW, _OLD = b"n", b"o"
 # In a format that no version has: to a worker that knows the old storage alone it is a record to be left in place.
@@ -151,7 +154,10 @@ class MigratingStorage(KeyedStorage):
     async def _finish(self, key: str, mark: bytes, expires_at: int) -> bytes | None:
         """Carry a move on from its mark; return the version of what was inserted, or None: somebody has been here."""
         version = await self.new.insert(key, mark.removeprefix(_MARK), expires_at)
-        await self.old.delete(key)
+        try:
+            await self.old.delete(key)
+        except StorageError:  # nobody needs the mark any more: what it says is in the new storage
+            _logger.warning("session %s has moved; a mark of it stays in the old storage", key, exc_info=True)
         return version
 
     # --- lifetime

@@ -1,0 +1,82 @@
+"""Two storages of which sessions move from one to the other, and processes that work on both."""
+
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp_session_store import Session, StorageError
+from aiohttp_session_store.migrate import MigratingStorage
+from aiohttp_session_store.record import Retired, decode_record
+from aiohttp_session_store.testing import ManualClock
+from tests.storages.suspending import RacyStorage, stored_id
+
+
+class OldResident(MigratingStorage):
+    """Creates in the old storage, as the processes did before: every session has to move."""
+
+    async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
+        if await self.fetch(key) is not None:
+            return None
+        version = await self.old.insert(key, data, expires_at)
+        return None if version is None else b"o" + version
+
+
+def is_mark(data: bytes) -> bool:
+    """Whether *data* says that a session is on its way."""
+    return data.startswith(b"9 M\n")
+
+
+class Move:
+    """A new and an old storage that suspend at random, and a session in the old one.
+
+    Attributes:
+        step: Called before each verb of either, with its name; what it raises, the verb raises.
+        after: The same, when the verb has done its work.
+    """
+
+    def __init__(self, seed: int, *, longest_pause: int = 4) -> None:
+        self.clock = ManualClock()
+        self.step: Callable[[], bool] = lambda: False
+        self.after: Callable[[], bool] = lambda: False
+        options: dict[str, Any] = {"clock": self.clock, "longest_pause": longest_pause}
+        self.new, self.old = RacyStorage(seed, **options), RacyStorage(-seed - 1, **options)
+        for storage in (self.new, self.old):
+            storage.fail = lambda verb, key: self.step()
+            storage.lose_answer = lambda verb, key: self.after()
+
+    async def begin(self) -> str:
+        """Store a session in the old storage and return its id."""
+        return await stored_id(self.old, user=5)
+
+    def process(self, *, move: bool = True) -> MigratingStorage:
+        """Return what one more process works with."""
+        return MigratingStorage(self.new, self.old, moving=move)
+
+    async def seen(self, session_id: str) -> dict[str, Any] | None:
+        """Return what a process that starts now reads, None for no session."""
+        session = await self.process().read(session_id)
+        return None if session.new else dict(session)
+
+    def live_keys(self) -> set[str]:
+        """Return the keys under which either storage holds a session; neither marks nor copies count."""
+        return {
+            key
+            for storage in (self.new, self.old)
+            for key, stored in storage._records.items()
+            if not is_mark(stored.data) and not isinstance(decode_record(stored.data), Retired)
+        }
+
+
+async def act(session: Session, action: str, storage: MigratingStorage) -> str | None:
+    """Do what a request does: ``logout``, ``rotate``, ``login``, ``touch``, or write the key that *action* names."""
+    if action == "logout":
+        session.destroy()
+    elif action == "rotate":
+        session.regenerate_id()
+    elif action == "login":
+        session.regenerate_id(True)
+    elif action != "touch":
+        session[action] = True
+    try:
+        return await storage.save(session)
+    except StorageError:
+        return "failed"

@@ -1,0 +1,123 @@
+"""A process that dies between any two calls to the storages, while a session moves; another one goes on."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.migrate.moving import Move, act
+
+LIMIT = 40
+
+
+def dies_at(call: int) -> Callable[[], bool]:
+    """Return what says for every call from that one on that the process is dead."""
+    calls = 0
+
+    def dead() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls >= call
+
+    return dead
+
+
+@pytest.mark.parametrize("when", ["before the call", "its answer is lost"])
+@pytest.mark.parametrize("action", ["a", "touch", "rotate", "login", "logout"])
+async def test_whenever_a_process_dies_the_session_is_as_before_or_as_after_and_can_be_used(
+    action: str, when: str
+) -> None:
+    answers = []
+    for call in range(1, LIMIT):
+        move = Move(call, longest_pause=0)
+        session_id = await move.begin()
+        process = move.process()
+        session = await process.read(session_id)
+        move.clock.advance(2 * 24 * 60 * 60)
+        dead = dies_at(call)
+        if when == "before the call":
+            move.step = dead
+        else:
+            move.after = dead
+        answer = await act(session, action, process)
+        move.step = move.after = lambda: False
+        answers.append(answer)
+
+        await check_after(move, session_id, session.id, action, answer, call)
+    assert answers[0] in ("failed", None)
+    assert answers[-1] != "failed", "the last of them got through"
+
+
+async def check_after(move: Move, session_id: str, new_id: str, action: str, answer: str | None, call: int) -> None:
+    before = await move.seen(session_id)
+    after = await move.seen(new_id) if new_id != session_id else before
+    if action == "logout":
+        assert before in (None, {"user": 5}), call
+        if answer != "failed":
+            assert before is None, call
+            assert move.live_keys() == set(), call
+        if before is None:
+            return
+    elif action == "a":
+        assert before in ({"user": 5}, {"user": 5, "a": True}), call
+        if answer != "failed":
+            assert before == {"user": 5, "a": True}, call
+    else:
+        assert {"user": 5} in (before, after), call
+    # whoever comes next can write, and log out for good
+    living = session_id if before is not None else new_id
+    session = await move.process().read(living)
+    assert await act(session, "next", move.process()) is None, call
+    seen = await move.seen(living)
+    expected = before if before is not None else after
+    retired = before is not None and after is not None and new_id != session_id
+    if not retired:
+        assert seen == (expected or {}) | {"next": True}, call
+    assert await act(await move.process().read(living), "logout", move.process()) == "", call
+    assert await move.seen(living) is None, call
+    move.clock.advance(100)
+    assert await move.seen(session_id) is None, call
+
+
+async def test_what_crashes_leave_behind_expires_with_the_session() -> None:
+    for call in range(1, LIMIT):
+        move = Move(call, longest_pause=0)
+        session_id = await move.begin()
+        process = move.process()
+        session = await process.read(session_id)
+        move.step = dies_at(call)
+        await act(session, "a", process)
+        move.step = lambda: False
+        move.clock.advance(15 * 24 * 60 * 60)
+        await move.process().sweep()
+
+        assert len(move.new) == len(move.old) == 0, call
+
+
+@pytest.mark.parametrize("action", ["a", "touch"])
+async def test_a_session_whose_mover_died_lives_as_long_as_it_would_have(action: str) -> None:
+    """Its mark and its copy are not swept before."""
+    for call in range(1, LIMIT):
+        move = Move(call, longest_pause=0)
+        session_id = await move.begin()
+        process = move.process()
+        session = await process.read(session_id)
+        move.step = dies_at(call)
+        await act(session, action, process)
+        move.step = lambda: False
+        move.clock.advance(13 * 24 * 60 * 60)
+        await move.process().sweep()
+
+        assert await move.seen(session_id) in ({"user": 5}, {"user": 5, "a": True}), call
+
+
+async def test_a_mark_that_cannot_be_removed_is_no_failure_of_the_write(caplog: pytest.LogCaptureFixture) -> None:
+    move = Move(0)
+    session_id = await move.begin()
+    process = move.process()
+    session = await process.read(session_id)
+    move.old.fail = lambda verb, key: verb == "delete"
+
+    assert await act(session, "a", process) is None
+    assert "a mark of it stays in the old storage" in caplog.text
+    move.old.fail = lambda verb, key: False
+    assert await move.seen(session_id) == {"user": 5, "a": True}
