@@ -49,11 +49,10 @@ def nginx(binary: str, folder: Path, site: str, *ports: int) -> Iterator[Path]:
         for port in ports:
             _wait_for(port, process, log)
         yield log
-        process.terminate()
-        assert process.wait(20) == 0, log.read_text()
     finally:
-        process.kill()  # does nothing if it has ended
-        process.wait()
+        process.terminate()  # never kill it: its workers would live on
+        status = process.wait(20)
+    assert status == 0, log.read_text()
 
 
 def _wait_for(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
