@@ -114,26 +114,33 @@ class PostgresServer:
     def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
         """End it at once; ``SIGINT`` lets it say goodbye."""
         if self.process is not None:
+            self._signal(signal.SIGCONT)  # a test that failed may have left it frozen, and deaf
             self.process.send_signal(how)
-            self.process.wait()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self._signal(signal.SIGKILL)
+                self.process.wait()
             self.process = None
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Send a signal to all of its processes."""
+        assert self.process is not None
+        found = subprocess.run(
+            ["ps", "--ppid", str(self.process.pid), "-o", "pid="], capture_output=True, text=True, check=False
+        )
+        for pid in (self.process.pid, *map(int, found.stdout.split())):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Stop all of its processes for the length of a block: they answer nothing, and hang up on nobody."""
-        assert self.process is not None
-        found = subprocess.run(
-            ["ps", "--ppid", str(self.process.pid), "-o", "pid="], capture_output=True, text=True, check=True
-        )
-        pids = [self.process.pid, *map(int, found.stdout.split())]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
         try:
             yield
         finally:
-            for pid in pids:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
+            self._signal(signal.SIGCONT)
 
 
 @contextmanager
