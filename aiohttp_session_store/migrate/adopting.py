@@ -116,14 +116,15 @@ class Adopter:
         return made_at >= now - _FRESH and await self._appears(storage, key_of(session_id))
 
     async def _insert(self, storage: KeyedStorage, mark: str, session_id: str, old: "OldSession") -> None:
-        now = storage.now()
+        now, key = storage.now(), key_of(session_id)
         record = Record(old.created_at, now, storage.timeouts.idle, _storable(old))
         try:
             data = storage.records.encode(record)
-            await storage.insert(key_of(session_id), data, storage.timeouts.expiry(now, record.created_at))
+            await storage.insert(key, data, storage.timeouts.expiry(now, record.created_at))
         except BaseException:
-            with suppress(StorageError):  # so that the next request may try again
-                await storage.delete(mark)
+            with suppress(StorageError):  # so that the next request may try again, unless it was inserted after all
+                if await storage.fetch(key) is None:
+                    await storage.delete(mark)
             raise
 
     async def _appears(self, storage: KeyedStorage, key: str) -> bool:

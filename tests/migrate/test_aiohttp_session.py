@@ -38,6 +38,7 @@ from aiohttp_session_store.migrate import (
 from aiohttp_session_store.testing import FailingStorage, ManualClock
 from tests.http.storages import SECRET
 from tests.servers.redis import RedisServer, redis_server
+from tests.storages.suspending import RacyStorage
 
 # aiohttp-session keeps its state on requests as aiohttp advises against.
 pytestmark = pytest.mark.filterwarnings("ignore:It is recommended to use web.RequestKey")
@@ -365,3 +366,30 @@ def test_settings_that_make_no_sense_are_refused() -> None:
     accept_old_sessions(app, EncryptedCookieReader(KEY))
     with pytest.raises(ConfigurationError, match="already"):
         accept_old_sessions(app, EncryptedCookieReader(KEY))
+
+
+async def test_an_insert_whose_answer_was_lost_leaves_the_mark_that_ends_the_old_cookie(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    clock = ManualClock(int(time.time()))
+    storage = RacyStorage(clock=clock)
+    inserts = 0
+
+    def second_insert(verb: str, _: str) -> bool:
+        nonlocal inserts
+        inserts += verb == "insert"
+        return verb == "insert" and inserts == 2
+
+    storage.lose_answer = second_insert
+    cookie = await cookie_of_old_app(EncryptedCookieStorage(KEY), DATA)
+    app = our_app(storage, EncryptedCookieReader(KEY))
+    async with TestClient(TestServer(app), cookie_jar=aiohttp.DummyCookieJar()) as client:
+        visitor = Visitor(client, cookie)
+        assert await visitor.get("/show") == 503
+        assert await visitor.get("/show") == DATA
+        await visitor.get("/logout")
+        clock.advance(86400)
+        await storage.sweep()
+
+        assert await Visitor(client, cookie).get("/show") == {}
