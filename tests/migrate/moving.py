@@ -20,11 +20,6 @@ class OldResident(MigratingStorage):
         return None if version is None else b"o" + version
 
 
-def is_mark(data: bytes) -> bool:
-    """Whether *data* says that a session is on its way."""
-    return data.startswith(b"9 M\n")
-
-
 class Move:
     """A new and an old storage that suspend at random, and a session in the old one.
 
@@ -62,7 +57,7 @@ class Move:
             key
             for storage in (self.new, self.old)
             for key, stored in storage._records.items()
-            if not is_mark(stored.data) and not isinstance(decode_record(stored.data), Retired)
+            if not isinstance(decode_record(stored.data), Retired)
         }
 
 

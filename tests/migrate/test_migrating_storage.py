@@ -96,19 +96,6 @@ async def test_a_session_that_was_logged_out_before_its_move_is_gone_from_both()
         assert (await one.read(session_id)).new
 
 
-async def test_a_tombstone_outlives_what_it_stands_for_and_is_swept() -> None:
-    clock = ManualClock()
-    old, new = MemoryStorage(clock=clock), MemoryStorage(clock=clock)
-    session_id = await stored_id(old, user="ada")
-    storage = MigratingStorage(new, old)
-    session = await storage.read(session_id)
-    await storage.delete(session.key)
-    assert next(iter(new._records.values())).expires_at >= session.expires_at
-    clock.advance(session.expires_at - clock() + 301)
-
-    assert await storage.sweep() == 1
-
-
 SEEDS = range(300)
 
 
@@ -285,3 +272,11 @@ async def test_a_failing_storage_is_a_storage_error() -> None:
     new.fail = lambda verb, key: False
 
     assert (await storage.read(session_id))["user"] in ("ada", "grace")
+
+
+def test_those_secrets_sign_that_all_workers_of_a_step_know() -> None:
+    new, old = MemoryStorage(), MemoryStorage()
+    ours, theirs = [*new.default_secrets()], [*old.default_secrets()]
+
+    assert MigratingStorage(new, old).default_secrets() == ours + theirs
+    assert MigratingStorage(new, old, moving=False).default_secrets() == theirs + ours

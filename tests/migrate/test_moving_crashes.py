@@ -121,3 +121,21 @@ async def test_a_mark_that_cannot_be_removed_is_no_failure_of_the_write(caplog: 
     assert "a mark of it stays in the old storage" in caplog.text
     move.old.fail = lambda verb, key: False
     assert await move.seen(session_id) == {"user": 5, "a": True}
+
+
+@pytest.mark.parametrize("actions", [["login"], ["rotate", "logout"], ["logout"]], ids="-".join)
+async def test_a_mark_that_was_left_behind_brings_nothing_back(actions: list[str]) -> None:
+    """Long after, when nothing in the new storage stands in its way any more."""
+    move = Move(0, longest_pause=0)
+    session_id = newest = await move.begin()
+    process = move.process()
+    move.old.fail = lambda verb, key: verb == "delete"
+    await act(await process.read(session_id), "a", process)
+    move.old.fail = lambda verb, key: False
+    for action in actions:
+        newest = await act(await process.read(newest), action, process) or newest
+    move.clock.advance(1000)
+    await process.sweep()
+
+    assert await move.seen(session_id) is None
+    assert (await move.seen(newest) is None) == ("logout" in actions)
