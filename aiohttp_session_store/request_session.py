@@ -63,7 +63,8 @@ class RequestSession:
         status: What that response said.
         finished: The handler is done: nothing more is saved.
         outer: The same of an app around this one.
-        clears: A Set-Cookie header that goes with ours, or None: it clears the cookie that ours takes the place of.
+        clears: A Set-Cookie header that clears the cookie of another library, or None.
+        adopted: The session was that library's: its cookie is cleared once ours takes its place.
     """
 
     session: Session | None = None
@@ -72,6 +73,7 @@ class RequestSession:
     status: int = 200
     finished: bool = False
     clears: str | None = None
+    adopted: bool = False
     _exclusive: bool = False
     _waiting: "list[asyncio.Future[None]] | None" = None
 
@@ -124,11 +126,13 @@ class RequestSession:
                 # A regenerated id stays away: it would replace its successor in the browser.
                 if candidate.stale and not state_of(session).retired:
                     self.owed = candidate.value
+                if self.app.adopter is not None:
+                    self.clears = await self.app.adopter.spend(headers.getall("Cookie", ()))
                 return session
         if self.app.adopter is not None and not self.headers_sent:  # it needs a cookie
             adopted = await self.app.adopter.adopt(headers.getall("Cookie", ()))
             if adopted is not None:
-                self.clears = adopted.clear
+                self.clears, self.adopted = adopted.clear, True
                 return adopted.session
         return session if session is not None else await storage.read(None)
 
@@ -266,10 +270,10 @@ class RequestSession:
                 headers["Vary"] = f"{vary}, Cookie"
         if self.owed is None:
             headers.setdefault("Cache-Control", "private")
-            return
-        self._forbid_caching(headers)
-        headers.add("Set-Cookie", self._set_cookie(request))
-        if self.clears is not None:
+        else:
+            self._forbid_caching(headers)
+            headers.add("Set-Cookie", self._set_cookie(request))
+        if self.clears is not None and (self.owed is not None or not self.adopted):
             headers.add("Set-Cookie", self.clears)
 
     def _set_cookie(self, request: Any) -> str:

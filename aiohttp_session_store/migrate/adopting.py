@@ -11,7 +11,9 @@ accepted, and the session itself, as if it had been regenerated from an id of ou
    A crash just there, between two calls to the storage, costs the visitor the session; that is the price of 1.
 4. A server error on the first visit leaves the session under the derived id, for the next try.
 
-The mark is kept until the old cookie cannot be valid any more.
+The mark is kept until the old cookie cannot be valid any more.  An old cookie that comes beside a session of ours is
+marked, too, and opens nothing later.  Cookies that anybody can write have neither mark nor session under a derived id:
+two visitors can have equal ones, and each gets a session of their own.
 """
 
 import asyncio
@@ -71,24 +73,53 @@ class Adopter:
         Raises:
             StorageError: The storage failed, or a reader's.
         """
-        for reader in self._readers:
-            for value in values_of(reader.cookie_name, cookie_headers):
-                session = await self._session(reader, value)
-                if session is not None:
-                    place = f"; Path={reader.path}" + (f"; Domain={reader.domain}" if reader.domain else "")
-                    return Adopted(session, f"{reader.cookie_name}=; Max-Age=0{place}")
+        for reader, old in await self._found(cookie_headers):
+            session = await self._session(reader, old)
+            if session is not None:
+                return Adopted(session, _clear(reader))
         return None
 
-    async def _session(self, reader: "OldSessionReader", value: str) -> Session | None:
-        if not isinstance(self._storage, KeyedStorage):
-            old = await reader.read(value)
-            return None if old is None else await self._copied(old)
-        session_id = derived_id("session", reader.cookie_name, value)
-        session = await self._storage.read(session_id)
+    async def spend(self, cookie_headers: Sequence[str]) -> str | None:
+        """Let old cookies that came beside a session of ours open nothing from now on; return what clears one.
+
+        Raises:
+            StorageError: The storage failed, or a reader's.
+        """
+        clears = None
+        for reader, old in await self._found(cookie_headers):
+            if isinstance(self._storage, KeyedStorage) and old.identity is not None:
+                await self._marked(self._storage, reader, old.identity)
+            clears = _clear(reader)
+        return clears
+
+    async def _found(self, cookie_headers: Sequence[str]) -> "list[tuple[OldSessionReader, OldSession]]":
+        return [
+            (reader, old)
+            for reader in self._readers
+            for value in values_of(reader.cookie_name, cookie_headers)
+            if (old := await reader.read(value)) is not None
+        ]
+
+    async def _session(self, reader: "OldSessionReader", old: "OldSession") -> Session | None:
+        data = _storable(old)
+        if data is None:
+            return None
+        storage = self._storage
+        if not isinstance(storage, KeyedStorage) or old.identity is None:
+            session = await storage.read(None)
+            session.update({key: thaw(value) for key, value in data.items()})
+            state_of(session).created_at = old.created_at
+            return session
+        session_id = derived_id("session", reader.cookie_name, old.identity)
+        session = await storage.read(session_id)
         if state_of(session).stored is None:
-            if not await self._inserted(self._storage, reader, value, session_id):
+            made = await self._marked(storage, reader, old.identity)
+            if made is not None:
+                record = Record(old.created_at, storage.now(), storage.timeouts.idle, data)
+                await self._insert(storage, made, key_of(session_id), record)
+            elif not await self._appears(storage, reader, old.identity, key_of(session_id)):
                 return None
-            session = await self._storage.read(session_id)
+            session = await storage.read(session_id)
         state = state_of(session)
         if state.stored is None:
             return None
@@ -96,39 +127,27 @@ class Adopter:
             session.regenerate_id()
         return session
 
-    async def _inserted(
-        self, storage: KeyedStorage, reader: "OldSessionReader", value: str, session_id: str
-    ) -> bool:  # fmt: skip
-        """Insert the session, or wait for whoever does; say whether it may be there now."""
-        mark = key_of(derived_id("mark", reader.cookie_name, value))
-        now = storage.now()
-        stored = await storage.fetch(mark)
-        if stored is None:
-            old = await reader.read(value)
-            if old is None:
-                return False
-            made = encode_retired(Retired(None, now))
-            if await storage.insert(mark, made, now + (reader.max_age or MAX_AGE)):
-                await self._insert(storage, mark, session_id, old)
-                return True
-            stored = await storage.fetch(mark)
-        made_at = _made_at(storage, stored)
-        return made_at >= now - _FRESH and await self._appears(storage, key_of(session_id))
+    async def _marked(self, storage: KeyedStorage, reader: "OldSessionReader", identity: bytes) -> str | None:
+        """Make the mark and return its key, or None: somebody else has made it."""
+        mark, now = key_of(derived_id("mark", reader.cookie_name, identity)), storage.now()
+        made = encode_retired(Retired(None, now))
+        return mark if await storage.insert(mark, made, now + (reader.max_age or MAX_AGE)) else None
 
-    async def _insert(self, storage: KeyedStorage, mark: str, session_id: str, old: "OldSession") -> None:
-        now, key = storage.now(), key_of(session_id)
-        record = Record(old.created_at, now, storage.timeouts.idle, _storable(old))
+    async def _insert(self, storage: KeyedStorage, mark: str, key: str, record: Record) -> None:
         try:
             data = storage.records.encode(record)
-            await storage.insert(key, data, storage.timeouts.expiry(now, record.created_at))
+            await storage.insert(key, data, storage.timeouts.expiry(storage.now(), record.created_at))
         except BaseException:
             with suppress(StorageError):  # so that the next request may try again, unless it was inserted after all
                 if await storage.fetch(key) is None:
                     await storage.delete(mark)
             raise
 
-    async def _appears(self, storage: KeyedStorage, key: str) -> bool:
+    async def _appears(self, storage: KeyedStorage, reader: "OldSessionReader", identity: bytes, key: str) -> bool:
         """Wait for the session of somebody who has just made its mark; an older mark has none any more."""
+        stored = await storage.fetch(key_of(derived_id("mark", reader.cookie_name, identity)))
+        if stored is None or storage.now() - _made_at(storage, stored) > _FRESH:
+            return False
         waited = 0.0
         while await storage.fetch(key) is None:
             if waited >= _PATIENCE:
@@ -137,24 +156,21 @@ class Adopter:
             waited += _PAUSE
         return True
 
-    async def _copied(self, old: "OldSession") -> Session:
-        session = await self._storage.read(None)
-        session.update({key: thaw(value) for key, value in _storable(old).items()})
-        state_of(session).created_at = old.created_at
-        return session
+
+def _clear(reader: "OldSessionReader") -> str:
+    place = f"; Path={reader.path}" + (f"; Domain={reader.domain}" if reader.domain else "")
+    return f"{reader.cookie_name}=; Max-Age=0{place}"
 
 
-def _made_at(storage: KeyedStorage, mark: Stored | None) -> float:
-    if mark is None:
-        return -inf
+def _made_at(storage: KeyedStorage, mark: Stored) -> float:
     record = storage.records.decode(mark.data)
     return record.dies_at if isinstance(record, Retired) else -inf
 
 
-def derived_id(purpose: str, cookie_name: str, value: str) -> str:
-    """Return an id in our form that nobody can guess without *value*, and which is not ours to give out."""
-    text = f"aiohttp_session_store.migrate\n{purpose}\n{cookie_name}\n{value}"
-    digest = hashlib.sha256(text.encode(errors="surrogateescape")).digest()
+def derived_id(purpose: str, cookie_name: str, identity: bytes) -> str:
+    """Return an id in our form that nobody can guess without *identity*, and which is not ours to give out."""
+    head = f"aiohttp_session_store.migrate\n{purpose}\n{cookie_name}\n"
+    digest = hashlib.sha256(head.encode() + identity).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
 
 
@@ -172,13 +188,14 @@ def values_of(name: str, cookie_headers: Sequence[str]) -> Iterator[str]:
                         yield morsels[name].value
 
 
-def _storable(old: "OldSession") -> dict[str, Any]:
-    """Return what of an old session we can hold; what JSON cannot is left behind, and said."""
+def _storable(old: "OldSession") -> dict[str, Any] | None:
+    """Return the data of an old session in frozen form, or None if we cannot hold all of it."""
     data = {}
     for key, value in old.data.items():
         try:
             check_key(key)
             data[key] = freeze(value, key)
         except TypeError as error:
-            _logger.warning("a value of an old session was left behind: %s", error)
+            _logger.warning("an old session was not taken over, for we cannot hold all of it: %s", error)
+            return None
     return data

@@ -32,10 +32,13 @@ class OldSession(NamedTuple):
     Attributes:
         data: Its keys and values.
         created_at: Whole Unix seconds of its last change, which is what aiohttp-session calls created.
+        identity: What only this session's cookie leads to, however it is spelt; None where anybody can write one, so
+            that equal cookies may be two visitors'.
     """
 
     data: dict[str, Any]
     created_at: int
+    identity: bytes | None
 
 
 class OldSessionReader(Protocol):
@@ -89,7 +92,7 @@ class _Reader:
         self._decoder = decoder
         self._clock = clock
 
-    def _session(self, text: str | bytes) -> OldSession | None:
+    def _session(self, text: str | bytes, identity: bytes | None) -> OldSession | None:
         """Return what *text* says, by the rules of aiohttp-session."""
         try:
             stored = self._decoder(text if isinstance(text, str) else text.decode())
@@ -101,7 +104,7 @@ class _Reader:
         now = int(self._clock())
         if not data or (self.max_age is not None and now - created > self.max_age):
             return None
-        return OldSession(data, min(max(created, 0), now))
+        return OldSession(data, min(max(created, 0), now), identity)
 
 
 class EncryptedCookieReader(_Reader):
@@ -147,9 +150,10 @@ class EncryptedCookieReader(_Reader):
         """See :meth:`OldSessionReader.read`."""
         try:
             text = self._fernet.decrypt(value.encode(), ttl=self.max_age)
+            token = base64.urlsafe_b64decode(value.encode())  # which skips foreign characters, as Fernet does
         except (self._invalid, ValueError):
             return None
-        return self._session(text)
+        return self._session(text, token)
 
 
 class ForgeableCookieReader(_Reader):
@@ -179,7 +183,7 @@ class ForgeableCookieReader(_Reader):
 
     async def read(self, value: str) -> OldSession | None:
         """See :meth:`OldSessionReader.read`."""
-        return self._session(value)
+        return self._session(value, None)
 
 
 class RedisReader(_Reader):
@@ -220,7 +224,7 @@ class RedisReader(_Reader):
             raise StorageError(f"the old sessions in Redis: {type(error).__name__}: {error}") from error
         except UnicodeError:
             return None
-        return None if text is None else self._session(text)
+        return None if text is None else self._session(text, value.encode())
 
 
 def accept_old_sessions(app: "web.Application", *readers: OldSessionReader) -> None:
@@ -230,7 +234,9 @@ def accept_old_sessions(app: "web.Application", *readers: OldSessionReader) -> N
     they find becomes a session of ours, with an id of its own; the answer brings our cookie and clears the old one.
     From then on the old cookie, or a copy of it, opens nothing, whether the visitor logs out or not.
 
-    That "once" needs a storage on the server: with ``CookieStorage`` an old cookie works as long as it ever did.
+    That "once" needs a storage on the server, and cookies that nobody can forge: with ``CookieStorage``, or a
+    :class:`ForgeableCookieReader`, an old cookie works as long as it ever did.  A session with a value that we cannot
+    hold is not taken over at all, and said so: half of one may lack what matters.
 
     Args:
         app: One that ``setup`` was called on.
