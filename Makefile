@@ -32,7 +32,7 @@ proofs: $(VENV)/.test
 docs: $(VENV)/.docs
 	$(BIN)/python -m mkdocs build --strict
 
-# Compares and measures, 40 minutes on two cores that do nothing else; the figures go to bench-results/.
+# Compares and measures, half an hour on two cores that do nothing else; the figures go to bench-results/.
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.storage
 	$(BIN)/python -m benchmarks.scale
