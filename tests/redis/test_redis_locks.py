@@ -109,8 +109,8 @@ async def test_taking_a_lock_twice_because_the_answer_was_lost_takes_it_once(cli
 
     storage = RedisStorage(client, prefix=prefix)
     name = f"{prefix}lock:{KEY}"
-    assert [await storage._run(TAKE, name, b"mine", 1000) for _ in range(2)] == [1, 1]
-    assert await storage._run(TAKE, name, b"other", 1000) == 0
+    assert [await storage._calls.run(TAKE, name, b"mine", 1000) for _ in range(2)] == [1, 1]
+    assert await storage._calls.run(TAKE, name, b"other", 1000) == 0
 
 
 HOLDER = """

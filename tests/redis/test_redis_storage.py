@@ -86,9 +86,9 @@ async def test_a_write_that_is_sent_twice_is_done_once(storage: RedisStorage, cl
     name = f"{prefix}{KEY}"
     head, reclaim_at = b"%016d" % EXPIRES_AT, EXPIRES_AT * 1000
     insert = (INSERT, name, b"version1" + head + b"data", reclaim_at)
-    assert [await storage._run(*insert) for _ in range(2)] == [1, 1]
+    assert [await storage._calls.run(*insert) for _ in range(2)] == [1, 1]
     replace = (REPLACE, name, b"version2" + head + b"data", reclaim_at, b"version1")
-    assert [await storage._run(*replace) for _ in range(2)] == [1, 1]
+    assert [await storage._calls.run(*replace) for _ in range(2)] == [1, 1]
 
 
 @pytest.mark.parametrize("value", [b"", b"x", b"{}" * 20])

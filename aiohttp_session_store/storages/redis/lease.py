@@ -44,6 +44,7 @@ class RedisLease:
         self._token = secrets.token_bytes(16)
         self._valid_until = 0.0
         self._renewing: asyncio.Task[None] | None = None
+        self._claiming: asyncio.Future[int] | None = None
 
     async def take(self) -> None:
         """Wait until it is ours, for as long as that takes.
@@ -73,6 +74,8 @@ class RedisLease:
             self._renewing.cancel()
             with suppress(asyncio.CancelledError):
                 await self._renewing
+        if self._claiming is not None:  # of a holder that was cancelled: it must not come after the release
+            await asyncio.wait([self._claiming])
         try:
             await self._run(RELEASE, self._key, self._token)
         except StorageError:
@@ -80,7 +83,8 @@ class RedisLease:
 
     async def _claim(self, script: Script) -> bool:
         sent = time.monotonic()
-        claimed = await self._run(script, self._key, self._token, int(self._seconds * 1000))
+        self._claiming = asyncio.ensure_future(self._run(script, self._key, self._token, int(self._seconds * 1000)))
+        claimed = await asyncio.shield(self._claiming)
         if claimed:
             self._valid_until = sent + self._seconds
         return bool(claimed)

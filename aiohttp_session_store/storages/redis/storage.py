@@ -12,7 +12,6 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import NoScriptError, ReadOnlyError, RedisClusterException, RedisError
 
 from ...encoders import Codec
 from ...errors import ConfigurationError, StorageError
@@ -27,8 +26,9 @@ from ..base import (
     Stored,
 )
 from ..keyed_lock import KeyedLock
+from .calls import Calls
 from .lease import RedisLease
-from .scripts import INSERT, REPLACE, TOUCH, Script
+from .scripts import INSERT, REPLACE, TOUCH
 
 __all__ = ["RedisStorage"]
 
@@ -100,7 +100,7 @@ class RedisStorage(KeyedStorage):
             raise ConfigurationError(f"prefix is a string that sets our keys apart from others, not {prefix!r}")
         self._client: Any = client
         self._prefix = prefix
-        self._timeout = _span("timeout", timeout, 0.001)
+        self._calls = Calls(client, _span("timeout", timeout, 0.001))
         self._lock_lease = _span("lock_lease", lock_lease, 1)
         self._exclusive = KeyedLock()
         self._releases: set[asyncio.Task[None]] = set()
@@ -130,9 +130,8 @@ class RedisStorage(KeyedStorage):
 
     async def fetch(self, key: str) -> Stored | None:
         """See :meth:`KeyedStorage.fetch`."""
-        value: bytes | None = await self._asked(
-            "GET", self._prefix + key, NEVER_DECODE=True
-        )  # a client may be for text
+        # A client may be for text.
+        value: bytes | None = await self._calls.ask("GET", self._prefix + key, NEVER_DECODE=True)
         if value is None:
             return None
         try:
@@ -145,23 +144,23 @@ class RedisStorage(KeyedStorage):
         """See :meth:`KeyedStorage.insert`."""
         version = secrets.token_bytes(_VERSION)
         value = version + _digits(expires_at) + data
-        return version if await self._run(INSERT, self._prefix + key, value, _reclaim_at(expires_at)) else None
+        return version if await self._calls.run(INSERT, self._prefix + key, value, _reclaim_at(expires_at)) else None
 
     async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
         """See :meth:`KeyedStorage.replace`."""
         newer = secrets.token_bytes(_VERSION)
         value = newer + _digits(expires_at) + data
-        replaced = await self._run(REPLACE, self._prefix + key, value, _reclaim_at(expires_at), version)
+        replaced = await self._calls.run(REPLACE, self._prefix + key, value, _reclaim_at(expires_at), version)
         return newer if replaced else None
 
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         """See :meth:`KeyedStorage.touch`."""
         reclaim_at = _reclaim_at(expires_at)
-        return bool(await self._run(TOUCH, self._prefix + key, version, _digits(expires_at), reclaim_at))
+        return bool(await self._calls.run(TOUCH, self._prefix + key, version, _digits(expires_at), reclaim_at))
 
     async def delete(self, key: str) -> None:
         """See :meth:`KeyedStorage.delete`."""
-        await self._asked("DEL", self._prefix + key)
+        await self._calls.ask("DEL", self._prefix + key)
 
     async def sweep(self) -> int:
         """Return 0: the server removes what has expired."""
@@ -171,7 +170,7 @@ class RedisStorage(KeyedStorage):
     async def lock(self, key: str) -> AsyncIterator[Lease]:
         """See :meth:`KeyedStorage.lock`; within a process who came first gets it first, among processes any may."""
         async with self._exclusive.holding(key):
-            lease = RedisLease(self._run, f"{self._prefix}lock:{key}", self._lock_lease)
+            lease = RedisLease(self._calls.run, f"{self._prefix}lock:{key}", self._lock_lease)
             try:
                 await lease.take()
                 yield lease.check
@@ -194,7 +193,7 @@ class RedisStorage(KeyedStorage):
         """
         await super().start()
         try:
-            memory = await self._asked("INFO", "memory")
+            memory = await self._calls.ask("INFO", "memory")
         except StorageError as error:
             _logger.warning("sessions are unavailable: %s", error)
             return
@@ -207,6 +206,7 @@ class RedisStorage(KeyedStorage):
         await super().aclose()
         if self._releases:
             await asyncio.wait(self._releases)
+        await self._calls.finish()
         if self._owns_client and self._users == 0:
             await self._client.aclose()
 
@@ -221,50 +221,6 @@ class RedisStorage(KeyedStorage):
             which,
             policy,
         )
-
-    # --- calls
-
-    async def _run(self, script: Script, key: str, *arguments: bytes | int) -> int:
-        """Run *script* on *key*: one round trip, two the first time that a server meets it."""
-        try:
-            return int(await self._asked("EVALSHA", script.sha, 1, key, *arguments))
-        except StorageError as error:
-            if not isinstance(error.__cause__, NoScriptError):
-                raise
-        return int(await self._asked("EVAL", script.text, 1, key, *arguments))
-
-    async def _asked(self, *command: str | bytes | int, **options: Any) -> Any:
-        """Send one command and return the answer.
-
-        Raises:
-            StorageError: There is none, or it is an error.
-        """
-        try:
-            async with asyncio.timeout(self._timeout):
-                before = _cancellations()
-                answer = await self._client.execute_command(*command, **options)
-                # The driver sends by asyncio.wait_for, which before Python 3.12 loses a cancellation that comes as it
-                # ends.
-                if _cancellations() > before:
-                    raise asyncio.CancelledError
-                return answer
-        except TimeoutError as error:
-            raise StorageError(f"Redis did not answer {command[0]!s} within {self._timeout:g} s") from error
-        except (RedisError, RedisClusterException, OSError) as error:
-            if "READONLY" in str(error) or isinstance(error, ReadOnlyError):
-                await self._reconnect()
-            raise StorageError(f"Redis: {type(error).__name__}: {error}") from error
-
-    async def _reconnect(self) -> None:
-        """Let go of connections to a server that is a replica now: its name may lead to another one by now."""
-        pool = getattr(self._client, "connection_pool", None)
-        if pool is not None:
-            await pool.disconnect(inuse_connections=False)
-
-
-def _cancellations() -> int:
-    task = asyncio.current_task()
-    return 0 if task is None else task.cancelling()
 
 
 def _digits(expires_at: int) -> bytes:

@@ -1,0 +1,149 @@
+"""Commands to the server: those of one turn of the event loop share a round trip, and all have a time limit."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisClusterException, RedisError
+
+from ...errors import StorageError
+from .scripts import Script
+
+__all__ = ["Calls"]
+
+# The answers of one batch are taken apart in one go, at about 10 us each: the loop is to be held up for less than 1 ms.
+_MOST = 32
+_DRIVER_ERRORS = (RedisError, RedisClusterException, OSError)
+
+Word = str | bytes | int
+
+
+class _Call(NamedTuple):
+    """A command that waits to be sent; *answered* gets the answer, or the error as an answer."""
+
+    command: tuple[Word, ...]
+    options: dict[str, Any]
+    answered: "asyncio.Future[Any]"
+
+
+class Calls:
+    """Sends commands by one client.
+
+    Commands of parallel requests that are asked for in the same turn of the loop go out as one pipeline: one connection
+    and one system call for all of them.  Measured with 32 requests at once: 13 us of CPU for a GET instead of 47.  Each
+    succeeds or fails by itself, unless the connection fails.  A cluster's commands go to different nodes and are sent
+    one by one.
+    """
+
+    def __init__(self, client: Any, timeout: float) -> None:
+        """Send by *client*, and give up after *timeout* seconds, connecting and the driver's retries included."""
+        self._client = client
+        self._timeout = timeout
+        self._one_by_one = isinstance(client, RedisCluster)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: list[_Call] = []
+        self._sending: set[asyncio.Task[None]] = set()
+
+    async def run(self, script: Script, key: str, *arguments: bytes | int) -> int:
+        """Run *script* on *key*: one round trip, two the first time that a server meets it.
+
+        Raises:
+            StorageError: There is no answer, or it is an error.
+        """
+        try:
+            return int(await self.ask("EVALSHA", script.sha, 1, key, *arguments))
+        except StorageError as error:
+            if not isinstance(error.__cause__, NoScriptError):
+                raise
+        return int(await self.ask("EVAL", script.text, 1, key, *arguments))
+
+    async def ask(self, *command: Word, **options: Any) -> Any:
+        """Send one command and return the answer.
+
+        Raises:
+            StorageError: There is none, or it is an error.
+        """
+        if self._one_by_one:
+            try:
+                answer = await self._sent_alone(command, options)
+            except (TimeoutError, *_DRIVER_ERRORS) as error:
+                answer = error
+        else:
+            answer = await self._sent_together(command, options)
+        if not isinstance(answer, Exception):
+            return answer
+        if isinstance(answer, TimeoutError):
+            raise StorageError(f"Redis did not answer {command[0]!s} within {self._timeout:g} s") from answer
+        if isinstance(answer, _DRIVER_ERRORS):
+            raise StorageError(f"Redis: {type(answer).__name__}: {answer}") from answer
+        raise answer
+
+    async def finish(self) -> None:
+        """Wait for what nobody else waits for any more."""
+        while self._sending:
+            await asyncio.wait(self._sending)
+
+    def _sent_together(self, command: tuple[Word, ...], options: dict[str, Any]) -> "asyncio.Future[Any]":
+        """Have *command* sent with those that others ask for in this turn of the loop."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:  # what waited in one that has ended, is not waited for any more
+            self._loop, self._waiting = loop, []
+        if not self._waiting:
+            loop.call_soon(self._send_waiting)
+        call = _Call(command, options, loop.create_future())
+        self._waiting.append(call)
+        return call.answered
+
+    def _send_waiting(self) -> None:
+        waiting, self._waiting = [call for call in self._waiting if not call.answered.cancelled()], []
+        for start in range(0, len(waiting), _MOST):
+            task = asyncio.create_task(self._send(waiting[start : start + _MOST]))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+
+    async def _send(self, batch: list[_Call]) -> None:
+        try:
+            answers = await self._answers(batch)
+        except Exception as error:  # noqa: BLE001  every caller raises it
+            answers = [error] * len(batch)
+        except BaseException:  # the loop is being stopped, and with it whoever waits
+            for call in batch:
+                call.answered.cancel()
+            raise
+        if any(_is_read_only(answer) for answer in answers):
+            # The server is a replica now, and its name may lead to another one by now: that, a new connection finds.
+            with suppress(*_DRIVER_ERRORS):
+                await self._client.connection_pool.disconnect(inuse_connections=False)
+        for call, answer in zip(batch, answers, strict=True):
+            if not call.answered.done():
+                call.answered.set_result(answer)
+
+    async def _answers(self, batch: list[_Call]) -> list[Any]:
+        async with asyncio.timeout(self._timeout):
+            if len(batch) == 1:
+                ((command, options, _),) = batch
+                return [await self._client.execute_command(*command, **options)]
+            pipeline = self._client.pipeline(transaction=False)
+            for command, options, _ in batch:
+                pipeline.execute_command(*command, **options)
+            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+            return answers
+
+    async def _sent_alone(self, command: tuple[Word, ...], options: dict[str, Any]) -> Any:
+        async with asyncio.timeout(self._timeout):
+            before = _cancellations()
+            answer = await self._client.execute_command(*command, **options)
+            # The driver sends by asyncio.wait_for, which before Python 3.12 loses a cancellation that comes as it ends.
+            if _cancellations() > before:
+                raise asyncio.CancelledError
+            return answer
+
+
+def _is_read_only(answer: Any) -> bool:
+    return isinstance(answer, ReadOnlyError) or (isinstance(answer, RedisError) and "READONLY" in str(answer))
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
