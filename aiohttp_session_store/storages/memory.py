@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
-from itertools import islice
 from typing import ClassVar
 
 from ..encoders import Codec
@@ -24,6 +23,7 @@ from .base import (
     Clock,
     KeyedStorage,
 )
+from .expiry_calendar import ExpiryCalendar
 from .keyed_lock import KeyedLock
 
 __all__ = ["MemoryStorage"]
@@ -32,7 +32,12 @@ _logger = logging.getLogger("aiohttp_session_store")
 
 # About 100 MB of sessions of half a kilobyte, with what Python adds; a flood of visitors must not end the process.
 DEFAULT_MAX_SESSIONS = 100_000
-_SLICE = 1000
+# Keys that a sweep looks at in one go, at 1 to 2 us each.
+_SLICE = 200
+
+# Data, version, expires_at, and the day in the calendar. A plain tuple, for those of a class of our own are visited by
+# the garbage collector: with 100,000 sessions a full collection took 19 ms, and takes 4.
+_Entry = tuple[bytes, bytes, int, int]
 
 
 class MemoryStorage(KeyedStorage):
@@ -73,7 +78,8 @@ class MemoryStorage(KeyedStorage):
         if isinstance(max_sessions, bool) or not isinstance(max_sessions, int) or max_sessions < 1:
             raise ConfigurationError(f"max_sessions is a whole number from 1 on, not {max_sessions!r}")
         self._max_sessions = max_sessions
-        self._records: OrderedDict[str, Stored] = OrderedDict()
+        self._records: OrderedDict[str, _Entry] = OrderedDict()
+        self._calendar = ExpiryCalendar()
         self._evicting = False
         self._exclusive = KeyedLock()
         self._secret: str | None = None
@@ -104,10 +110,12 @@ class MemoryStorage(KeyedStorage):
 
     async def fetch(self, key: str) -> Stored | None:
         """See :meth:`KeyedStorage.fetch`; makes the record the most recently used."""
-        stored = self._records.get(key)
-        if stored is not None:
-            self._records.move_to_end(key)
-        return stored
+        entry = self._records.get(key)
+        if entry is None:
+            return None
+        self._records.move_to_end(key)
+        data, version, expires_at, _ = entry
+        return Stored(data, version, expires_at)
 
     async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
         """See :meth:`KeyedStorage.insert`."""
@@ -115,54 +123,76 @@ class MemoryStorage(KeyedStorage):
             return None
         if len(self._records) >= self._max_sessions:
             self._evict()
-        return self._put(key, data, expires_at)
+        version, day = os.urandom(8), self._calendar.day(expires_at)
+        self._records[key] = (data, version, expires_at, day)
+        self._calendar.enter(key, day)
+        return version
 
     async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
         """See :meth:`KeyedStorage.replace`."""
-        stored = self._records.get(key)
-        if stored is None or stored.version != version:
+        entry = self._records.get(key)
+        if entry is None or entry[1] != version:
             return None
-        return self._put(key, data, expires_at)
+        newer, day = os.urandom(8), entry[3]
+        if expires_at < entry[2]:  # the calendar learns by itself of an end that comes later, not of an earlier one
+            self._calendar.remove(key, day)
+            day = self._calendar.day(expires_at)
+            self._calendar.enter(key, day)
+        self._records[key] = (data, newer, expires_at, day)
+        self._records.move_to_end(key)
+        return newer
 
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         """See :meth:`KeyedStorage.touch`."""
-        stored = self._records.get(key)
-        if stored is None or stored.version != version:
+        entry = self._records.get(key)
+        if entry is None or entry[1] != version:
             return False
-        if expires_at > stored.expires_at:
-            self._records[key] = Stored(stored.data, version, expires_at)
+        data, _, before, day = entry
+        if expires_at > before:
+            self._records[key] = (data, version, expires_at, day)
         return True
 
     async def delete(self, key: str) -> None:
         """See :meth:`KeyedStorage.delete`."""
-        self._records.pop(key, None)
+        entry = self._records.pop(key, None)
+        if entry is not None:
+            self._calendar.remove(key, entry[3])
 
     def lock(self, key: str) -> AbstractAsyncContextManager[None]:
         """See :meth:`KeyedStorage.lock`."""
         return self._exclusive.holding(key)
 
     async def sweep(self) -> int:
-        """See :meth:`KeyedStorage.sweep`."""
+        """See :meth:`KeyedStorage.sweep`; looks at those that were to have ended when last looked at."""
         reclaimable = self.now() - RECLAIM_AFTER
-        removed = 0
-        keys = iter(tuple(self._records))
-        while part := tuple(islice(keys, _SLICE)):
-            for key in part:
-                stored = self._records.get(key)
-                if stored is not None and stored.expires_at <= reclaimable:
-                    del self._records[key]
-                    removed += 1
-            await asyncio.sleep(0)
+        today, removed = self._calendar.day(reclaimable), 0
+        later_today: list[str] = []
+        try:
+            while keys := self._calendar.take(today, _SLICE):
+                for key in keys:
+                    entry = self._records.get(key)
+                    if entry is None:
+                        continue
+                    data, version, expires_at, _ = entry
+                    day = self._calendar.day(expires_at)
+                    if expires_at <= reclaimable:
+                        del self._records[key]
+                        removed += 1
+                    elif day == today:
+                        later_today.append(key)
+                    else:
+                        self._records[key] = (data, version, expires_at, day)
+                        self._calendar.enter(key, day)
+                await asyncio.sleep(0)
+        finally:
+            for key in later_today:
+                if key in self._records:
+                    self._calendar.enter(key, today)
         return removed
 
-    def _put(self, key: str, data: bytes, expires_at: int) -> bytes:
-        version = os.urandom(8)
-        self._records[key] = Stored(data, version, expires_at)
-        self._records.move_to_end(key)
-        return version
-
     def _evict(self) -> None:
-        self._records.popitem(last=False)
+        key, entry = self._records.popitem(last=False)
+        self._calendar.remove(key, entry[3])
         if not self._evicting:
             self._evicting = True
             _logger.warning(

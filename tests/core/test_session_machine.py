@@ -240,7 +240,8 @@ class Sessions(RuleBasedStateMachine):
     def the_records_are_those_of_the_model(self) -> None:
         assert set(self.storage._records) == {key_of(session_id) for session_id in self.model.records}
         for session_id, record in self.model.records.items():
-            stored = self.storage._records[key_of(session_id)]
+            stored = run(self.storage.fetch(key_of(session_id)))
+            assert stored is not None
             assert isinstance(decode_record(stored.data), Record) == isinstance(record, Live)
             assert stored.expires_at == (record.expires_at if isinstance(record, Live) else record.dies_at)
 

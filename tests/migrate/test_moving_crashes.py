@@ -90,7 +90,7 @@ async def test_what_crashes_leave_behind_expires_with_the_session() -> None:
         move.clock.advance(15 * 24 * 60 * 60)
         await move.process().sweep()
 
-        assert len(move.new) == len(move.old) == 0, call
+        assert len(move.new.record_keys()) == len(move.old.record_keys()) == 0, call
 
 
 @pytest.mark.parametrize("action", ["a", "touch"])

@@ -5,8 +5,9 @@ import hashlib
 from collections import defaultdict
 from typing import Any, ClassVar
 
-from aiohttp_session_store import MemoryStorage, Session, Stored
+from aiohttp_session_store import Session, Stored
 from aiohttp_session_store.storages.base import RECLAIM_AFTER
+from tests.storages.plain import PlainStorage
 from tests.storages.suspending import SuspendingStorage
 
 
@@ -23,24 +24,24 @@ class FetchThatLeavesItsAnswer(SuspendingStorage):
         return self.answers.pop(0)
 
 
-class FetchThatRaises(MemoryStorage):
+class FetchThatRaises(PlainStorage):
     async def fetch(self, key: str) -> Stored | None:
         return self._records[key]
 
 
-class ReplaceThatCreates(MemoryStorage):
+class ReplaceThatCreates(PlainStorage):
     async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
         if key not in self._records:
             return await self.insert(key, data, expires_at)
         return await super().replace(key, data, expires_at, version)
 
 
-class ReplaceAtAnyVersion(MemoryStorage):
+class ReplaceAtAnyVersion(PlainStorage):
     async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
         return self._put(key, data, expires_at) if key in self._records else None
 
 
-class ReplaceThatKeepsTheExpiry(MemoryStorage):
+class ReplaceThatKeepsTheExpiry(PlainStorage):
     async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
         stored = self._records.get(key)
         return await super().replace(key, data, max(expires_at, stored.expires_at if stored else 0), version)
@@ -54,12 +55,12 @@ class ReplaceThatChecksThenActs(SuspendingStorage):
 
 class ReplaceThatWritesInPlace(SuspendingStorage):
     async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
-        newer = await MemoryStorage.replace(self, key, data[:10], expires_at, version)
+        newer = await PlainStorage.replace(self, key, data[:10], expires_at, version)
         await self.pause()
-        return newer and await MemoryStorage.replace(self, key, data, expires_at, newer)
+        return newer and await PlainStorage.replace(self, key, data, expires_at, newer)
 
 
-class InsertThatOverwrites(MemoryStorage):
+class InsertThatOverwrites(PlainStorage):
     async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
         return self._put(key, data, expires_at)
 
@@ -78,7 +79,7 @@ class WritersThatShareABuffer(SuspendingStorage):
         return await super().insert(key, self.buffer, expires_at)
 
 
-class TouchThatShortens(MemoryStorage):
+class TouchThatShortens(PlainStorage):
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         stored = self._records.get(key)
         if stored is None or stored.version != version:
@@ -87,13 +88,13 @@ class TouchThatShortens(MemoryStorage):
         return True
 
 
-class TouchAtAnyVersion(MemoryStorage):
+class TouchAtAnyVersion(PlainStorage):
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         stored = self._records.get(key)
         return stored is not None and await super().touch(key, expires_at, stored.version)
 
 
-class TouchThatMustExtend(MemoryStorage):
+class TouchThatMustExtend(PlainStorage):
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         stored = self._records.get(key)
         return stored is not None and expires_at > stored.expires_at and await super().touch(key, expires_at, version)
@@ -109,26 +110,26 @@ class TouchThatChecksThenActs(SuspendingStorage):
         return True
 
 
-class TouchThatRefusesTheExpired(MemoryStorage):
+class TouchThatRefusesTheExpired(PlainStorage):
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         stored = self._records.get(key)
         alive = stored is not None and stored.expires_at > self.now()
         return alive and await super().touch(key, expires_at, version)
 
 
-class TouchThatCreates(MemoryStorage):
+class TouchThatCreates(PlainStorage):
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         self._records.setdefault(key, Stored(b"", version, expires_at))
         return await super().touch(key, expires_at, version)
 
 
-class TouchThatRewrites(MemoryStorage):
+class TouchThatRewrites(PlainStorage):
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         stored = self._records.get(key)
         return stored is not None and bool(await self.replace(key, stored.data, expires_at, version))
 
 
-class TouchThatDoesNothing(MemoryStorage):
+class TouchThatDoesNothing(PlainStorage):
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         return key in self._records
 
@@ -143,35 +144,35 @@ class TouchThatWritesBackWhatItRead(SuspendingStorage):
         return True
 
 
-class DeleteThatRaises(MemoryStorage):
+class DeleteThatRaises(PlainStorage):
     async def delete(self, key: str) -> None:
         del self._records[key]
 
 
-class DeleteThatDoesNothing(MemoryStorage):
+class DeleteThatDoesNothing(PlainStorage):
     async def delete(self, key: str) -> None:
         pass
 
 
-class DeleteThatTakesAll(MemoryStorage):
+class DeleteThatTakesAll(PlainStorage):
     async def delete(self, key: str) -> None:
         self._records.clear()
 
 
-class OneVersionForAll(MemoryStorage):
+class OneVersionForAll(PlainStorage):
     def _put(self, key: str, data: bytes, expires_at: int) -> bytes:
         self._records[key] = Stored(data, b"version", expires_at)
         return b"version"
 
 
-class VersionsFromTheData(MemoryStorage):
+class VersionsFromTheData(PlainStorage):
     def _put(self, key: str, data: bytes, expires_at: int) -> bytes:
         version = hashlib.sha256(data).digest()
         self._records[key] = Stored(data, version, expires_at)
         return version
 
 
-class VersionsThatCountFromOne(MemoryStorage):
+class VersionsThatCountFromOne(PlainStorage):
     def _put(self, key: str, data: bytes, expires_at: int) -> bytes:
         before = self._records.get(key)
         version = b"%d" % (int(before.version) + 1 if before else 1)
@@ -186,7 +187,7 @@ class LiveStored:
         self.data, self.version, self.expires_at = data, version, expires_at
 
 
-class LiveObjects(MemoryStorage):
+class LiveObjects(PlainStorage):
     def _put(self, key: str, data: bytes, expires_at: int) -> bytes:
         version = super()._put(key, data, expires_at)
         live = self.__dict__.setdefault("live", {}).setdefault(key, LiveStored(data, version, expires_at))
@@ -195,7 +196,7 @@ class LiveObjects(MemoryStorage):
         return version
 
 
-class LiveSessions(MemoryStorage):
+class LiveSessions(PlainStorage):
     """Hands one session object to all requests."""
 
     async def read(self, cookie_value: str | None) -> Session:
@@ -205,40 +206,40 @@ class LiveSessions(MemoryStorage):
         return sessions[cookie_value]
 
 
-class DataAsText(MemoryStorage):
+class DataAsText(PlainStorage):
     def _put(self, key: str, data: bytes, expires_at: int) -> bytes:
         return super()._put(key, data.decode(errors="replace").encode(), expires_at)
 
 
-class DataThatIsStripped(MemoryStorage):
+class DataThatIsStripped(PlainStorage):
     def _put(self, key: str, data: bytes, expires_at: int) -> bytes:
         return super()._put(key, data.strip(), expires_at)
 
 
-class DataThatIsTruncated(MemoryStorage):
+class DataThatIsTruncated(PlainStorage):
     def _put(self, key: str, data: bytes, expires_at: int) -> bytes:
         return super()._put(key, data[:65536], expires_at)
 
 
-class DataThatMayBeNothing(MemoryStorage):
+class DataThatMayBeNothing(PlainStorage):
     async def fetch(self, key: str) -> Stored | None:
         stored = await super().fetch(key)
         return stored if stored and stored.data else None
 
 
-class ExpiryThatIsForgotten(MemoryStorage):
+class ExpiryThatIsForgotten(PlainStorage):
     async def fetch(self, key: str) -> Stored | None:
         stored = await super().fetch(key)
         return stored and Stored(stored.data, stored.version, self.now() + 60)
 
 
-class FetchThatHidesTheExpired(MemoryStorage):
+class FetchThatHidesTheExpired(PlainStorage):
     async def fetch(self, key: str) -> Stored | None:
         stored = await super().fetch(key)
         return stored if stored and stored.expires_at > self.now() else None
 
 
-class ReplaceThatRefusesTheExpired(MemoryStorage):
+class ReplaceThatRefusesTheExpired(PlainStorage):
     async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
         stored = self._records.get(key)
         if stored is None or stored.expires_at <= self.now():
@@ -250,7 +251,7 @@ class SuspendsAndDoesNotSaySo(SuspendingStorage):
     suspends: ClassVar[bool] = False
 
 
-class _Sweeping(MemoryStorage):
+class _Sweeping(PlainStorage):
     def expired(self, key: str, stored: Stored) -> bool:
         return stored.expires_at <= self.now() - RECLAIM_AFTER
 

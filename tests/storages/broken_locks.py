@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-from aiohttp_session_store import MemoryStorage, SessionLockError, SessionUsageError, Stored
+from aiohttp_session_store import SessionLockError, SessionUsageError, Stored
 from aiohttp_session_store.storages.base import Lease
+from tests.storages.plain import PlainStorage
 from tests.storages.suspending import SuspendingStorage
 
 
@@ -157,17 +158,17 @@ class LeaseThatNeverEnds(_Locking):
 # --- upkeep
 
 
-class SetAsideThatDoesNothing(MemoryStorage):
+class SetAsideThatDoesNothing(PlainStorage):
     async def set_aside(self, key: str, stored: Stored) -> None:
         pass
 
 
-class SetAsideThatDeletes(MemoryStorage):
+class SetAsideThatDeletes(PlainStorage):
     async def set_aside(self, key: str, stored: Stored) -> None:
         await self.delete(key)
 
 
-class CloseForAll(MemoryStorage):
+class CloseForAll(PlainStorage):
     async def aclose(self) -> None:
         self._records.clear()
         await super().aclose()

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from aiohttp_session_store import KeyedStorage, MemoryStorage, StorageError
+from aiohttp_session_store import KeyedStorage, StorageError
+from tests.storages.plain import PlainStorage
 
 
-class SuspendingStorage(MemoryStorage):
+class SuspendingStorage(PlainStorage):
     """Suspends before and after each verb, which itself stays atomic."""
 
     suspends: ClassVar[bool] = True
@@ -50,7 +51,7 @@ class SuspendingStorage(MemoryStorage):
 class SelfSweepingStorage(SuspendingStorage):
     """Has no locks, and as little to sweep as a server that removes expired records by itself leaves."""
 
-    lock = KeyedStorage.lock  # type: ignore[assignment]  # the base's: it refuses
+    lock = KeyedStorage.lock  # the base's: it refuses
 
     async def sweep(self) -> int:
         return 0

@@ -7,6 +7,7 @@ import pytest
 
 from aiohttp_session_store import FileSystemStorage, KeyedStorage, MemoryStorage
 from aiohttp_session_store.testing import ManualClock, StorageContract
+from tests.storages.plain import PlainStorage
 from tests.storages.suspending import RacyStorage, SelfSweepingStorage, SuspendingStorage
 
 
@@ -18,7 +19,17 @@ class TestMemoryStorage(StorageContract):
         await storage.aclose()
 
 
-class TestMemoryStorageThatSuspends(StorageContract):
+class TestPlainStorage(StorageContract):
+    """Which others here are broken copies of."""
+
+    @pytest.fixture
+    async def storage(self, clock: ManualClock) -> AsyncIterator[KeyedStorage]:
+        storage = PlainStorage(clock=clock)
+        yield storage
+        await storage.aclose()
+
+
+class TestStorageThatSuspends(StorageContract):
     @pytest.fixture
     async def storage(self, clock: ManualClock) -> AsyncIterator[KeyedStorage]:
         storage = SuspendingStorage(clock=clock)
@@ -26,7 +37,7 @@ class TestMemoryStorageThatSuspends(StorageContract):
         await storage.aclose()
 
 
-class TestMemoryStorageThatSuspendsAtRandom(StorageContract):
+class TestStorageThatSuspendsAtRandom(StorageContract):
     @pytest.fixture
     async def storage(self, clock: ManualClock) -> AsyncIterator[KeyedStorage]:
         storage = RacyStorage(seed=1, clock=clock)

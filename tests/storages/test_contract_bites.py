@@ -6,12 +6,13 @@ import textwrap
 
 import pytest
 
-from aiohttp_session_store import MemoryStorage, SessionDestroyedError
+from aiohttp_session_store import SessionDestroyedError
 from aiohttp_session_store.testing import ManualClock, StorageContract, contract_locks
 from aiohttp_session_store.testing.contract_sessions import SessionContract
 from tests.storages import broken, broken_locks
+from tests.storages.plain import PlainStorage
 
-BITES: list[tuple[type[MemoryStorage], str]] = [
+BITES: list[tuple[type[PlainStorage], str]] = [
     (broken.FetchThatLeavesItsAnswer, "test_a_cancelled_fetch_leaves_its_answer_to_nobody_else"),
     (broken.FetchThatRaises, "test_a_key_that_was_never_inserted_is_none"),
     (broken.ReplaceThatCreates, "test_replacing_never_creates"),
@@ -94,7 +95,7 @@ BITES: list[tuple[type[MemoryStorage], str]] = [
 ]
 
 
-async def run(storage_type: type[MemoryStorage], name: str) -> None:
+async def run(storage_type: type[PlainStorage], name: str) -> None:
     """Run one test of the contract on a storage of its own."""
     clock = ManualClock()
     method = getattr(StorageContract(), name)
@@ -104,10 +105,10 @@ async def run(storage_type: type[MemoryStorage], name: str) -> None:
 
 @pytest.mark.parametrize(("storage_type", "name"), BITES)
 async def test_a_broken_storage_is_caught(
-    storage_type: type[MemoryStorage], name: str, monkeypatch: pytest.MonkeyPatch
+    storage_type: type[PlainStorage], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(contract_locks, "PATIENCE", 0.3)  # nothing here goes over a network
-    await run(MemoryStorage, name)
+    await run(PlainStorage, name)
     with pytest.raises((AssertionError, KeyError, SessionDestroyedError)):
         await run(storage_type, name)
 

@@ -1,5 +1,6 @@
 """What is peculiar to memory: how much is kept, whose it is, and that nothing is waited for."""
 
+import asyncio
 import logging
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from aiohttp_session_store import ConfigurationError, MemoryStorage
+from aiohttp_session_store.storages.base import RECLAIM_AFTER
 from aiohttp_session_store.testing import ManualClock
 
 LATER = 2_000_000_000
@@ -212,3 +214,84 @@ async def test_a_record_that_becomes_rubbish_during_a_request_ends_its_session(
     assert await storage.save(session) is None
     assert session.destroyed
     assert "became unreadable while a request was using it" in caplog.text
+
+
+# --- the sweep, beside requests
+
+
+async def test_a_sweep_looks_at_what_is_due_and_at_nothing_else(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = MemoryStorage(clock=clock, sweep_interval=None)
+    for number in range(100):
+        await storage.insert(f"due {number}", b"", int(clock()) + 10)
+        await storage.insert(f"later {number}", b"", int(clock()) + 10_000)
+    seen: list[str] = []
+    take = storage._calendar.take
+
+    def noted(last_day: int, most: int) -> list[str]:
+        taken = take(last_day, most)
+        seen.extend(taken)
+        return taken
+
+    monkeypatch.setattr(storage._calendar, "take", noted)
+    clock.advance(RECLAIM_AFTER + 100)
+
+    assert await storage.sweep() == 100
+    assert sorted(seen) == sorted(f"due {number}" for number in range(100))
+    assert len(storage) == 100
+
+
+@pytest.mark.parametrize("use", ["touch", "replace"])
+async def test_what_was_used_is_swept_when_it_ends_and_not_before(clock: ManualClock, use: str) -> None:
+    storage = MemoryStorage(clock=clock, sweep_interval=None)
+    version = await storage.insert("a", b"", int(clock()) + 10)
+    assert version
+    if use == "touch":
+        await storage.touch("a", int(clock()) + 1000, version)
+    else:
+        await storage.replace("a", b"", int(clock()) + 1000, version)
+    for _ in range(3):  # it is entered anew each time
+        clock.advance((1000 + RECLAIM_AFTER) / 3 - 1)
+        assert await storage.sweep() == 0
+    clock.advance(4)
+
+    assert await storage.sweep() == 1
+
+
+async def test_what_ends_earlier_than_it_was_to_is_swept_then(clock: ManualClock) -> None:
+    """As the record of an id that was regenerated does."""
+    storage = MemoryStorage(clock=clock, sweep_interval=None)
+    version = await storage.insert("a", b"", int(clock()) + 1_000_000)
+    await storage.replace("a", b"", int(clock()) + 60, version or b"")
+    clock.advance(60 + RECLAIM_AFTER)
+
+    assert await storage.sweep() == 1
+
+
+async def test_a_sweep_that_is_cancelled_forgets_nothing(clock: ManualClock) -> None:
+    storage = MemoryStorage(clock=clock, sweep_interval=None)
+    start = int(clock()) // 60 * 60
+    for number in range(5000):
+        await storage.insert(f"{number}", b"", start + number % 60)
+    clock.advance(start + 30 + RECLAIM_AFTER - clock())
+    sweep = asyncio.ensure_future(storage.sweep())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    sweep.cancel()
+    await asyncio.wait([sweep])
+    assert 0 < len(storage) < 5000
+    clock.advance(60)
+    await storage.sweep()
+
+    assert len(storage) == 0
+
+
+async def test_what_is_deleted_or_evicted_leaves_nothing_in_the_calendar(clock: ManualClock) -> None:
+    storage = MemoryStorage(clock=clock, max_sessions=10, sweep_interval=None)
+    for number in range(100):
+        await storage.insert(f"{number}", b"", int(clock()) + 10)
+    for number in range(90, 100):
+        await storage.delete(f"{number}")
+
+    assert storage._calendar.take(2**40, 100) == []

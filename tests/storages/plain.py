@@ -1,0 +1,57 @@
+"""The fewest lines that keep the contract: a dict.  What tests break, delay and look into."""
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, ClassVar
+
+from aiohttp_session_store import KeyedStorage, Stored
+from aiohttp_session_store.storages.base import RECLAIM_AFTER
+from aiohttp_session_store.storages.keyed_lock import KeyedLock
+
+
+class PlainStorage(KeyedStorage):
+    suspends: ClassVar[bool] = False
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._records: dict[str, Stored] = {}
+        self._exclusive = KeyedLock()
+
+    def default_secrets(self) -> Sequence[str]:
+        return ["plain-storage-secret-plain-storage"]
+
+    async def fetch(self, key: str) -> Stored | None:
+        return self._records.get(key)
+
+    async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
+        return None if key in self._records else self._put(key, data, expires_at)
+
+    async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
+        stored = self._records.get(key)
+        return self._put(key, data, expires_at) if stored and stored.version == version else None
+
+    async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
+        stored = self._records.get(key)
+        if stored is None or stored.version != version:
+            return False
+        self._records[key] = Stored(stored.data, version, max(expires_at, stored.expires_at))
+        return True
+
+    async def delete(self, key: str) -> None:
+        self._records.pop(key, None)
+
+    def lock(self, key: str) -> AbstractAsyncContextManager[Any]:
+        return self._exclusive.holding(key)
+
+    async def sweep(self) -> int:
+        reclaimable = self.now() - RECLAIM_AFTER
+        doomed = [key for key, stored in self._records.items() if stored.expires_at <= reclaimable]
+        for key in doomed:
+            del self._records[key]
+        return len(doomed)
+
+    def _put(self, key: str, data: bytes, expires_at: int) -> bytes:
+        version = os.urandom(8)
+        self._records[key] = Stored(data, version, expires_at)
+        return version
