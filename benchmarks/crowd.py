@@ -18,7 +18,7 @@ from aiohttp_session_store import FileSystemStorage, MemoryStorage
 from aiohttp_session_store.state import key_of
 from aiohttp_session_store.storages.base import KeyedStorage
 
-from .apps import DATA
+from .handlers import DATA
 from .report import pin
 
 PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import aiohttp
 
-from .apps import CASES, POSTGRES, REDIS
+from .apps import CASES
+from .handlers import POSTGRES, REDIS
 from .load import WRK, load
 from .report import machine, progress, write
 from .servers import postgres_dsn, redis_url

@@ -135,7 +135,7 @@ def main() -> None:
     """Print tables and write all figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sessions", type=int, default=1_000_000, help="the largest number in memory")
-    parser.add_argument("--files", type=int, default=100_000, help="the largest number of files; a million needs 5 GB")
+    parser.add_argument("--files", type=int, default=1_000_000, help="the largest number of files; needs 5 GB")
     parser.add_argument("--smallest", type=int, default=1000, help="the smallest number of either")
     parser.add_argument("--repeats", type=int, default=3, help="of filling memory")
     parser.add_argument("--rounds", type=int, default=7, help="of visiting")

@@ -28,7 +28,7 @@ from aiohttp_session_store import CookieStorage, FileSystemStorage, KeyedStorage
 from aiohttp_session_store.storages.postgres import PostgresStorage
 from aiohttp_session_store.storages.redis import RedisStorage
 
-from .apps import DATA
+from .handlers import DATA
 from .report import UnavailableError, machine, pin, progress, write
 from .servers import postgres_dsn, redis_url
 from .tables import storage_tables

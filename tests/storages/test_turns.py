@@ -1,7 +1,7 @@
 """No storage holds up the event loop for a millisecond, however many sessions it keeps.
 
-What counts is CPU time, which other processes do not change.  A turn that is too long is so each time, a page fault or a
-cold cache is not: each scene has three attempts.
+What counts is CPU time, which other processes do not change.  A turn that is too long is so each time; a page fault is
+not: each scene has three attempts.
 """
 
 import asyncio
