@@ -5,12 +5,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
-import aiohttp
 import pytest
 from aiohttp import web
-from pytest_aiohttp import AiohttpClient
 
 import aiohttp_session_store
 from aiohttp_session_store import MemoryStorage
@@ -43,41 +40,6 @@ def test_the_code_of_a_page_runs(page: str, tmp_path: Path) -> None:
             [sys.executable, path.name], cwd=tmp_path, env=SETTINGS, capture_output=True, text=True, check=False
         )
         assert finished.returncode == 0, finished.stderr
-
-
-@pytest.fixture
-def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[ModuleType]:
-    """Return the steps of the tutorial, whose sessions lie below a temporary folder."""
-    names = write_files("docs/tutorial.md", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    return [importlib.import_module(name.removesuffix(".py")) for name in names]
-
-
-async def test_the_tutorial_counts_logs_in_says_something_once_and_logs_out(
-    steps: list[ModuleType], aiohttp_client: AiohttpClient
-) -> None:
-    assert len(steps) == 5
-    client = await aiohttp_client(steps[0].make_app())
-    assert [await (await client.get("/")).text() for _ in range(2)] == ["visit 1", "visit 2"]
-
-    client = await aiohttp_client(steps[1].make_app())
-    assert "<form" in await (await client.get("/")).text()
-    assert (await client.post("/login", data={"name": "eve"})).status == 403
-    assert await (await client.post("/login", data={"name": "ada"})).text() == "Hello, ada"
-
-    client = await aiohttp_client(steps[2].make_app())
-    assert await (await client.post("/save")).text() == "Saved. Hello, stranger"
-    assert await (await client.get("/")).text() == "Hello, stranger"
-
-    client = await aiohttp_client(steps[3].make_app())
-    await client.post("/login", data={"name": "ada"})
-    assert await (await client.post("/logout")).text() == "Goodbye. Hello, stranger"
-
-    client = await aiohttp_client(steps[4].make_app(), cookie_jar=aiohttp.DummyCookieJar())
-    async with client.post("/login", data={"name": "ada"}, allow_redirects=False) as response:
-        assert response.headers["Set-Cookie"].startswith("__Host-session=")
-        assert "; Secure" in response.headers["Set-Cookie"]
 
 
 def test_the_example_of_moving_makes_an_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,63 +2,37 @@
 
 import re
 import shlex
-import socket
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import aiohttp_session_store
 from tests.docs.blocks import ROOT, block
+from tests.docs.serving import serving
 
 README = (ROOT / "README.md").read_text()
 
 
 @pytest.fixture
-def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-        return number
+def quickstart(tmp_path: Path) -> Path:
+    (tmp_path / "app.py").write_text(block("README.md", "python", "web.run_app"))
+    return tmp_path
 
 
-@pytest.fixture
-def quickstart(tmp_path: Path, port: int) -> Iterator[Path]:
-    (tmp_path / "app.py").write_text(block("README.md", "python", "web.run_app").replace("8000", str(port)))
-    process = subprocess.Popen([sys.executable, "app.py"], cwd=tmp_path, stdout=subprocess.DEVNULL)
-    try:
-        wait_for(port)
-        yield tmp_path
-    finally:
-        process.terminate()
-        assert process.wait(20) == 0
-
-
-def wait_for(port: int) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def test_the_quickstart_answers_what_its_comments_say(quickstart: Path, port: int) -> None:
-    for line in block("README.md", "sh", "curl").splitlines():
-        if line.startswith("curl"):
-            command, _, expected = line.partition("#")
-            answer = subprocess.run(
-                shlex.split(command.replace("8000", str(port))),
-                cwd=quickstart,
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            assert answer.stdout.strip() == expected.strip()
+def test_the_quickstart_answers_what_its_comments_say(quickstart: Path) -> None:
+    with serving(quickstart / "app.py") as site:
+        for line in block("README.md", "sh", "curl").splitlines():
+            if line.startswith("curl"):
+                command, _, expected = line.partition("#")
+                answer = subprocess.run(
+                    shlex.split(command.replace("localhost:8000", site)),
+                    cwd=quickstart,
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                )
+                assert answer.stdout.strip() == expected.strip()
 
 
 def test_every_test_that_the_readme_points_to_exists() -> None:
