@@ -232,7 +232,8 @@ def accept_old_sessions(app: "web.Application", *readers: OldSessionReader) -> N
 
     The first time that a handler asks for the session of a visitor who has none of ours, the *readers* are asked.  What
     they find becomes a session of ours, with an id of its own; the answer brings our cookie and clears the old one.
-    From then on the old cookie, or a copy of it, opens nothing, whether the visitor logs out or not.
+    For ``rotation_grace`` the old cookie still leads to that session, so that parallel first requests meet in one.
+    After that, and after a logout at once, neither it nor a copy of it opens anything.
 
     That "once" needs a storage on the server, and cookies that nobody can forge: with ``CookieStorage``, or a
     :class:`ForgeableCookieReader`, an old cookie works as long as it ever did.  A session with a value that we cannot

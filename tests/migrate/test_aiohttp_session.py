@@ -199,6 +199,21 @@ async def test_a_copy_of_the_old_cookie_opens_nothing_when_the_grace_is_over(sce
 
 
 @once
+async def test_a_copy_of_the_old_cookie_leads_to_the_same_session_for_the_grace_and_no_longer(scene: Scene) -> None:
+    clock = ManualClock(int(time.time()))
+    storage = MemoryStorage(clock=clock, rotation_grace=60)
+    cookie = await cookie_of_old_app(scene[0], DATA)
+    async with TestClient(TestServer(our_app(storage, scene[1])), cookie_jar=aiohttp.DummyCookieJar()) as client:
+        visitor = Visitor(client, cookie)
+        await visitor.get("/show")
+        clock.advance(59)
+        await Visitor(client, cookie).get("/write?key=late")
+        assert await visitor.get("/show") == DATA | {"late": True}
+        clock.advance(2)
+        assert await Visitor(client, cookie).get("/show") == {}
+
+
+@once
 async def test_parallel_requests_with_an_old_cookie_lose_nothing(scene: Scene) -> None:
     cookie = await cookie_of_old_app(scene[0], DATA)
     storage = FailingStorage()  # which suspends
