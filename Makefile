@@ -30,7 +30,7 @@ proofs: $(VENV)/.test
 
 # The documentation, as a site in site/; fails on any warning.
 docs: $(VENV)/.docs
-	$(BIN)/python -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # Compares and measures, half an hour on two cores that do nothing else; the figures go to bench-results/.
 bench: $(VENV)/.bench
