@@ -28,8 +28,9 @@ VERIFIED_KEPT = 4096
 _SIGNATURE = len(".") + 43  # SHA-256 in base64 without padding
 
 # RFC 6265bis, section 4.1.1: a name is an RFC 9110 token; attribute values hold no control character and no semicolon.
+# Section 5.6: browsers leave out an attribute of more than 1024 bytes, and send the cookie elsewhere.
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
-_ATTRIBUTE = re.compile(r"[ -:<-~]+", re.ASCII)
+_ATTRIBUTE = re.compile(r"[ -:<-~]{1,1024}", re.ASCII)
 
 
 class _Storage(Protocol):
@@ -239,10 +240,10 @@ class SessionCookie:
             )
         if not isinstance(self.path, str) or not self.path.startswith("/") or not _ATTRIBUTE.fullmatch(self.path):
             raise ConfigurationError(
-                f"a cookie path starts with / and holds no ; or control character, not {self.path!r}"
+                f"a cookie path starts with / and has up to 1024 characters, no ; or control one, not {self.path!r}"
             )
         if self.domain is not None and (not isinstance(self.domain, str) or not _ATTRIBUTE.fullmatch(self.domain)):
-            raise ConfigurationError(f"a cookie domain is a host name, not {self.domain!r}")
+            raise ConfigurationError(f"a cookie domain is a host name of up to 1024 characters, not {self.domain!r}")
         if self.samesite not in ("Lax", "Strict", "None", None):
             raise ConfigurationError(f'samesite is "Lax", "Strict", "None" or None, not {self.samesite!r}')
 

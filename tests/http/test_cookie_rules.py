@@ -125,6 +125,14 @@ def test_no_part_holds_a_control_character_or_a_semicolon(bad: str, where: str) 
             SessionCookie(**parts)  # type: ignore[arg-type]
 
 
+def test_no_attribute_is_longer_than_what_browsers_read() -> None:
+    """They leave out a longer one, and the cookie goes to other places than it was meant for (RFC 6265bis, 5.6)."""
+    SessionCookie(path="/" + "a" * 1023, domain="a" * 1024)
+    for parts in ({"path": "/" + "a" * 1024}, {"domain": "a" * 1025}):
+        with pytest.raises(ConfigurationError, match="1024"):
+            SessionCookie(**parts)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "name", ["", " ", "a b", "a=b", "a,b", 'a"b', "a/b", "a(b", "[a]", "{a}", "a@b", "a\\b", 5, None]
 )
