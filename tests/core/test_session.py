@@ -1,6 +1,8 @@
 """Facts about a session, flash, discard, and what is refused once it is too late."""
 
+from base64 import urlsafe_b64decode
 from collections.abc import Callable
+from hashlib import sha256
 
 import pytest
 
@@ -64,12 +66,15 @@ async def test_a_new_session_that_stays_empty_is_not_stored(storage: MemoryStora
     assert len(storage) == 0
 
 
-async def test_the_id_has_256_random_bits_and_the_key_is_its_hash(load: Load) -> None:
-    session = await load()
+async def test_the_id_has_256_random_bits_and_the_key_is_its_hash(storage: MemoryStorage) -> None:
+    sessions = [await storage.read(None) for _ in range(1000)]
 
-    assert len(session.id) == 43
-    assert len(session.key) == 64
-    assert session.id not in session.key
+    ids = {urlsafe_b64decode(session.id + "=") for session in sessions}
+    assert len(ids) == 1000
+    assert {len(one) for one in ids} == {32}
+    for bit in range(256):  # one that stood still would show in a thousand with certainty
+        assert len({one[bit // 8] >> bit % 8 & 1 for one in ids}) == 2
+    assert [session.key for session in sessions] == [sha256(session.id.encode()).hexdigest() for session in sessions]
 
 
 async def test_repr_shows_neither_the_id_nor_the_data(load: Load) -> None:

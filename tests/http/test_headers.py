@@ -42,7 +42,9 @@ async def client_for(client_of: ClientOf, given: Headers) -> Client:
 
 
 def lines(response: Visit, name: str) -> list[str]:
-    return response.headers.getall(name, [])
+    return [
+        line.strip() for line in response.headers.getall(name, [])
+    ]  # aiohttp 3.14.0's client keeps spaces at the end
 
 
 # --- Vary

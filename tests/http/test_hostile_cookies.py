@@ -141,6 +141,16 @@ async def test_an_id_that_a_visitor_made_up_is_never_adopted(client_of: ClientOf
     assert (await visit(client, "/read", LIVE)).text == "{}"
 
 
+async def test_an_id_anywhere_but_in_the_cookie_is_not_read(client_of: ClientOf, storage: KeyedStorage) -> None:
+    client = await client_of(app_with(storage, write))
+    live = (await visit(client, "/write?user=ada")).cookie
+
+    assert (await visit(client, "/read", live)).text != "{}"
+    assert (await visit(client, f"/read?session={live}&session_id={live.partition('.')[0]}")).text == "{}"
+    for header in ("Authorization", "X-Session", "Session", "Set-Cookie"):
+        assert (await visit(client, "/read", **{header: f"session={live}"})).text == "{}"
+
+
 # --- several at once
 
 
