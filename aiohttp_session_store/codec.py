@@ -174,6 +174,9 @@ def _check_text(text: str) -> None:
 # --- beyond JSON
 
 
+_FOLDED = ";fold=1"  # which isoformat() leaves out: of an hour that the clocks repeat in autumn, the second one
+
+
 def _freeze_datetime(value: datetime, _: int) -> dict[str, Any]:
     if value.tzinfo is not None and type(value.tzinfo) is not timezone:
         raise _UnstorableError(
@@ -183,7 +186,7 @@ def _freeze_datetime(value: datetime, _: int) -> dict[str, Any]:
     text = value.isoformat()
     if datetime.fromisoformat(text).utcoffset() != value.utcoffset():
         raise _UnstorableError(f"a datetime with the offset {value.utcoffset()} would come back with another one")
-    return {"$datetime": text}
+    return {"$datetime": text + _FOLDED if value.fold else text}
 
 
 def _freeze_decimal(value: Decimal, _: int) -> dict[str, Any]:
@@ -213,6 +216,13 @@ _FREEZERS: dict[type, Callable[[Any, int], dict[str, Any]]] = {
 }
 
 
+def _thaw_datetime(text: str) -> datetime:
+    if type(text) is not str:
+        raise ValueError("a datetime is a text")
+    moment = datetime.fromisoformat(text.removesuffix(_FOLDED))
+    return moment.replace(fold=1) if text.endswith(_FOLDED) else moment
+
+
 def _thaw_bytes(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
@@ -227,7 +237,7 @@ def _thaw_elements(values: Any) -> list[Any]:
 
 
 _THAWERS: dict[str, Callable[[Any], Any]] = {
-    "$datetime": datetime.fromisoformat,
+    "$datetime": _thaw_datetime,
     "$date": date.fromisoformat,
     "$uuid": UUID,
     "$decimal": lambda text: Decimal(str(text)),

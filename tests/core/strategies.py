@@ -21,7 +21,9 @@ beyond_json = (
     st.binary(max_size=20)
     | st.uuids()
     | st.dates()
-    | st.datetimes(timezones=st.none() | offsets).map(lambda moment: moment.replace(fold=0))
+    | st.builds(
+        lambda moment, fold: moment.replace(fold=fold), st.datetimes(timezones=st.none() | offsets), st.integers(0, 1)
+    )
     | st.decimals(allow_nan=False, allow_infinity=False)
 )
 keys = text | st.sampled_from(["$", "$$", "$set", "$$set", "$datetime"])

@@ -19,6 +19,7 @@ MOMENT = datetime.datetime(2024, 5, 1, 12, 30, 0, 250, tzinfo=datetime.timezone(
 FROZEN: list[tuple[Any, Any]] = [
     (MOMENT, {"$datetime": "2024-05-01T12:30:00.000250+02:00"}),
     (datetime.datetime(2024, 5, 1), {"$datetime": "2024-05-01T00:00:00"}),  # noqa: DTZ001  naive ones, too
+    (datetime.datetime(2026, 10, 25, 2, fold=1), {"$datetime": "2026-10-25T02:00:00;fold=1"}),  # noqa: DTZ001  the later
     (datetime.date(2024, 5, 1), {"$date": "2024-05-01"}),
     (UUID(int=5), {"$uuid": "00000000-0000-0000-0000-000000000005"}),
     (Decimal("1.10"), {"$decimal": "1.10"}),
@@ -81,6 +82,8 @@ def test_records_that_need_no_tags_stay_readable_for_earlier_versions(data: dict
         b'{"a":{"$future":1}}',
         b'{"a":{"$datetime":5}}',
         b'{"a":{"$datetime":"yesterday"}}',
+        b'{"a":{"$datetime":";fold=1"}}',
+        b'{"a":{"$datetime":"2024-05-01T00:00:00;fold=2"}}',
         b'{"a":{"$date":null}}',
         b'{"a":{"$uuid":"x"}}',
         b'{"a":{"$uuid":5}}',
