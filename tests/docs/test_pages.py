@@ -20,6 +20,7 @@ SETTINGS = {
     "SESSION_SECRET": "known-secret-0123456789-abcdefghijklmnopqrstuvwxyz",
     "DATABASE_URL": "postgresql://localhost/shop",
     "OLD_SECRET": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+    "FERNET_KEY": "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=",
 }
 
 
