@@ -59,13 +59,19 @@ class RedisLease:
         self._renewing = asyncio.create_task(self._renew())
 
     async def check(self) -> None:
-        """Return if the lock is certainly ours.
+        """Return if the lock is certainly ours: the server says so, too, which may have forgotten it in a failover.
 
         Raises:
             SessionLockError: It may be somebody else's.
         """
+        lost = "the exclusive lock of the session was lost: nothing was stored; try again"
+        try:
+            if time.monotonic() >= self._valid_until or not await self._claim(RENEW):
+                self._valid_until = 0.0  # lost once is lost for good
+        except StorageError as error:
+            raise SessionLockError(f"{lost}: {error}") from error
         if time.monotonic() >= self._valid_until:
-            raise SessionLockError("the exclusive lock of the session was lost: nothing was stored; try again")
+            raise SessionLockError(lost)
 
     async def release(self) -> None:
         """Give it back, taken or not; one that the server cannot be told of ends by itself."""
