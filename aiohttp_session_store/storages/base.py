@@ -207,9 +207,9 @@ class KeyedStorage(ABC):
 
         A lock that can be lost while it is held, as one on a server can, gives its holder a *lease*: a coroutine
         function that returns if the lock was still held when it was called, and else raises ``SessionLockError``.  The
-        holder's save asks it after each read of the record and before the compare-and-set that follows.  What was
-        read under the lock and did not change since is all that is overwritten, so no holder ever undoes another's
-        write.  A lock that cannot be lost gives None.
+        holder's save asks it after each read of the record and before the compare-and-set that follows; a new holder
+        begins with the record under a new version, so that a write that a former one still has under way fails.  Thus
+        no holder ever undoes another's write.  A lock that cannot be lost gives None.
 
         Raises:
             SessionUsageError: This storage has none.

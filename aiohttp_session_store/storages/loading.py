@@ -11,6 +11,7 @@ from ..errors import SessionLockError
 from ..record import NewerRecordError, Record, Retired
 from ..session import Session
 from ..state import SessionState, Stored, key_of
+from .merging import Attempts
 
 if TYPE_CHECKING:
     from .base import KeyedStorage
@@ -79,22 +80,35 @@ class Loader:
             await asyncio.wait([state.saving])
         if state.stored is None or state.destroyed:
             return
-        key = key_of(state.stored_id)
-        stored = await self._storage.fetch(key)
-        if stored is None:
-            return
-        try:
-            record = self._storage.records.decode(stored.data)
-        except ValueError:  # the save will find the same, and say so
-            return
-        if isinstance(record, Record):
-            state.stored, state.record = stored, record
-            state.log.refresh(record.data)
-        elif record.successor is not None:
-            raise SessionLockError(
-                f"session {key} got another id meanwhile, and its newest data is not for the old one to read: the"
-                " request may be tried again with the new cookie"
-            )
+        key, attempts = key_of(state.stored_id), Attempts(key_of(state.stored_id))
+        while (stored := await self._storage.fetch(key)) is not None:
+            try:
+                record = self._storage.records.decode(stored.data)
+            except ValueError:  # the save will find the same, and say so
+                return
+            if isinstance(record, Record):
+                newest = stored if state.lease is None else await self._fenced(key, stored)
+                if newest is not None:
+                    state.stored, state.record = newest, record
+                    state.log.refresh(record.data)
+                    return
+                await attempts.conflict()
+            elif record.successor is not None:
+                raise SessionLockError(
+                    f"session {key} got another id meanwhile, and its newest data is not for the old one to read: the"
+                    " request may be tried again with the new cookie"
+                )
+            else:
+                return
+
+    async def _fenced(self, key: str, stored: Stored) -> Stored | None:
+        """Give what a new holder has read a version of its own, or return None if that is not the newest any more.
+
+        Whoever had the lock before, and has lost it just after the lease was asked, may still have a write under way.
+        It is made from this version, and so it fails.
+        """
+        version = await self._storage.replace(key, stored.data, stored.expires_at, stored.version)
+        return None if version is None else Stored(stored.data, version, stored.expires_at)
 
     async def _leads_to_life(self, retired: Retired) -> bool:
         """Whether the session that *retired* became is still there: logout ends what its older ids can read, too."""

@@ -11,6 +11,7 @@ from aiohttp.pytest_plugin import AiohttpClient
 from aiohttp.test_utils import TestClient, TestServer
 
 from aiohttp_session_store import SessionLockError, Stored, exclusive_session, get_session, save_session
+from aiohttp_session_store.session import state_of
 from aiohttp_session_store.storages.base import Lease
 from tests.http.storages import GatedStorage, app_with
 
@@ -150,6 +151,55 @@ async def test_every_save_inside_asks_and_none_outside(storage: LeasedStorage, a
     assert await (await client.get("/read")).json() == {"a": "4"}
 
 
+async def test_a_write_of_who_lost_the_lock_just_after_it_was_asked_is_not_undone(storage: LeasedStorage) -> None:
+    """It fails instead: the next holder, who counts on from what it read, has given that a version of its own."""
+    session = await storage.read(None)
+    session["count"] = 0
+    session_id = await storage.save(session)
+    first, second = [await storage.read(session_id) for _ in range(2)]
+
+    async def is_held() -> None:
+        pass
+
+    async def is_held_then_lost() -> None:
+        if state_of(second).lease is not None:
+            raise SessionLockError("somebody else has it")
+        state_of(second).lease = is_held
+        await storage.refresh(second)
+
+    state_of(first).lease = is_held_then_lost
+    first["count"] += 1
+    with pytest.raises(SessionLockError):
+        await storage.save(first)
+    second["count"] += 1
+    await storage.save(second)
+
+    assert (await storage.read(session_id))["count"] == 1
+
+
+async def test_a_new_holder_starts_from_the_newest_record_also_if_it_changes_meanwhile(storage: LeasedStorage) -> None:
+    session = await storage.read(None)
+    session["a"] = "1"
+    session_id = await storage.save(session)
+    holder, other = [await storage.read(session_id) for _ in range(2)]
+
+    async def is_held() -> None:
+        pass
+
+    state_of(holder).lease = is_held
+    gate = storage.shut("replace")
+    refreshing = asyncio.ensure_future(storage.refresh(holder))
+    async with asyncio.timeout(5):
+        await storage.reached["replace"].wait()
+    storage.gates.clear()
+    other["a"] = "2"
+    await storage.save(other)
+    gate.set()
+    await refreshing
+
+    assert holder["a"] == "2"
+
+
 @pytest.mark.parametrize("times", [1, 2])
 async def test_a_holder_that_is_cancelled_while_it_saves_keeps_the_lock_until_that_is_done(times: int) -> None:
     """The write that is under way lands later: on the record of the next holder, if the lock were free by then."""
@@ -160,19 +210,23 @@ async def test_a_holder_that_is_cancelled_while_it_saves_keeps_the_lock_until_th
         holding.append(asyncio.current_task())
         async with exclusive_session(request) as session:
             session["a"] = "2"
+            gates.append(storage.shut("replace"))
+            entered.set()
         return web.Response()
 
+    gates: list[asyncio.Event] = []
+    entered = asyncio.Event()
     async with TestClient(TestServer(app_with(storage, handler))) as client:
         await client.get("/write", params={"a": "1"})
-        gate = storage.shut("replace")
         visit = asyncio.create_task(client.get("/"))
+        await entered.wait()
         await storage.reached["replace"].wait()
         assert holding[0] is not None
         for _ in range(times):
             holding[0].cancel()
             await asyncio.sleep(0)
         assert storage.held == 1
-        gate.set()
+        gates[0].set()
         with pytest.raises(Exception, match="disconnected"):
             await visit
         assert storage.held == 0
