@@ -1,5 +1,6 @@
 """What is peculiar to Redis: names of keys, round trips, expiry on the server, clients that are given or owned."""
 
+import asyncio
 import subprocess
 import sys
 import time
@@ -130,6 +131,15 @@ async def test_a_client_of_our_own_is_closed_with_the_last_app(shared_server: Re
     await storage.aclose()
 
     assert not any(connection.is_connected for connection in pool._available_connections)
+
+
+async def test_a_burst_of_parallel_requests_finds_connections(shared_server: RedisServer, prefix: str) -> None:
+    """Whatever the driver's own limit is: a pool that is full would answer 503 at once."""
+    storage = RedisStorage.from_url(shared_server.url, prefix=prefix)
+    answers = await asyncio.gather(*(storage.fetch(KEY) for _ in range(300)))
+    await storage.aclose()
+
+    assert answers == [None] * 300
 
 
 def test_a_client_that_blocks_the_loop_is_refused(shared_server: RedisServer) -> None:

@@ -38,7 +38,8 @@ _logger = logging.getLogger("aiohttp_session_store")
 DEFAULT_TIMEOUT = 5.0
 # Longer than any pause of a healthy process, short enough to wait for if its holder died.
 DEFAULT_LOCK_LEASE = 10.0
-
+# Connections are opened as requests come in parallel; how many there may be is the server's to say (maxclients).
+_MANY = 2**31
 
 # What a value begins with: the version, and the expiry in digits.
 _VERSION, _DIGITS = 8, 16
@@ -118,8 +119,9 @@ class RedisStorage(KeyedStorage):
             ConfigurationError: A setting makes no sense.
         """
         try:
-            # We limit each call ourselves; the driver's own limit costs it a task for each command it sends.
-            client: Redis = Redis.from_url(url, socket_timeout=None)
+            # We limit each call ourselves; the driver's own limit costs it a task for each command it sends.  Its pool
+            # does not wait for a free connection, it fails: with redis-py 8 already at the hundredth and first.
+            client: Redis = Redis.from_url(url, socket_timeout=None, max_connections=_MANY)
         except ValueError as error:  # which does not repeat the URL: there may be a password in it
             raise ConfigurationError(f"RedisStorage.from_url: {error}") from error
         storage = cls(client, **options)
