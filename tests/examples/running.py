@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.docs.blocks import ROOT
+from tests.servers.guard import guarded
 
 EXAMPLES = Path("docs/examples")
 
@@ -53,13 +54,14 @@ def running(command: list[str], folder: Path, port: int) -> Iterator["subprocess
         process = subprocess.Popen(
             command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=log, stderr=log
         )
-    try:
-        wait_until_served(port, process, folder / "log")
-        yield process
-        stop(process, folder / "log")
-    finally:
-        process.kill()  # does nothing if it has ended
-        process.wait()
+    with guarded(process, signal="TERM"):
+        try:
+            wait_until_served(port, process, folder / "log")
+            yield process
+            stop(process, folder / "log")
+        finally:
+            process.kill()  # does nothing if it has ended
+            process.wait()
 
 
 def stop(process: "subprocess.Popen[bytes]", log: Path, number: signal.Signals = signal.SIGTERM) -> None:

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from tests.processes.worker import make_storage, prepare
+from tests.servers.guard import guarded
 from tests.servers.postgres import postgres_server
 from tests.servers.redis import free_port, redis_server
 
@@ -75,15 +76,17 @@ async def workers(place: str) -> AsyncIterator[Workers]:
     command = [sys.executable, str(Path(__file__).with_name("worker.py")), place, str(port)]
     processes = [subprocess.Popen(command) for _ in range(WORKERS)]
     connector = aiohttp.TCPConnector(force_close=True, limit=0)
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as client:
-        workers = Workers(client, f"http://127.0.0.1:{port}", place)
-        try:
-            await all_answer(workers, {str(process.pid) for process in processes})
-            yield workers
-        finally:
-            for process in processes:
-                process.terminate()
-            assert [process.wait(20) for process in processes] == [0] * WORKERS
+    cookies = aiohttp.DummyCookieJar()
+    with guarded(*processes):
+        async with aiohttp.ClientSession(connector=connector, cookie_jar=cookies) as client:
+            workers = Workers(client, f"http://127.0.0.1:{port}", place)
+            try:
+                await all_answer(workers, {str(process.pid) for process in processes})
+                yield workers
+            finally:
+                for process in processes:
+                    process.terminate()
+                assert [process.wait(20) for process in processes] == [0] * WORKERS
 
 
 async def all_answer(workers: Workers, pids: set[str]) -> None:

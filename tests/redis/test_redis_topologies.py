@@ -15,6 +15,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from aiohttp_session_store import StorageError
 from aiohttp_session_store.storages.redis import RedisStorage
+from tests.servers.guard import guarded
 from tests.servers.redis import RedisServer, free_port, redis_cluster
 
 EXPIRES_AT = 4_000_000_000
@@ -75,9 +76,10 @@ def sentinel(shared_server: RedisServer, tmp_path: Path) -> Iterator[int]:
     config = tmp_path / "sentinel.conf"
     config.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor sessions 127.0.0.1 {shared_server.port} 1\n")
     command = [shared_server.binary, str(config), "--sentinel"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process, guarded(process):
         yield port
         process.kill()
+        process.wait()
 
 
 async def test_a_sentinel_says_which_server_it_is(

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.servers.guard import guarded
+
 # The parts of a configuration that a distribution has in /etc/nginx/nginx.conf.
 MAIN = """
 {user}
@@ -45,13 +47,14 @@ def nginx(binary: str, folder: Path, site: str, *ports: int) -> Iterator[Path]:
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
-    try:
-        for port in ports:
-            _wait_for(port, process, log)
-        yield log
-    finally:
-        process.terminate()  # never kill it: its workers would live on
-        status = process.wait(20)
+    with guarded(process, signal="TERM"):
+        try:
+            for port in ports:
+                _wait_for(port, process, log)
+            yield log
+        finally:
+            process.terminate()  # never kill it: its workers would live on
+            status = process.wait(20)
     assert status == 0, log.read_text()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import asyncpg
 
+from tests.servers.guard import Guard
 from tests.servers.redis import free_port
 
 # What root runs it as, which it refuses to be: the user of Debian's package, or the one that every system has.
@@ -44,6 +45,19 @@ def user() -> str | None:
     return next(name for name in USERS if name in known)
 
 
+def children(pid: int) -> list[int]:
+    """Return the processes that *pid* has started; small images of Linux have no ``ps``, other systems no /proc."""
+    if Path("/proc/self/stat").exists():
+        pairs = []
+        for entry in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # it has ended meanwhile
+                pairs.append((entry.parent.name, entry.read_text().rpartition(")")[2].split()[1]))
+    else:
+        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
+        pairs = [(one, parent) for one, parent in map(str.split, listed.stdout.splitlines())]
+    return [int(one) for one, parent in pairs if int(parent) == pid]
+
+
 class PostgresServer:
     """A server that can be stopped and started again on the same port.
 
@@ -56,6 +70,7 @@ class PostgresServer:
         self.port = free_port()
         self.dsn = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
         self.process: subprocess.Popen[bytes] | None = None
+        self._guard: Guard | None = None
         self.user = user()
         self.log = folder / "log"
 
@@ -97,6 +112,7 @@ class PostgresServer:
         command = [str(self.binaries / "postgres"), "-D", str(self.folder / "data"), *options]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, user=self.user, cwd="/", stdout=log, stderr=log)
+        self._guard = Guard(self.process, "QUIT", self.folder)
         deadline = time.monotonic() + 30
         while not asyncio.run(self._answers()):
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -122,14 +138,14 @@ class PostgresServer:
                 self._signal(signal.SIGKILL)
                 self.process.wait()
             self.process = None
+        if self._guard is not None:
+            self._guard.dismiss()
+            self._guard = None
 
     def _signal(self, number: signal.Signals) -> None:
         """Send a signal to all of its processes."""
         assert self.process is not None
-        found = subprocess.run(
-            ["ps", "--ppid", str(self.process.pid), "-o", "pid="], capture_output=True, text=True, check=False
-        )
-        for pid in (self.process.pid, *map(int, found.stdout.split())):
+        for pid in (self.process.pid, *children(self.process.pid)):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 

@@ -11,6 +11,8 @@ from tempfile import TemporaryDirectory
 
 import redis
 
+from tests.servers.guard import Guard
+
 
 def installed() -> str | None:
     """Return the server on the PATH."""
@@ -48,6 +50,7 @@ class RedisServer:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
+        self._guard: Guard | None = None
 
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -68,6 +71,7 @@ class RedisServer:
         fixed = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen([self.binary, *fixed, *self.options], stdout=log, stderr=log)
+        self._guard = Guard(self.process, folder=self.folder)
         return self.process
 
     def client(self) -> redis.Redis:
@@ -80,6 +84,9 @@ class RedisServer:
             self.process.kill()
             self.process.wait()
             self.process = None
+        if self._guard is not None:
+            self._guard.dismiss()
+            self._guard = None
 
 
 @contextmanager
