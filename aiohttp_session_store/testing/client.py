@@ -28,7 +28,7 @@ async def edit_session(client: TestClient[Any, Any], *, app: web.Application | N
 
     A client without a session gets a new one, stored and its cookie put into the client's jar if something is put in
     it.  Looking uses up no flash messages: the app's next request still sees them.  An exception in the block saves
-    nothing.
+    nothing.  After it the session can still be read.
 
     Args:
         client: Started, with an app that ``setup`` was called on.
@@ -37,7 +37,7 @@ async def edit_session(client: TestClient[Any, Any], *, app: web.Application | N
     Raises:
         SessionTooLargeError: It does not fit its cookie.
         SessionUsageError: The app has no sessions, or the client would not send their cookie: a Secure one over plain
-            HTTP, or one of another domain.
+            HTTP, one of another domain, or any, for its jar keeps none.
         StorageError: The storage failed.
     """
     sessions = sessions_of(app or client.app)
@@ -52,11 +52,15 @@ async def edit_session(client: TestClient[Any, Any], *, app: web.Application | N
     state = state_of(session)
     state.cookie_limit = cookie.value_limit
     state.log.spare_flashes()
-    yield session
-    value = await storage.save(session)
+    try:
+        yield session
+        value = await storage.save(session)
+    finally:
+        state.sealed = True  # what is written after the block would be saved by nobody
     if value is not None:
         jar.update_cookies_from_headers([cookie.header(value, https=url.scheme == "https")], url)
-        _cookie_header(jar, cookie, url)
+        if not _cookie_header(jar, cookie, url) and value:
+            raise SessionUsageError(f"the cookie jar of this client keeps no cookies, {cookie.name} neither")
 
 
 def _cookie_header(jar: AbstractCookieJar, cookie: SessionCookie, url: URL) -> str:

@@ -1,5 +1,6 @@
 """A test can put something in its client's session, and see what the app left there."""
 
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -11,6 +12,7 @@ from pytest_aiohttp import AiohttpClient, AiohttpServer
 from aiohttp_session_store import (
     CookieStorage,
     MemoryStorage,
+    SessionCommittedError,
     SessionCookie,
     SessionStorage,
     SessionTooLargeError,
@@ -205,6 +207,28 @@ async def test_a_secure_cookie_goes_to_a_server_that_is_trusted(
         session["user"] = 5
 
     assert (await asked(client))["user"] == 5
+
+
+async def test_a_client_that_keeps_no_cookies_is_told_so(aiohttp_client: AiohttpClient) -> None:
+    client = await aiohttp_client(application(MemoryStorage()), cookie_jar=aiohttp.DummyCookieJar())
+    with pytest.raises(SessionUsageError, match="keeps no cookies"):
+        async with edit_session(client) as session:
+            session["user"] = 5
+
+
+@pytest.mark.parametrize("error", [None, LookupError("on purpose")])
+async def test_what_is_written_after_the_block_is_an_error(
+    aiohttp_client: AiohttpClient, error: Exception | None
+) -> None:
+    client = await aiohttp_client(application(MemoryStorage()))
+    with suppress(LookupError):
+        async with edit_session(client) as session:
+            session["user"] = 5
+            if error:
+                raise error
+    with pytest.raises(SessionCommittedError):
+        session["user"] = 6
+    assert "user" in session
 
 
 async def test_a_cookie_that_is_too_large_is_an_error(aiohttp_client: AiohttpClient) -> None:
