@@ -137,6 +137,22 @@ async def test_a_server_that_may_evict_sessions_is_warned_of(
     assert (warning in caplog.text) if warning else not caplog.records
 
 
+async def test_a_user_who_may_not_ask_that_has_sessions_all_the_same(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """INFO is a dangerous command, by Redis's own category, and often withheld."""
+    with server.client() as client:
+        client.acl_setuser(
+            "app", enabled=True, passwords=["+pw"], keys=["session:*"], categories=["+@all", "-@dangerous"]
+        )
+    url = f"redis://app:pw@127.0.0.1:{server.port}"
+    with caplog.at_level(logging.INFO):
+        async with started(RedisStorage.from_url(url)) as storage:
+            assert await storage.insert(KEY, b"", EXPIRES_AT)
+
+    assert [(record.levelname, "cannot be asked" in record.message) for record in caplog.records] == [("INFO", True)]
+
+
 # --- an app in front of it
 
 

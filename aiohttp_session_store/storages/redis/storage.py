@@ -12,6 +12,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import NoPermissionError
 
 from ...encoders import Codec
 from ...errors import ConfigurationError, StorageError
@@ -197,7 +198,10 @@ class RedisStorage(KeyedStorage):
         try:
             memory = await self._calls.ask("INFO", "memory")
         except StorageError as error:
-            _logger.warning("sessions are unavailable: %s", error)
+            if isinstance(error.__cause__, NoPermissionError):
+                _logger.info("whether the Redis server may evict sessions cannot be asked: %s", error)
+            else:
+                _logger.warning("sessions are unavailable: %s", error)
             return
         if isinstance(memory, Mapping) and "maxmemory" not in memory:  # a cluster's, by node
             memory = next(iter(memory.values()), {})
