@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ from redis.exceptions import RedisError, ResponseError
 
 from aiohttp_session_store import StorageError
 from aiohttp_session_store.storages.redis import RedisStorage
+from tests.servers.away import started
 from tests.servers.guard import guarded
-from tests.servers.redis import RedisServer, free_port, redis_cluster
+from tests.servers.redis import RedisServer, free_port, installed, packaged, redis_cluster
 
 EXPIRES_AT = 4_000_000_000
 KEYS = [hashlib.sha256(b"%d" % number).hexdigest() for number in range(30)]
@@ -68,6 +70,70 @@ async def test_a_node_that_fails_takes_its_slots_alone_and_comes_back() -> None:
                         await asyncio.sleep(0.05)
         await storage.aclose()
         await client.aclose()
+
+
+@pytest.fixture
+def replica(tmp_path: Path) -> Iterator[RedisServer]:
+    """Return a node that is to be a replica in a cluster."""
+    found = installed() or packaged()
+    assert found
+    server = RedisServer(tmp_path, found, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+    server.start()
+    yield server
+    server.kill()
+
+
+async def follows(replica: RedisServer, master: RedisServer, master_id: str) -> None:
+    """Make *replica* one of *master*, and wait until it has all that that one has."""
+    with replica.client() as client:
+        client.execute_command("CLUSTER", "MEET", "127.0.0.1", master.port)
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    client.execute_command("CLUSTER", "REPLICATE", master_id)
+                    break
+                except RedisError:  # they have not met yet
+                    await asyncio.sleep(0.05)
+            while client.info("replication").get("master_link_status") != "up":
+                await asyncio.sleep(0.05)
+
+
+async def test_a_node_that_hangs_is_left_for_the_replica_that_takes_over(replica: RedisServer) -> None:
+    """It hangs up on nobody, so only the client's own time-out tells it to look for another node."""
+    with redis_cluster() as servers:
+        client = RedisCluster.from_url(servers[0].url, socket_timeout=0.5)
+        storage = RedisStorage(client, timeout=2)
+        assert await storage.insert(KEYS[0], b"data", EXPIRES_AT)
+        port = client.get_node_from_key(f"session:{KEYS[0]}").port  # type: ignore[union-attr]
+        master = next(server for server in servers if server.port == port)
+        with master.client() as one:
+            master_id = one.execute_command("CLUSTER", "MYID").decode()
+        await follows(replica, master, master_id)
+        assert master.process is not None
+        master.process.send_signal(signal.SIGSTOP)
+
+        stored = None
+        async with asyncio.timeout(40):
+            while stored is None:
+                try:
+                    stored = await storage.fetch(KEYS[0])
+                except StorageError:
+                    await asyncio.sleep(0.05)
+        assert stored.data == b"data"
+        await storage.aclose()
+        await client.aclose()
+
+
+@pytest.mark.parametrize(("socket_timeout", "warned"), [(None, True), (5, True), (1.5, False)])
+async def test_a_cluster_client_that_would_not_notice_is_warned_of(
+    cluster: list[RedisServer], caplog: pytest.LogCaptureFixture, socket_timeout: float | None, warned: bool
+) -> None:
+    client = RedisCluster.from_url(cluster[0].url, socket_timeout=socket_timeout)
+    async with started(RedisStorage(client)):
+        pass
+    await client.aclose()
+
+    assert ("has taken over from one that hangs" in caplog.text) == warned
 
 
 @pytest.fixture

@@ -190,11 +190,13 @@ class RedisStorage(KeyedStorage):
     # --- lifetime
 
     async def start(self) -> None:
-        """Extends :meth:`KeyedStorage.start` with a warning where the server may evict sessions.
+        """Extends :meth:`KeyedStorage.start` with a warning where the server may evict sessions, or a node hang unseen.
 
         A server that is away does not keep the app from starting: requests get 503 until it is there.
         """
         await super().start()
+        if isinstance(self._client, RedisCluster):
+            self._warn_of_patience(self._client.connection_kwargs.get("socket_timeout"))
         try:
             memory = await self._calls.ask("INFO", "memory")
         except StorageError as error:
@@ -215,6 +217,15 @@ class RedisStorage(KeyedStorage):
         await self._calls.finish()
         if self._owns_client and self._users == 0:
             await self._client.aclose()
+
+    def _warn_of_patience(self, socket_timeout: float | None) -> None:
+        if socket_timeout is None or socket_timeout >= self._timeout:
+            _logger.warning(
+                "the socket_timeout of the RedisCluster, %s, is not below our timeout, %g s: it would not learn that"
+                " another node has taken over from one that hangs. Set it to a third of that",
+                socket_timeout,
+                self._timeout,
+            )
 
     def _warn_of_eviction(self, memory: Any) -> None:
         policy = str(memory.get("maxmemory_policy", "noeviction"))
