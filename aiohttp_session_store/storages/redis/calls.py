@@ -39,7 +39,7 @@ class Calls:
     def __init__(self, client: Any, timeout: float) -> None:
         """Send by *client*, and give up after *timeout* seconds, connecting and the driver's retries included."""
         self._client = client
-        self._timeout = timeout
+        self.timeout: float = timeout
         self._one_by_one = isinstance(client, RedisCluster)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: list[_Call] = []
@@ -74,7 +74,7 @@ class Calls:
         if not isinstance(answer, Exception):
             return answer
         if isinstance(answer, TimeoutError):
-            raise StorageError(f"Redis did not answer {command[0]!s} within {self._timeout:g} s") from answer
+            raise StorageError(f"Redis did not answer {command[0]!s} within {self.timeout:g} s") from answer
         if isinstance(answer, _DRIVER_ERRORS):
             raise StorageError(f"Redis: {type(answer).__name__}: {answer}") from answer
         raise answer
@@ -120,7 +120,7 @@ class Calls:
                 call.answered.set_result(answer)
 
     async def _answers(self, batch: list[_Call]) -> list[Any]:
-        async with asyncio.timeout(self._timeout):
+        async with asyncio.timeout(self.timeout):
             if len(batch) == 1:
                 ((command, options, _),) = batch
                 return [await self._client.execute_command(*command, **options)]
@@ -131,7 +131,7 @@ class Calls:
             return answers
 
     async def _sent_alone(self, command: tuple[Word, ...], options: dict[str, Any]) -> Any:
-        async with asyncio.timeout(self._timeout):
+        async with asyncio.timeout(self.timeout):
             before = _cancellations()
             answer = await self._client.execute_command(*command, **options)
             # The driver sends by asyncio.wait_for, which before Python 3.12 loses a cancellation that comes as it ends.

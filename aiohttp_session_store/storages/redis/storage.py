@@ -219,12 +219,12 @@ class RedisStorage(KeyedStorage):
             await self._client.aclose()
 
     def _warn_of_patience(self, socket_timeout: float | None) -> None:
-        if socket_timeout is None or socket_timeout >= self._timeout:
+        if socket_timeout is None or socket_timeout >= self._calls.timeout:
             _logger.warning(
                 "the socket_timeout of the RedisCluster, %s, is not below our timeout, %g s: it would not learn that"
                 " another node has taken over from one that hangs. Set it to a third of that",
                 socket_timeout,
-                self._timeout,
+                self._calls.timeout,
             )
 
     def _warn_of_eviction(self, memory: Any) -> None:
