@@ -135,9 +135,10 @@ class RecordWriter:
         """Move the session from *old_key* to *new_key*, with *changes*.
 
         The new record is written first, then the old one is retired by compare-and-set, which decides all races: with
-        a logout (it wins) and with a write (it is merged).  Where a parallel rotation came first, this one is a plain
-        save, which its successor gets or not; but with *delete_old*, as at a login, the successor is rotated in its
-        turn: whoever asked for it may be somebody who planted the old id.
+        a logout (it wins) and with a write (it is merged).  Where a parallel rotation came first and the old id was to
+        die at once, this one is dropped: the successor may be somebody else's login.  Otherwise it is a plain save,
+        which the successor gets; but with *delete_old*, as at a login, the successor is rotated in its turn: whoever
+        asked for it may be somebody who planted the old id.
 
         Returns:
             Where the session went, under *new_key* or a parallel rotation's; None: it was destroyed.
@@ -154,10 +155,10 @@ class RecordWriter:
                 if record is None:
                     break
                 if isinstance(record, Retired):
-                    if record.successor is None or record.successor in passed:
-                        break
                     if written is not None and record.successor == new_key:
                         return written  # a driver that lost the answer asked again
+                    if record.successor is None or not record.passes_changes_on or record.successor in passed:
+                        break
                     if not delete_old:
                         if version is not None:
                             await storage.delete(new_key)

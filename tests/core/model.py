@@ -226,8 +226,9 @@ class Model:
         new_id, delete_old, renew = request.id, request.delete_old, request.renew
         request.original, request.delete_old, request.renew = None, False, False
         if successor is not None and delete_old:
-            original, record = successor, self.records.get(successor)
-            while isinstance(record, Old):
+            if record is None:  # swept meanwhile
+                original, record = successor, self.records.get(successor)
+            while isinstance(record, Old) and record.snapshot is not None:  # or it may be somebody else's login
                 original, record = record.successor, self.records.get(record.successor)
         elif successor is not None:
             if isinstance(record, Old) and record.snapshot is None:

@@ -119,16 +119,43 @@ async def test_two_renewals_make_one_session_with_all_changes_and_no_orphan() ->
         assert len(storage.record_keys()) == 2, seed
 
 
-async def test_of_two_logins_the_later_one_gets_the_session_and_the_earlier_id_is_worthless() -> None:
-    """The earlier one may be somebody who planted the old id: he must not end up with the later one's login."""
+async def test_of_two_logins_one_gets_the_session_and_the_other_is_dropped_and_told() -> None:
+    """Either may be somebody who planted the old id: he must not end up with the other's login, nor in it."""
     for seed in ROUNDS:
-        storage, _, sent = await rotated_twice(seed, (True, True))
+        storage, sessions, sent = await rotated_twice(seed, (True, True))
 
-        assert len(sent) == 2, seed
-        living = [session_id for session_id in sent if not (await storage.read(session_id)).new]
-        assert len(living) == 1, seed
-        assert dict(await storage.read(living[0])) == {"user": 5, "key 0": 0, "key 1": 1}, seed
-        assert live_keys(storage) == [key_of(living[0])], seed
+        assert len(sent) == 1, seed
+        winner = next(number for number, session in enumerate(sessions) if session.id == sent[0])
+        assert dict(await storage.read(sent[0])) == {"user": 5, f"key {winner}": winner}, seed
+        assert [session.destroyed for session in sessions] == [number != winner for number in range(2)], seed
+        assert live_keys(storage) == [key_of(sent[0])], seed
+
+
+@pytest.mark.parametrize("renewed_before", [False, True])
+async def test_a_slow_login_by_a_planted_id_does_not_get_the_session_of_a_login_that_came_first(
+    renewed_before: bool,
+) -> None:
+    """Somebody plants an id, holds back a login of his own until his victim has logged in, and lets it go."""
+    storage = RacyStorage(1)
+    planted = await stored_id(storage)
+    slow, victim = await storage.read(planted), await storage.read(planted)
+    if renewed_before:
+        renewing = await storage.read(planted)
+        renewing.regenerate_id()
+        await storage.save(renewing)
+    victim["user"] = "victim"
+    victim.regenerate_id(True)
+    secret = await storage.save(victim)
+
+    slow["second factor for"] = "thief"
+    slow.regenerate_id(True)
+    stolen = await storage.save(slow)
+
+    assert stolen is None
+    assert slow.destroyed
+    assert secret is not None
+    assert dict(await storage.read(secret)) == {"user": "victim"}
+    assert live_keys(storage) == [key_of(secret)]
 
 
 async def test_a_login_beside_a_renewal_leaves_the_renewed_id_worthless() -> None:
