@@ -112,15 +112,6 @@ class RecordWriter:
             stored = await self._storage.fetch(key)
         return None
 
-    async def rewrite(self, key: str, stored: Stored) -> None:
-        """Write the record of *key* again under the timeouts in force; whoever is in the way does it as well."""
-        record = self._decode(key, stored)
-        if isinstance(record, Record):
-            now = self._storage.now()
-            expires_at = self._storage.timeouts.expiry(now, record.created_at)
-            data = self._storage.records.encode(self.merged(record, (), now))
-            await self._storage.replace(key, data, expires_at, stored.version)
-
     async def rotate(
         self,
         *,

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..changes import Changes
+from ..changes import NO_CHANGES, Changes
 from ..errors import StorageError
 from ..record import Record
 from ..state import Rotation, SessionState, Stored, key_of, new_id
@@ -190,13 +190,21 @@ class Saver:
             return
         key, expires_at = key_of(state.id), self._storage.timeouts.expiry(now, record.created_at)
         try:
-            if outdated:
-                await self._writer.rewrite(key, stored)
-            elif await self._storage.touch(key, expires_at, stored.version) and state.stored is stored:
-                state.stored = Stored(stored.data, stored.version, expires_at)
-                state.expires_at = expires_at
+            if not outdated and await self._storage.touch(key, expires_at, stored.version):
+                if state.stored is stored:
+                    state.stored = Stored(stored.data, stored.version, expires_at)
+                    state.expires_at = expires_at
+                return
+            # Written under another idle timeout, or changed since by another request: the newest record is extended.
+            newest = await self._writer.write(key, stored, [NO_CHANGES])
         except StorageError:
             _logger.warning("session %s could not be extended", key, exc_info=True)
+            return
+        if state.stored is stored and state.saving is None:
+            if newest is None:
+                state.mark_destroyed()
+            else:
+                self._updated(state, key, NO_CHANGES, newest)
 
     def _stored(self, state: SessionState, stored: Stored, record: Record) -> None:
         state.stored = stored

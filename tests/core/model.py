@@ -11,6 +11,11 @@ def expiry(now: int, created_at: int) -> int:
     return min(now + IDLE, created_at + LIFETIME)
 
 
+def touch_due(written_at: int, created_at: int, seen_expiry: int, now: int) -> bool:
+    last = max(written_at, seen_expiry - IDLE)
+    return now - last >= IDLE / 10 and expiry(now, created_at) > seen_expiry
+
+
 @dataclass
 class Live:
     """A session that stands under its id."""
@@ -24,8 +29,7 @@ class Live:
     version: int = 0
 
     def touch_due(self, seen_expiry: int, now: int) -> bool:
-        last = max(self.written_at, seen_expiry - IDLE)
-        return now - last >= IDLE / 10 and expiry(now, self.created_at) > seen_expiry
+        return touch_due(self.written_at, self.created_at, seen_expiry, now)
 
 
 @dataclass
@@ -51,6 +55,7 @@ class Request:
     retired: bool = False
     successor: str | None = None  # of the retired record that was loaded
     seen: tuple[int, int] = (-1, 0)  # version and expiry
+    seen_written_at: int = 0
     original: str | None = None  # the id before a pending regenerate
     delete_old: bool = False
     renew: bool = False
@@ -129,7 +134,7 @@ class Request:
                 self.view[key] = before[key]
         self.base_flashes = dict(self.flashes)
         self.stored, self.retired, self.successor = True, False, None
-        self.seen = (record.version, record.expires_at)
+        self.seen, self.seen_written_at = (record.version, record.expires_at), record.written_at
         self.created_at = record.created_at
 
     def taken(self) -> None:
@@ -174,7 +179,8 @@ class Model:
         used = set() if retired else {uid for uid, _, _ in found.flashes}
         return Request(
             session_id, deepcopy(found.data), deepcopy(found.data), flashes, used, found.created_at, stored=True,
-            retired=retired, seen=(found.version, found.expires_at), base_flashes=dict(flashes),
+            retired=retired, seen=(found.version, found.expires_at),
+            seen_written_at=found.written_at, base_flashes=dict(flashes),
             successor=record.successor if isinstance(record, Old) else None,
         )  # fmt: skip
 
@@ -266,13 +272,21 @@ class Model:
             record = self._put(target, replace(record, data=data, flashes=flashes), now)
         if target == request.id:
             request.stand_on(record)
+        else:
+            request.retired = True
 
     def _touch(self, request: Request, now: int) -> None:
         record = self.records.get(request.id)
         version, seen_expiry = request.seen
-        if isinstance(record, Live) and record.version == version and record.touch_due(seen_expiry, now):
+        if not touch_due(request.seen_written_at, request.created_at, seen_expiry, now):
+            return
+        if isinstance(record, Live) and record.version == version:
             record.expires_at = max(record.expires_at, expiry(now, record.created_at))
             request.seen = (version, expiry(now, record.created_at))
+        elif self.follow(request.id) is None:
+            request.end()
+        else:  # changed since: the newest record is extended
+            self._update(request, request.id, now)
 
     def _put(self, session_id: str, record: Live, now: int) -> Live:
         self.versions += 1

@@ -15,6 +15,7 @@ from aiohttp_session_store import (
     get_session,
     save_session,
 )
+from aiohttp_session_store.testing import ManualClock
 from tests.http.storages import CountingStorage, app_with
 from tests.http.visits import Client, ClientOf, visit
 
@@ -206,6 +207,50 @@ async def test_a_message_that_changes_nothing_writes_nothing(client_of: ClientOf
 
     assert storage.take_calls() == []
     await ws.close()
+
+
+async def using(request: web.Request) -> web.StreamResponse:
+    """Change nothing: every message is a use of the session."""
+    await get_session(request)
+    ws = web.WebSocketResponse()
+    await ws.prepare(request)
+    async for _ in ws:
+        await ws.send_json(await save_session(request))
+    return ws
+
+
+async def test_a_websocket_keeps_its_session_alive_though_another_request_changed_it(
+    client_of: ClientOf, storage: KeyedStorage, clock: ManualClock
+) -> None:
+    assert storage.timeouts.idle is not None
+    client = await client_of(app_with(storage, using))
+    cookie = (await visit(client, "/write?user=ada")).cookie
+    ws = await connect(client, cookie)
+    await visit(client, "/write?between=yes", cookie)
+
+    for _ in range(3):
+        clock.advance(storage.timeouts.idle - 1)
+        assert await say(ws, "still here") is True
+
+    await ws.close()
+    assert await data_of(client, cookie) == {"user": "ada", "between": "yes"}
+
+
+async def test_a_websocket_learns_when_its_session_is_to_be_extended_that_it_is_gone(
+    client_of: ClientOf, storage: KeyedStorage, clock: ManualClock
+) -> None:
+    assert storage.timeouts.idle is not None
+    client = await client_of(app_with(storage, using))
+    cookie = (await visit(client, "/write?user=ada")).cookie
+    ws = await connect(client, cookie)
+    await visit(client, "/logout", cookie)
+    clock.advance(storage.timeouts.idle // 2)
+
+    answer = await say(ws, "still here")
+
+    await ws.close()
+    assert answer is False
+    assert await data_of(client, cookie) == {}
 
 
 async def test_an_event_stream_saves_as_it_goes(client_of: ClientOf, storage: KeyedStorage) -> None:

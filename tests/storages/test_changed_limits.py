@@ -50,6 +50,21 @@ async def test_a_session_that_is_used_goes_over_to_the_new_idle_timeout() -> Non
     assert (await raised.read(session_id)).new
 
 
+async def test_a_session_that_is_used_for_long_by_one_request_goes_over_and_is_extended_again() -> None:
+    """By a WebSocket, which loads its session once."""
+    clock = ManualClock()
+    storage = MemoryStorage(clock=clock, idle_timeout=1000)
+    session_id = await session_in(storage)
+    lowered = redeployed(storage, idle_timeout=100)
+    session = await lowered.read(session_id)
+
+    for _ in range(5):
+        await lowered.save(session)
+        clock.advance(99)
+
+    assert not (await lowered.read(session_id)).new
+
+
 async def test_a_session_that_is_used_gets_the_idle_timeout_that_it_did_not_have() -> None:
     clock = ManualClock()
     storage = MemoryStorage(clock=clock, idle_timeout=None)
