@@ -143,7 +143,7 @@ class CookieStorage:
                 return "" if replaced is not None else None
         elif (
             state.rotation is None
-            and same_content(data, state.stored.data)
+            and (not changes or same_content(data, state.stored.data))  # an encrypting codec never writes the same
             and not self.timeouts.renewal_due(before, state.stored.expires_at, now)
         ):
             return None

@@ -68,6 +68,17 @@ async def test_what_a_codec_writes_it_reads(kind: Any, codec: Any, tmp_path: Any
     await storage.aclose() if hasattr(storage, "aclose") else None
 
 
+async def test_reading_sends_no_cookie_though_the_codec_writes_nothing_twice_the_same() -> None:
+    """Or a request that only reads would overwrite what another one writes meanwhile."""
+    storage = CookieStorage(codec=Encrypted())
+    session = await storage.read(None)
+    session["cart"] = [1]
+    session = await storage.read(await storage.save(session))
+
+    assert session["cart"] == [1]
+    assert await storage.save(session) is None
+
+
 async def test_the_stored_bytes_are_the_codec_s_under_its_name() -> None:
     storage = MemoryStorage(codec=Encrypted())
     await stored(storage, user="ada")
