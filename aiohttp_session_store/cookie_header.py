@@ -9,6 +9,9 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
+# Traefik says wss where the request opens a WebSocket.
+_SECURE = {"https", "wss"}
+
 
 def pattern_for(name: str) -> re.Pattern[str]:
     """Compile the expression that finds the values of cookie *name*.
@@ -32,11 +35,14 @@ def says_https(forwarded_proto: str, forwarded: str) -> bool:
         forwarded_proto: The X-Forwarded-Proto header, or "".
         forwarded: The Forwarded header (RFC 7239), or "".
     """
-    if forwarded_proto and forwarded_proto.partition(",")[0].strip().lower() == "https":
+    if forwarded_proto and forwarded_proto.partition(",")[0].strip().lower() in _SECURE:
         return True
     if not forwarded:
         return False
-    return re.search(r'(?:^|[;,\s])proto="?https"?(?=[;,\s]|$)', forwarded.partition(",")[0], re.IGNORECASE) is not None
+    return (
+        re.search(r'(?:^|[;,\s])proto="?(?:https|wss)"?(?=[;,\s]|$)', forwarded.partition(",")[0], re.IGNORECASE)
+        is not None
+    )
 
 
 @lru_cache(64)

@@ -88,6 +88,8 @@ HTTPS = [
     {"X_Forwarded_Proto": "https"},
     {"X_Forwarded_Proto": "HTTPS, http"},
     {"X_Forwarded_Proto": " https "},
+    {"X_Forwarded_Proto": "wss"},
+    {"Forwarded": "proto=wss"},
     {"Forwarded": "proto=https"},
     {"Forwarded": "for=192.0.2.60;proto=https;by=203.0.113.43"},
     {"Forwarded": 'For="[2001:db8::1]"; Proto="https"'},
