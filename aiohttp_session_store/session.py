@@ -297,7 +297,7 @@ class Session(MutableMapping[str, Any]):
         From here on reads are empty and writes raise :class:`SessionDestroyedError`.
 
         Raises:
-            SessionCommittedError: The request is over.
+            SessionCommittedError: The request is over; or the headers are sent, and the session is in the cookie.
             SessionDestroyedError: :func:`new_session` has replaced it; it dies anyway.
         """
         state = self._state
@@ -305,6 +305,11 @@ class Session(MutableMapping[str, Any]):
             raise SessionDestroyedError("new_session(request) replaced this session: it is destroyed with the save")
         if state.sealed and not state.destroyed:
             raise SessionCommittedError("the request is over: destroy the session before the handler returns")
+        if state.headers_sent and not state.on_server and not state.destroyed:
+            raise SessionCommittedError(
+                "the headers are sent, and CookieStorage can only clear a cookie with them: destroy the session before"
+                " prepare()"
+            )
         state.destroy()
 
 

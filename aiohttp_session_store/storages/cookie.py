@@ -15,7 +15,7 @@ from typing import ClassVar, NoReturn
 
 from ..changes import ChangeLog, Changes, largest_keys
 from ..encoders import Codec
-from ..errors import SessionTooLargeError, SessionUsageError
+from ..errors import SessionCommittedError, SessionTooLargeError, SessionUsageError
 from ..record import Record, Timeouts, merge, same_content
 from ..session import Session, state_of
 from ..state import COOKIE_LIMIT, SessionState, Stored
@@ -114,6 +114,7 @@ class CookieStorage:
         """See :meth:`SessionStorage.save`.
 
         Raises:
+            SessionCommittedError: The headers are sent, and with them the chance of a new cookie.
             SessionTooLargeError: The cookie would exceed what browsers keep.
             TypeError: A value cannot be stored.
         """
@@ -121,7 +122,12 @@ class CookieStorage:
         if state.destroyed:
             pending, state.destroy_pending = state.destroy_pending, False
             return "" if pending else None
-        if state.headers_sent:  # the handler could change nothing, and housekeeping waits for the next request
+        if state.headers_sent:  # housekeeping waits for the next request
+            if state.log.dirty:  # inside a list or dict that was handed out: all else is refused at the call
+                raise SessionCommittedError(
+                    "a list or dict in the session was changed after the headers were sent, and CookieStorage"
+                    " can never store that: make the change before prepare()"
+                )
             return None
         changes = state.log.take()
         try:

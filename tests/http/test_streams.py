@@ -179,8 +179,13 @@ def assign(session: Session) -> None:
 
 @pytest.mark.parametrize(
     ("change", "stored", "storage_class"),
-    [(assign, False, CountingStorage), (Session.regenerate_id, True, CountingStorage), (assign, True, CookieStorage)],
-    ids=["first write", "new id", "cookie storage"],
+    [
+        (assign, False, CountingStorage),
+        (Session.regenerate_id, True, CountingStorage),
+        (assign, True, CookieStorage),
+        (Session.destroy, True, CookieStorage),
+    ],
+    ids=["first write", "new id", "cookie storage", "logout with cookie storage"],
 )
 async def test_what_needs_a_cookie_is_refused_at_the_call_after_the_headers(
     serve: Serve, change: Callable[[Session], None], stored: bool, storage_class: type[SessionStorage]

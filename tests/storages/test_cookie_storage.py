@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiohttp_session_store import ConfigurationError, CookieStorage, SessionTooLargeError
+from aiohttp_session_store import ConfigurationError, CookieStorage, SessionCommittedError, SessionTooLargeError
 from aiohttp_session_store.session import state_of
 from aiohttp_session_store.testing import ManualClock
 
@@ -109,6 +109,17 @@ async def test_a_first_save_after_the_headers_has_nowhere_to_go(storage: CookieS
     with pytest.raises(RuntimeError, match="CookieStorage can never store one later"):
         session["a"] = 1
     assert await storage.save(session) is None
+
+
+async def test_a_change_inside_a_list_after_the_headers_is_a_loud_error(storage: CookieStorage) -> None:
+    session = await storage.read(await value_of(storage, cart=[1]))
+    cart = session["cart"]
+    state_of(session).headers_sent = True
+    assert await storage.save(session) is None
+    cart.append(2)
+
+    with pytest.raises(SessionCommittedError, match="CookieStorage can never store that"):
+        await storage.save(session)
 
 
 # --- what it cannot do
