@@ -43,7 +43,7 @@ class Saver:
         A save that has begun is finished even if the request is cancelled; the next one waits for it and tells its
         cookie value, and stores its changes if it failed.
         """
-        while state.saving is not None:
+        while state.saving is not None and not state.destroy_pending:
             await asyncio.wait([state.saving])
         if not state.destroyed:
             changes = state.log.take()
@@ -52,7 +52,7 @@ class Saver:
             else:
                 await self._save_others(state, changes)
         elif state.destroy_pending:
-            await self._structural(state, self._destroy(state))
+            await self._structural(state, self._destroy(state, state.saving))
         owed, state.owed = state.owed, None
         return owed
 
@@ -76,7 +76,9 @@ class Saver:
             state.log.put_back(changes)
             raise
 
-    async def _destroy(self, state: SessionState) -> None:
+    async def _destroy(self, state: SessionState, under_way: "asyncio.Future[Any] | None") -> None:
+        if under_way is not None:  # waited for here: a logout is carried out even if its request is cancelled meanwhile
+            await asyncio.wait([under_way])
         for doomed in (state, state.replaces):
             if doomed is not None and doomed.stored is not None:
                 await self._writer.destroy(key_of(doomed.id), doomed.stored)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from aiohttp_session_store import StorageError, get_session
+from aiohttp_session_store import StorageError, get_session, save_session
 from tests.http.hang_up import HangUp
 from tests.http.visits import Client, visit
 
@@ -98,6 +98,33 @@ async def test_a_logout_that_has_begun_is_carried_out(scene: HangUp, verb: str) 
     await scene.storage.aclose()
 
     assert len(scene.storage) == 0
+
+
+async def test_a_logout_that_waits_for_an_earlier_save_is_carried_out(scene: HangUp) -> None:
+    """The save was given up on by the handler, and goes on; the visitor hangs up before it is through."""
+    left = asyncio.Event()
+
+    async def save_and_leave(request: web.Request) -> web.Response:
+        session = await get_session(request)
+        session["user"] = "bob"
+        saving = asyncio.ensure_future(save_session(request))
+        await scene.storage.reached["replace"].wait()
+        saving.cancel()
+        session.destroy()
+        left.set()
+        return web.Response()
+
+    client = await scene.serve(save_and_leave)
+    cookie = (await visit(client, "/write?user=ada")).cookie
+    gate = scene.storage.shut("replace")
+    await scene.hang_up_at(left, cookie)
+    await scene.cancelled.wait()
+
+    gate.set()
+    await scene.storage.aclose()
+
+    assert len(scene.storage) == 0
+    assert await data_of(client, cookie) == {}
 
 
 async def test_a_save_that_is_cancelled_takes_others_of_the_session_along(scene: HangUp) -> None:
