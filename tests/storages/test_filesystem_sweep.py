@@ -1,12 +1,15 @@
 """The sweep of files: among many, beside requests, beside other sweeps, and cut off."""
 
 import asyncio
+import errno
+import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from aiohttp_session_store import FileSystemStorage
+from aiohttp_session_store import FileSystemStorage, StorageError
 from aiohttp_session_store.storages.base import RECLAIM_AFTER
 from aiohttp_session_store.storages.filesystem import sweep
 from aiohttp_session_store.storages.filesystem.files import read_header
@@ -32,6 +35,32 @@ def storage(tmp_path: Path, clock: ManualClock) -> FileSystemStorage:
 
 async def make_many(storage: FileSystemStorage, count: int) -> list[str]:
     return await asyncio.gather(*(make_session(storage, number=number) for number in range(count)))
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+async def test_what_cannot_be_read_is_told_and_keeps_nothing_else_from_being_swept(
+    storage: FileSystemStorage, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Somebody ran a script as another user, or a sector of the disk is bad."""
+    await make_many(storage, 20)
+    files = sorted(Path(storage.directory).glob("??/*"))
+    closed = files[0] if what == "file" else files[0].parent
+    kept = [file for file in files if closed in (file, file.parent)]
+    clock.advance(IDLE + RECLAIM_AFTER)
+    real = os.open
+
+    def refuse(path: str, *args: Any, **kwargs: Any) -> int:
+        if str(path) in (closed.name, str(closed)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return real(path, *args, **kwargs)
+
+    with monkeypatch.context() as patched:  # nothing is closed to the user that tests run as in a container
+        patched.setattr(os, "open", refuse)
+        with pytest.raises(StorageError, match="Permission denied"):
+            await storage.sweep()
+
+    assert list(Path(storage.directory).glob("??/*")) == kept
+    assert await storage.sweep() == len(kept)
 
 
 async def test_two_thousand_expired_go_while_live_ones_are_used(storage: FileSystemStorage, clock: ManualClock) -> None:

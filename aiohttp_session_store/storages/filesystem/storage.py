@@ -179,24 +179,32 @@ class FileSystemStorage(KeyedStorage):
         except OSError as error:
             raise StorageError(f"the lock file in {self.directory} cannot be used: {error}") from error
         try:
-            removed = 0
+            removed, failed = 0, None
             for shard in await self._shards():
-                removed += await self._sweep_shard(shard)
+                try:
+                    removed += await self._sweep_shard(shard)
+                except StorageError as error:  # said in the end: the other folders are to be swept all the same
+                    failed = failed or error
             await self._forget_set_aside(_SWEEP_SLICE)
+            if failed is not None:
+                raise failed
             return removed
         finally:
             self._locks.release(SWEEP)
 
     async def _sweep_shard(self, shard: str) -> int:
         names = await self._names(shard)
-        removed = 0
+        removed, failed = 0, None
         for start in range(0, len(names), _SWEEP_SLICE):
             reclaimable = self.now() - RECLAIM_AFTER
-            gone, rubbish = await self._remove_expired(shard, names[start : start + _SWEEP_SLICE], reclaimable)
-            removed += len(gone)
-            for key in rubbish:
+            found = await self._remove_expired(shard, names[start : start + _SWEEP_SLICE], reclaimable)
+            removed += len(found.removed)
+            failed = failed or next(iter(found.failed), None)
+            for key in found.rubbish:
                 await self._look_again(key)
         await self._remove_empty(shard)
+        if failed is not None:
+            raise StorageError(f"a session file in {self.directory} could not be swept: {failed}") from failed
         return removed
 
     async def _look_again(self, key: str) -> Stored | None:

@@ -5,6 +5,7 @@ import re
 import time
 from contextlib import suppress
 from itertools import islice
+from typing import NamedTuple
 
 from ...record import NewerRecordError
 from .files import SET_ASIDE, TEMPORARY, RecordFiles, read_header
@@ -18,6 +19,20 @@ SET_ASIDE_KEPT = 30 * 24 * 60 * 60
 
 _SHARD = re.compile(r"[0-9a-f]{2}")
 _NAME = re.compile(r"[0-9a-f]{62}")
+
+
+class Slice(NamedTuple):
+    """What came of some of the files of a folder.
+
+    Attributes:
+        removed: The keys that were removed.
+        rubbish: The keys of files that are no records.
+        failed: Why others could not be looked at or removed.
+    """
+
+    removed: list[str]
+    rubbish: list[str]
+    failed: list[OSError]
 
 
 class FileSweep:
@@ -41,19 +56,16 @@ class FileSweep:
             return os.listdir(folder)
         return []
 
-    def remove_expired(self, shard: str, names: list[str], reclaimable: int) -> tuple[list[str], list[str]]:
+    def remove_expired(self, shard: str, names: list[str], reclaimable: int) -> "Slice":
         """Look at the files *names* in folder *shard* and remove what expired at *reclaimable* or before.
 
-        A file is looked at again under its writer lock before it goes: it may have been touched.  What is busy stays.
-
-        Returns:
-            The keys that were removed, and the keys of files that are no records.
+        A file is looked at again under its writer lock before it goes: it may have been touched.  What is busy stays,
+        and so does what cannot be read: it must not keep the others from being swept.
 
         Raises:
-            OSError: The disk failed.
+            OSError: The folder cannot be opened.
         """
-        removed: list[str] = []
-        rubbish: list[str] = []
+        removed, rubbish, failed = found = Slice([], [], [])
         with suppress(FileNotFoundError, NotADirectoryError), self._files.open_folder(shard) as folder:
             for name in names:
                 if name.startswith(TEMPORARY):
@@ -67,7 +79,9 @@ class FileSweep:
                         continue
                     except RubbishError:
                         rubbish.append(key)
-        return removed, rubbish
+                    except OSError as error:
+                        failed.append(error)
+        return found
 
     def remove_empty(self, shard: str) -> None:
         """Remove folder *shard* if nothing is left in it; a writer that wants it makes it again."""
