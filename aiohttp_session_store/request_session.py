@@ -152,12 +152,18 @@ class RequestSession:
             SessionCommittedError: The headers are sent, or the request is over.
             StorageError: The storage failed.
         """
-        current = await self.load(headers)
-        state = state_of(current)
-        if self.finished or self.headers_sent:
-            raise SessionCommittedError("a new session needs a cookie, and the headers are sent: ask before prepare()")
-        if state.destroy_pending:
-            self.owe(await self.app.storage.save(current))
+        while True:
+            state = state_of(await self.load(headers))
+            if self.finished or self.headers_sent:
+                raise SessionCommittedError(
+                    "a new session needs a cookie, and the headers are sent: ask before prepare()"
+                )
+            if state.destroy_pending:
+                await self.save()
+            elif state.saving is not None:  # of a parallel task: what it stores is what dies
+                await asyncio.wait([state.saving])
+            else:
+                break
         fresh = await self.app.storage.read(None)
         if not state.destroyed:
             state.withdraw_rotation()
@@ -217,8 +223,11 @@ class RequestSession:
             StorageError: Nothing was stored.
             TypeError: A value cannot be stored.
         """
-        if self.session is not None:
-            self.owe(await self.app.storage.save(self.session))
+        session = self.session
+        if session is not None:
+            cookie_value = await self.app.storage.save(session)
+            if self.session is session:  # not replaced meanwhile
+                self.owe(cookie_value)
 
     def owe(self, cookie_value: str | None) -> None:
         """Note what the storage says that the browser must get."""

@@ -1,5 +1,6 @@
 """new_session: an empty one in the place of the current one, which dies with the save; the logout that says goodbye."""
 
+import asyncio
 import json
 from collections.abc import Callable
 
@@ -14,8 +15,9 @@ from aiohttp_session_store import (
     SessionDestroyedError,
     get_session,
     new_session,
+    save_session,
 )
-from tests.http.storages import CountingStorage, FailingStorage, Handler, app_with
+from tests.http.storages import CountingStorage, FailingStorage, GatedStorage, Handler, app_with
 from tests.http.visits import Client, ClientOf, visit
 
 
@@ -224,3 +226,50 @@ async def test_a_new_session_is_refused_after_the_headers(client_of: ClientOf, s
 
     assert len(refused) == 1
     assert await data_of(client, cookie) == {"user": "ada"}
+
+
+# --- beside parallel tasks of the request
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_a_first_save_that_is_under_way_is_replaced_as_well(client_of: ClientOf, steps: int) -> None:
+    storage = GatedStorage()
+
+    async def handler(request: web.Request) -> web.Response:
+        (await get_session(request))["user"] = "ada"
+        saving = asyncio.ensure_future(save_session(request))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await new_session(request)
+        await saving
+        return web.Response()
+
+    client = await client_of(app_with(storage, handler))
+
+    response = await visit(client, "/")
+
+    assert not response.set_cookie or response.cookie == ""
+    assert len(storage) == 0
+
+
+async def test_of_two_tasks_that_ask_for_a_new_session_one_has_it_and_the_other_is_told(client_of: ClientOf) -> None:
+    refused: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        (await get_session(request)).destroy()
+        one, other = await asyncio.gather(new_session(request), new_session(request))
+        for key, session in {"one": one, "other": other}.items():
+            try:
+                session[key] = True
+            except SessionDestroyedError:
+                refused.append(key)
+        return web.Response()
+
+    client = await client_of(app_with(GatedStorage(), handler))
+    cookie = (await visit(client, "/write?user=ada")).cookie
+
+    response = await visit(client, "/", cookie)
+
+    data = json.loads((await visit(client, "/read", response.cookie)).text)
+    assert len(refused) == 1
+    assert {*data, *refused} == {"one", "other"}
