@@ -251,6 +251,8 @@ class RequestSession:
     async def before_headers(self, status: int) -> None:
         """Save, because the handler prepares a response itself; what it changes later needs no cookie or is refused."""
         await self.commit(status)
+        while status < SERVER_ERROR and self.session is not None and state_of(self.session).needs_cookie:
+            await self.commit(status)  # a parallel task asked for it while the save was under way
         self.status = status
         self.headers_sent = True
         if self.session is not None:

@@ -136,6 +136,13 @@ class SessionState:
         """Whether no record stands behind the session yet."""
         return self.stored is None
 
+    @property
+    def needs_cookie(self) -> bool:
+        """Whether the browser is to be told of something that is not saved yet."""
+        return not self.destroyed and (
+            self.rotation is not None or self.replaces is not None or (self.new and self.log.dirty)
+        )
+
     def is_settled(self, now: int) -> bool:
         """Whether a save at *now* would do nothing, as in most requests: asking here saves them seven calls (5 us)."""
         return (

@@ -17,6 +17,7 @@ from aiohttp_session_store import (
     SessionCommittedError,
     SessionStorage,
     get_session,
+    new_session,
 )
 from tests.http.storages import UPGRADE, CountingStorage, GatedStorage, Handler, app_with, raw_get
 
@@ -112,6 +113,58 @@ async def test_no_byte_leaves_before_the_storage_has_the_session(serve: Serve, r
     gate.set()
     assert await first == b"H"
     writer.close()
+
+
+async def change_id(request: web.Request) -> None:
+    (await get_session(request)).regenerate_id(True)
+
+
+async def begin_anew(request: web.Request) -> None:
+    (await new_session(request))["user"] = "bob"
+
+
+@pytest.mark.parametrize("steps", range(6))
+@pytest.mark.parametrize("ask", [change_id, begin_anew])
+async def test_what_a_parallel_task_asks_for_during_the_save_is_in_the_headers_or_refused(
+    serve: Serve, ask: Callable[[web.Request], Awaitable[None]], steps: int
+) -> None:
+    refused: list[Exception] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        (await get_session(request))["seen"] = True
+        response = web.StreamResponse()
+        preparing = asyncio.ensure_future(response.prepare(request))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        try:
+            await ask(request)
+        except SessionCommittedError as error:
+            refused.append(error)
+        await preparing
+        return response
+
+    client = await serve(handler, GatedStorage())
+    await client.get("/write?user=ada")
+
+    await (await client.get("/")).read()
+
+    whole = {"user": "ada", "seen": True}
+    assert await data_of(client) == (whole if refused or ask is change_id else {"user": "bob"})
+
+
+async def test_a_new_session_that_was_destroyed_at_once_clears_the_cookie_of_a_stream(serve: Serve) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        (await new_session(request)).destroy()
+        return await stream(request)
+
+    client = await serve(handler)
+    await client.get("/write?user=ada")
+
+    response = await client.get("/")
+    await response.read()
+
+    assert "Max-Age=0" in response.headers["Set-Cookie"]
+    assert await data_of(client) == {}
 
 
 # --- after the headers
