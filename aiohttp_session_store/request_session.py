@@ -203,7 +203,9 @@ class RequestSession:
                     yield session
                     await self.save()
                 except BaseException:
-                    session.discard()  # what was computed under the lock is not to be saved without it
+                    for held in (session, self.session):  # the handler may have asked for a new one
+                        if held is not None:
+                            held.discard()  # what was computed under the lock is not to be saved without it
                     raise
                 finally:
                     while state.saving is not None:  # of a request that was cancelled: it still needs the lock

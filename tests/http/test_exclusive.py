@@ -68,6 +68,14 @@ class Site:
         except ValueError:
             return web.Response()
 
+    async def fail_anew(self, request: web.Request) -> web.Response:
+        try:
+            async with exclusive_session(request):
+                (await new_session(request))["count"] = "lost"
+                raise ValueError("on purpose")
+        except ValueError:
+            return web.Response()
+
     async def nest(self, request: web.Request) -> web.Response:
         async with exclusive_session(request):
             try:
@@ -110,7 +118,8 @@ class Site:
 
 async def make_client(site: Site, storage: SessionStorage, cookie: SessionCookie | None = None) -> Client:
     app = web.Application()
-    for name in ("start", "count", "hold", "fail", "nest", "save_inside", "write", "stale", "append", "leave", "show"):
+    names = "start count hold fail fail_anew nest save_inside write stale append leave show"
+    for name in names.split():
         app.router.add_get(f"/{name}", getattr(site, name))
     setup(app, storage, cookie=cookie)
     client = TestClient(TestServer(app, handler_cancellation=True))
@@ -206,6 +215,12 @@ async def test_an_exception_discards_what_the_block_changed(client: Client) -> N
 
     assert await shown(client) == {"count": 0}
     assert (await client.get("/count")).status == 200
+
+
+async def test_an_exception_discards_what_the_block_put_into_a_new_session(client: Client) -> None:
+    assert (await client.get("/fail_anew")).status == 200
+
+    assert await shown(client) == {}
 
 
 async def test_nesting_is_a_usage_error(client: Client) -> None:
