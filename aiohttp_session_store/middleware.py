@@ -205,7 +205,7 @@ async def _finish(holder: RequestSession, response: web.StreamResponse) -> None:
 async def _fail(holder: RequestSession, error: BaseException) -> None:
     """Save nothing because the handler failed, unless all that happened is that the visitor went away."""
     left = holder.seal()
-    if isinstance(error, ConnectionError) and holder.headers_sent:
+    if holder.headers_sent and _is_all(error, ConnectionError):
         if left:
             await holder.commit(holder.status)
         return
@@ -214,11 +214,16 @@ async def _fail(holder: RequestSession, error: BaseException) -> None:
             await holder.commit(SERVER_ERROR)
     except StorageError:
         _logger.exception("a session that a failing request had destroyed could not be deleted")
-    if isinstance(error, StorageError):
+    if _is_all(error, StorageError):
         _answer_unavailable(holder, error)
 
 
-def _answer_unavailable(holder: RequestSession, error: StorageError) -> None:
+def _is_all(error: BaseException, kind: type[Exception]) -> bool:
+    """Whether *error* is of that kind, or a group of nothing else, which is what comes out of a task group."""
+    return isinstance(error, kind) or (isinstance(error, BaseExceptionGroup) and error.split(kind)[1] is None)
+
+
+def _answer_unavailable(holder: RequestSession, error: BaseException) -> None:
     if holder.headers_sent:
         raise error  # aiohttp logs it and closes the connection: too late for a status
     _logger.error("sessions are unavailable: %s", error, exc_info=error)

@@ -1,5 +1,6 @@
 """A storage that fails: the handler hears of it first, the visitor gets a 503, and nobody is logged out."""
 
+import asyncio
 import logging
 
 import pytest
@@ -192,6 +193,38 @@ async def test_a_load_that_fails_is_a_503_logged_once_and_not_a_logout(
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], StorageError)
     assert await kept(client, storage, cookie) == '{"user": "ada"}'
+
+
+async def test_loads_that_fail_in_a_task_group_are_a_503_as_well(client_of: ClientOf, storage: FailingStorage) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(get_session(request))
+            tasks.create_task(get_session(request))
+        return web.Response()
+
+    client, cookie = await visitor(client_of, storage, handler, "fetch")
+
+    assert (await visit(client, "/", cookie)).status == 503
+
+
+async def test_a_task_group_that_failed_for_another_reason_too_is_no_503(
+    client_of: ClientOf, storage: FailingStorage
+) -> None:
+    async def fail(request: web.Request) -> None:
+        try:
+            await get_session(request)
+        finally:
+            raise ValueError("a mistake of the handler's")
+
+    async def handler(request: web.Request) -> web.Response:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(get_session(request))
+            tasks.create_task(fail(request))
+        return web.Response()
+
+    client, cookie = await visitor(client_of, storage, handler, "fetch")
+
+    assert (await visit(client, "/", cookie)).status == 500
 
 
 async def test_a_storage_that_fails_does_not_harm_requests_that_leave_their_session_alone(

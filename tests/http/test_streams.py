@@ -170,9 +170,19 @@ async def test_a_new_session_that_was_destroyed_at_once_clears_the_cookie_of_a_s
 # --- after the headers
 
 
-@pytest.mark.parametrize(("error", "kept"), [(None, True), (ConnectionResetError, True), (RuntimeError, False)])
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (None, True),
+        (ConnectionResetError(), True),
+        (ExceptionGroup("of a task group", [ConnectionResetError()]), True),
+        (RuntimeError(), False),
+        (ExceptionGroup("of a task group", [ConnectionResetError(), RuntimeError()]), False),
+    ],
+    ids=["no error", "lost", "lost in a task group", "error", "lost and error"],
+)
 async def test_a_change_after_the_headers_is_stored_at_a_normal_end_or_a_lost_connection(
-    serve: Serve, error: type[Exception] | None, kept: bool
+    serve: Serve, error: Exception | None, kept: bool
 ) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         session = await get_session(request)
