@@ -12,7 +12,7 @@ from .cookie import MAX_AGE, SessionCookie
 from .cookie_header import is_loopback, says_https
 from .errors import SessionCommittedError, SessionLockError, SessionUsageError
 from .session import Session, state_of
-from .state import key_of
+from .state import SessionState, key_of
 from .storages.base import SessionStorage
 
 if TYPE_CHECKING:
@@ -243,12 +243,21 @@ class RequestSession:
         state = state_of(self.session)
         if status >= SERVER_ERROR:
             state.withdraw()
-            if not state.destroy_pending:
-                return
-        self.owe(await self.app.storage.save(self.session))
+        if status >= SERVER_ERROR and not state.destroy_pending:
+            await self._await_save(state)
+        else:
+            self.owe(await self.app.storage.save(self.session))
         gone = state.destroyed or state.retired
         if gone and self.owed:  # an id that was to be signed anew leads nowhere, or not for long
             self.owed = None
+
+    async def _await_save(self, state: SessionState) -> None:
+        """Wait for a save that the handler gave up on and that goes on: its cookie is owed all the same."""
+        task = asyncio.current_task()
+        while state.saving is not None and not (task is not None and task.cancelling()):  # or nobody is there any more
+            await asyncio.wait([state.saving])
+        self.owe(state.owed)
+        state.owed = None
 
     async def before_headers(self, status: int) -> None:
         """Save, because the handler prepares a response itself; what it changes later needs no cookie or is refused."""

@@ -59,6 +59,28 @@ async def test_a_new_session_that_is_saved_gets_its_cookie_even_on_an_error(
     assert await data_of(client, response.cookie) == {"saved": True}
 
 
+async def test_a_save_that_a_failing_handler_gave_up_on_gets_its_cookie_to_the_browser(client_of: ClientOf) -> None:
+    """Or the visitor would be left with an id that the save has made worthless."""
+    storage = GatedStorage()
+    gate = storage.shut("replace")
+
+    async def give_up(request: web.Request) -> web.Response:
+        (await get_session(request)).regenerate_id(True)
+        saving = asyncio.ensure_future(save_session(request))
+        await storage.reached["replace"].wait()
+        saving.cancel()
+        asyncio.get_running_loop().call_soon(gate.set)
+        raise TimeoutError
+
+    client = await client_of(app_with(storage, give_up))
+    cookie = (await visit(client, "/write?user=ada")).cookie
+
+    response = await visit(client, "/", cookie)
+
+    assert response.status == 504  # as aiohttp answers a TimeoutError
+    assert await data_of(client, response.cookie) == {"user": "ada"}
+
+
 async def test_it_is_stored_before_the_call_returns(client_of: ClientOf, storage: KeyedStorage) -> None:
     stored: list[dict[str, object]] = []
 
