@@ -91,7 +91,10 @@ async def get_session(request: web.Request) -> Session:
 async def new_session(request: web.Request) -> Session:
     """Return an empty session with a new id, in the place of the current one, whose record dies with the save.
 
-    The logout that can still say goodbye: ``(await new_session(request)).flash("notice", "Bye.")``.
+    If the request fails (an exception, a status of 500 or more), the current one lives on, unless ``destroy()`` was
+    called on it before.  The logout that can still say goodbye::
+
+        (await new_session(request)).flash("notice", "Bye.")
 
     Raises:
         SessionCommittedError: The headers are sent, and with them the chance of a new cookie.
@@ -114,13 +117,10 @@ async def save_session(request: web.Request) -> bool:
     Raises:
         SessionTooLargeError: It does not fit its cookie.
         SessionUsageError: The app has no sessions.
-        StorageError: Nothing was stored; the session keeps its changes.
+        StorageError: Nothing was stored, and the session keeps its changes.
         TypeError: A value cannot be stored.
     """
-    holder = _holder(request)
-    session = await holder.load(request.headers)
-    await holder.save()
-    return not session.destroyed and not holder.is_over()
+    return await _holder(request).save_now(request.headers)
 
 
 def exclusive_session(

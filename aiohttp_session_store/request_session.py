@@ -231,6 +231,23 @@ class RequestSession:
             if self.session is session:  # not replaced meanwhile
                 self.owe(cookie_value)
 
+    async def save_now(self, headers: Any) -> bool:
+        """Save at the handler's wish, and say whether the session still stands.
+
+        Raises:
+            SessionTooLargeError: It does not fit its cookie.
+            StorageError: Nothing was stored, or nobody can know whether it stands.
+            TypeError: A value cannot be stored.
+        """
+        session = await self.load(headers)
+        state = state_of(session)
+        state.confirm = True
+        try:
+            await self.save()
+        finally:
+            state.confirm = False
+        return not session.destroyed and not self.is_over()
+
     def owe(self, cookie_value: str | None) -> None:
         """Note what the storage says that the browser must get."""
         if cookie_value is not None:

@@ -78,6 +78,7 @@ class SessionState:
         lease: Set while the session is held exclusively by a lock that can be lost; no save goes on without it.
         renew_at: Unix seconds from which on a save may extend the session although nothing was changed; a storage
             that never says so is asked every time.
+        confirm: Set while the handler asks whether the session still stands: a save looks although nothing was changed.
         owed: A cookie value that a save whose request was cancelled could not hand over; the next save does.
     """
 
@@ -95,6 +96,7 @@ class SessionState:
     saving: Future[Any] | None = None
     lease: Lease | None = None
     renew_at: float = 0
+    confirm: bool = False
     owed: str | None = None
 
     def __init__(

@@ -188,9 +188,13 @@ class Saver:
     async def _touch_if_due(self, state: SessionState, stored: Stored, record: Record) -> None:
         now = self._storage.now()
         outdated = self._storage.timeouts.outdated(record)
-        if not outdated and not self._storage.timeouts.touch_due(record, stored.expires_at, now):
+        if outdated or self._storage.timeouts.touch_due(record, stored.expires_at, now):
+            expires_at = self._storage.timeouts.expiry(now, record.created_at)
+        elif state.confirm:
+            expires_at = stored.expires_at
+        else:
             return
-        key, expires_at = key_of(state.id), self._storage.timeouts.expiry(now, record.created_at)
+        key = key_of(state.id)
         try:
             if not outdated and await self._storage.touch(key, expires_at, stored.version):
                 if state.stored is stored:
@@ -200,6 +204,8 @@ class Saver:
             # Written under another idle timeout, or changed since by another request: the newest record is extended.
             newest = await self._writer.write(key, stored, [NO_CHANGES])
         except StorageError:
+            if state.confirm:
+                raise
             _logger.warning("session %s could not be extended", key, exc_info=True)
             return
         if state.stored is stored and state.saving is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -96,7 +97,7 @@ async def test_it_is_stored_before_the_call_returns(client_of: ClientOf, storage
     assert stored == [{"saved": True}]
 
 
-async def test_it_is_true_and_costs_nothing_where_there_is_nothing_to_save(client_of: ClientOf) -> None:
+async def test_it_is_true_and_costs_one_look_where_there_is_nothing_to_save(client_of: ClientOf) -> None:
     storage = CountingStorage()
 
     async def handler(request: web.Request) -> web.Response:
@@ -107,7 +108,7 @@ async def test_it_is_true_and_costs_nothing_where_there_is_nothing_to_save(clien
     storage.take_calls()
 
     assert (await visit(client, "/", cookie)).text == "[true, true]"
-    assert storage.take_calls() == ["fetch"]
+    assert storage.take_calls() == ["fetch", "touch", "touch"]
     assert (await visit(client, "/")).text == "[true, true]"
     assert storage.take_calls() == []
 
@@ -129,16 +130,18 @@ async def test_it_is_false_after_a_logout_by_the_same_request_and_the_cookie_is_
     assert await data_of(client, cookie) == {}
 
 
+@pytest.mark.parametrize("ask", [save_and, save_session])
 async def test_it_is_false_after_a_logout_by_another_request_and_no_cookie_is_sent(
-    client_of: ClientOf, storage: KeyedStorage
+    client_of: ClientOf, storage: KeyedStorage, ask: Callable[[web.Request], Awaitable[bool]]
 ) -> None:
+    """Whether something was changed or not."""
     loaded, go_on = asyncio.Event(), asyncio.Event()
 
     async def handler(request: web.Request) -> web.Response:
         await get_session(request)
         loaded.set()
         await go_on.wait()
-        return web.json_response(await save_and(request))
+        return web.json_response(await ask(request))
 
     client = await client_of(app_with(storage, handler))
     cookie = (await visit(client, "/write?user=ada")).cookie
@@ -151,6 +154,45 @@ async def test_it_is_false_after_a_logout_by_another_request_and_no_cookie_is_se
 
     assert (response.text, response.set_cookie) == ("false", None)
     assert await data_of(client, cookie) == {}
+
+
+async def test_it_is_true_after_a_write_by_another_request_and_extends_nothing(client_of: ClientOf) -> None:
+    storage = CountingStorage()
+    loaded, go_on = asyncio.Event(), asyncio.Event()
+
+    async def handler(request: web.Request) -> web.Response:
+        session = await get_session(request)
+        loaded.set()
+        await go_on.wait()
+        stands = [await save_session(request), await save_session(request)]
+        return web.json_response([*stands, session.get("name")])
+
+    client = await client_of(app_with(storage, handler))
+    cookie = (await visit(client, "/write?user=ada")).cookie
+    running = asyncio.create_task(visit(client, "/", cookie))
+    await loaded.wait()
+    await visit(client, "/write?name=countess", cookie)
+    storage.take_calls()
+    go_on.set()
+
+    assert (await running).text == '[true, true, "countess"]'
+    assert storage.take_calls() == ["touch", "touch", "fetch", "touch", "touch"]
+
+
+async def test_it_raises_where_nobody_can_know_whether_the_session_stands(client_of: ClientOf) -> None:
+    storage = FailingStorage()
+
+    async def handler(request: web.Request) -> web.Response:
+        await get_session(request)
+        storage.failing = frozenset({"touch"})
+        with pytest.raises(StorageError):
+            await save_session(request)
+        return web.Response()
+
+    client = await client_of(app_with(storage, handler))
+    cookie = (await visit(client, "/write?user=ada")).cookie
+
+    assert (await visit(client, "/", cookie)).status == 200
 
 
 async def test_a_logout_after_a_first_save_leaves_no_session_and_clears_the_cookie(
