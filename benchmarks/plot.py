@@ -7,7 +7,6 @@ sessions grows.  The background is transparent, and all colours can be read on w
 import argparse
 import json
 import statistics
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from matplotlib.figure import Figure
 from .tables import HTTP_PATHS
 
 TEXT, GRID = "#7d7d7d", "#7d7d7d55"
-OURS, FLOOR, PEER = ("#2f7fd6", "#7db4ee", "#1a56a0"), ("#9a9a9a",), ("#e0812b", "#b8561a")
+OURS, FLOOR, PEER, OTHER = "#2f7fd6", "#9a9a9a", "#e0812b", "#3d9a63"
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": TEXT,
     "axes.labelcolor": TEXT,
@@ -37,7 +36,7 @@ STYLE: dict[Any, Any] = {
     "xtick.color": TEXT,
     "ytick.color": TEXT,
 }
-FAMILIES = {"memory": "memory", "cookie": "cookie", "files": "files", "redis": "Redis", "postgres": "PostgreSQL"}
+FAMILIES = ("memory", "cookie", "files", "redis", "postgres")
 
 
 def family(case: str) -> str:
@@ -48,41 +47,34 @@ def family(case: str) -> str:
     return "cookie"  # the other storages of aiohttp-session
 
 
-def palette(case: str) -> Sequence[str]:
-    """Return the colours for cases like *case*: ours, those of aiohttp-session, or the floors."""
-    if case.startswith("aiohttp-session"):
-        return PEER
-    return FLOOR if case.endswith("floor") else OURS
+def colour(case: str) -> str:
+    """Return the colour of *case*: ours, one of aiohttp-session, or a floor."""
+    return PEER if case.startswith("aiohttp-session") else FLOOR if case.endswith("floor") else OURS
 
 
 def http(document: dict[str, Any]) -> Figure:
-    """Draw a panel for each place where sessions are kept, in it a group for each path, in it a bar for each case."""
-    cases = document["figures"]
-    families = [name for name in FAMILIES if any(family(case) == name for case in cases)]
-    figure = Figure(figsize=(3.1 * len(families) + 0.6, 4.2), layout="constrained")
-    panels = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]
-    for panel, name in zip(panels, families, strict=True):
-        inside = [case for case in cases if family(case) == name]
-        width = 0.8 / len(inside)
-        used: dict[Sequence[str], int] = {}
-        for number, case in enumerate(inside):
-            colours = palette(case)
-            used[colours] = used.get(colours, -1) + 1
-            places = [group + (number - (len(inside) - 1) / 2) * width for group in range(len(HTTP_PATHS))]
-            rounds = [[added for added, _ in cases[case][path]] for path in HTTP_PATHS]
-            middle = [statistics.median(values) for values in rounds]
-            below = [median - min(values) for median, values in zip(middle, rounds, strict=True)]
-            above = [max(values) - median for median, values in zip(middle, rounds, strict=True)]
-            panel.bar(places, middle, width * 0.92, label=case, color=colours[used[colours] % len(colours)])
-            panel.errorbar(places, middle, [below, above], fmt="none", ecolor=TEXT, elinewidth=1, capsize=2)
-        panel.set_title(FAMILIES[name])
-        panel.set_xticks(range(len(HTTP_PATHS)), ["not\ntouched", "read", "read, change,\nsave"])
-        panel.tick_params(axis="x", length=0)
-        panel.grid(axis="y")
+    """Draw a bar for each case, those of one place together, in a panel for reading and one for changing."""
+    cases = sorted(document["figures"], key=lambda case: FAMILIES.index(family(case)))
+    paths = [path for path in HTTP_PATHS if path != "untouched"]  # next to nothing, for all
+    figure = Figure(figsize=(7, 0.31 * len(cases) + 1), layout="constrained")
+    panels = figure.subplots(1, len(paths), sharey=True, squeeze=False)[0]
+    places = [number + 0.6 * FAMILIES.index(family(case)) for number, case in enumerate(cases)]
+    for panel, path in zip(panels, paths, strict=True):
+        rounds = [[added for added, _ in document["figures"][case][path]] for case in cases]
+        middle = [statistics.median(values) for values in rounds]
+        panel.barh(places, middle, color=[colour(case) for case in cases])
+        for place, median, values in zip(places, middle, rounds, strict=True):
+            panel.plot([min(values), max(values)], [place, place], color=TEXT, linewidth=1)
+            panel.annotate(f" {median:.0f}", (max(*values, median), place), va="center", fontsize="small")
+        panel.set_title(HTTP_PATHS[path])
+        panel.set_xlim(0, max(map(max, rounds)) * 1.12)
+        panel.grid(axis="x")
         panel.set_axisbelow(True)
-        panel.legend(loc="upper left", fontsize="small")
-    panels[0].set_ylabel("CPU added per request, microseconds")
-    panels[0].set_ylim(bottom=0, top=panels[0].get_ylim()[1] * 1.15)  # room for the legends
+    panels[0].set_yticks(places, cases)
+    for panel in panels:
+        panel.tick_params(axis="y", length=0)
+    panels[0].invert_yaxis()
+    figure.supxlabel("CPU added per request, microseconds; the line spans the rounds", fontsize="medium")
     return figure
 
 
@@ -96,9 +88,9 @@ def scale(document: dict[str, Any]) -> Figure:
         middle = [statistics.median(values) for values in rounds]
         below = [median - min(values) for median, values in zip(middle, rounds, strict=True)]
         above = [max(values) - median for median, values in zip(middle, rounds, strict=True)]
-        colour = (OURS[0], PEER[0], "#3d9a63")[number % 3]
+        line = (OURS, PEER, OTHER)[number % 3]
         counts = [int(size) for size in sizes]
-        axes.errorbar(counts, middle, [below, above], label=case, color=colour, marker="os^"[number % 3], capsize=3)
+        axes.errorbar(counts, middle, [below, above], label=case, color=line, marker="os^"[number % 3], capsize=3)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_ylim(bottom=0)
