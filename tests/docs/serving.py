@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.servers.ports import free_port
+
 
 @contextmanager
 def serving(script: Path) -> Iterator[str]:
     """Run *script*, which serves on port 8000, on another one; yield its address, and end it as Ctrl-C does."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     script.write_text(re.sub(r"port=\d+", f"port={port}", script.read_text()))
     process = subprocess.Popen([sys.executable, script.name], cwd=script.parent, stdout=subprocess.DEVNULL)
     try:

@@ -15,8 +15,9 @@ from cryptography.x509.oid import NameOID
 from multidict import CIMultiDictProxy
 
 from tests.docs.blocks import ROOT
-from tests.examples.running import EXAMPLES, free_port
+from tests.examples.running import EXAMPLES
 from tests.servers.nginx import nginx
+from tests.servers.ports import free_port
 
 HOST = "example.org"
 VISITOR = "127.0.0.2"  # an address of the loopback that is not the proxy's

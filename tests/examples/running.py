@@ -21,14 +21,6 @@ EXAMPLES = Path("docs/examples")
 JINJA_WARNING = "ignore:It is recommended to use web.RequestKey"
 
 
-def free_port() -> int:
-    """Return a TCP port that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def copy_of_examples(folder: Path, port: int) -> None:
     """Copy all examples, with *port* in the place of 8080, to the same path below *folder*."""
     shutil.copytree(ROOT / EXAMPLES, folder / EXAMPLES, ignore=shutil.ignore_patterns("__pycache__"))

@@ -11,7 +11,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.examples.running import EXAMPLES, command_of, copy_of_examples, free_port, running, stop
+from tests.examples.running import EXAMPLES, command_of, copy_of_examples, running, stop
+from tests.servers.ports import free_port
 
 WORKERS = 3
 

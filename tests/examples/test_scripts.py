@@ -7,7 +7,8 @@ from urllib.request import HTTPRedirectHandler, build_opener
 import pytest
 
 from tests.docs.blocks import ROOT
-from tests.examples.running import EXAMPLES, command_of, copy_of_examples, free_port, running
+from tests.examples.running import EXAMPLES, command_of, copy_of_examples, running
+from tests.servers.ports import free_port
 
 
 class NoRedirect(HTTPRedirectHandler):

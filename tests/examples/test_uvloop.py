@@ -9,7 +9,8 @@ from urllib.request import urlopen
 import pytest
 
 from tests.docs.blocks import ROOT
-from tests.examples.running import command_of, copy_of_examples, free_port, running
+from tests.examples.running import command_of, copy_of_examples, running
+from tests.servers.ports import free_port
 
 # Reading and writing, parallel writes, locks, logout, streams and sockets, visitors who hang up, files.
 BEHAVIOURS = [

@@ -12,8 +12,9 @@ import pytest
 
 from tests.processes.worker import make_storage, prepare
 from tests.servers.guard import guarded
+from tests.servers.ports import free_port
 from tests.servers.postgres import postgres_server
-from tests.servers.redis import free_port, redis_server
+from tests.servers.redis import redis_server
 
 WORKERS = 4
 

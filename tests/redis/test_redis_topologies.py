@@ -18,7 +18,8 @@ from aiohttp_session_store import StorageError
 from aiohttp_session_store.storages.redis import RedisStorage
 from tests.servers.away import started
 from tests.servers.guard import guarded
-from tests.servers.redis import RedisServer, free_port, installed, packaged, redis_cluster
+from tests.servers.ports import free_port
+from tests.servers.redis import RedisServer, installed, packaged, redis_cluster
 
 EXPIRES_AT = 4_000_000_000
 KEYS = [hashlib.sha256(b"%d" % number).hexdigest() for number in range(30)]

