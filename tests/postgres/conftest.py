@@ -7,19 +7,26 @@ import asyncpg
 import pytest
 
 from aiohttp_session_store.storages.postgres import PostgresStorage
-from tests.servers.postgres import PostgresServer, postgres_server
+from tests.servers.postgres import PostgresServer, new_postgres_server, postgres_server
 
 
 @pytest.fixture(scope="session")
-def shared_server() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
+def new_server() -> Iterator[PostgresServer]:
+    """Return a server that never runs, for others to be copies of."""
+    with new_postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def shared_server(new_server: PostgresServer) -> Iterator[PostgresServer]:
+    with postgres_server(like=new_server) as server:
         yield server
 
 
 @pytest.fixture
-def server() -> Iterator[PostgresServer]:
+def server(new_server: PostgresServer) -> Iterator[PostgresServer]:
     """Return a server of the test's own, to be treated badly."""
-    with postgres_server() as server:
+    with postgres_server(like=new_server) as server:
         yield server
 
 

