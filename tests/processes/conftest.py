@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,15 @@ from tests.servers.postgres import postgres_server
 from tests.servers.redis import redis_server
 
 WORKERS = 4
+
+
+@dataclass(frozen=True)
+class Service:
+    """Workers that run."""
+
+    url: str
+    place: str
+    pids: frozenset[str]
 
 
 @dataclass
@@ -62,40 +72,50 @@ def postgres_dsn() -> Iterator[str]:
         yield server.dsn
 
 
-@pytest.fixture(params=["files", "redis", "postgres"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(scope="module", params=["files", "redis", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the storage that all workers share."""
     if request.param == "files":
-        return str(tmp_path / "sessions")
+        return str(tmp_path_factory.mktemp("workers") / "sessions")
     place: str = request.getfixturevalue({"redis": "redis_url", "postgres": "postgres_dsn"}[request.param])
     return place
 
 
-@pytest.fixture
-async def workers(place: str) -> AsyncIterator[Workers]:
+@pytest.fixture(scope="module")
+def service(place: str) -> Iterator[Service]:
+    """Start the workers of a storage once for all tests, each of which has a session of its own."""
     port = free_port()
     command = [sys.executable, str(Path(__file__).with_name("worker.py")), place, str(port)]
     processes = [subprocess.Popen(command) for _ in range(WORKERS)]
-    connector = aiohttp.TCPConnector(force_close=True, limit=0)
-    cookies = aiohttp.DummyCookieJar()
+    service = Service(f"http://127.0.0.1:{port}", place, frozenset(str(process.pid) for process in processes))
     with guarded(*processes):
-        async with aiohttp.ClientSession(connector=connector, cookie_jar=cookies) as client:
-            workers = Workers(client, f"http://127.0.0.1:{port}", place)
-            try:
-                await all_answer(workers, {str(process.pid) for process in processes})
-                yield workers
-            finally:
-                for process in processes:
-                    process.terminate()
-                assert [process.wait(20) for process in processes] == [0] * WORKERS
+        try:
+            asyncio.run(all_answer(service))
+            yield service
+        finally:
+            for process in processes:
+                process.terminate()
+            assert [process.wait(20) for process in processes] == [0] * WORKERS
 
 
-async def all_answer(workers: Workers, pids: set[str]) -> None:
+@asynccontextmanager
+async def client_of(service: Service) -> AsyncIterator[Workers]:
+    connector = aiohttp.TCPConnector(force_close=True, limit=0)
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as client:
+        yield Workers(client, service.url, service.place)
+
+
+@pytest.fixture
+async def workers(service: Service) -> AsyncIterator[Workers]:
+    async with client_of(service) as workers:
+        yield workers
+
+
+async def all_answer(service: Service) -> None:
     """Wait until every worker has answered once."""
-    async with asyncio.timeout(60):
-        while workers.met != pids:
+    async with asyncio.timeout(60), client_of(service) as workers:
+        while workers.met != service.pids:
             try:
                 await asyncio.gather(*(workers.get("/who") for _ in range(WORKERS)))
             except aiohttp.ClientConnectionError:
                 await asyncio.sleep(0.05)
-    workers.met.clear()
