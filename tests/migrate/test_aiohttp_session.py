@@ -401,7 +401,9 @@ async def test_redis_that_is_away_is_a_storage_error() -> None:
             await RedisReader(client).read("x")
 
 
-@pytest.mark.parametrize("key", [KEY, bytearray(KEY), Fernet.generate_key().decode()])
+@pytest.mark.parametrize(
+    "key", [KEY, bytearray(KEY), Fernet.generate_key().decode()], ids=lambda key: type(key).__name__
+)
 async def test_keys_come_in_every_form_that_aiohttp_session_takes(key: Any) -> None:
     cookie = SimpleCookie(await cookie_of_old_app(EncryptedCookieStorage(key), {"user": "ada"}))
 
