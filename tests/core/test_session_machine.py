@@ -279,6 +279,9 @@ def run_sweep(storage: MemoryStorage) -> None:
         return
 
 
+# Coverage triples the time of so many steps, and sees no line that other tests do not reach.
+pytestmark = pytest.mark.no_cover
+
 TestSessions = Sessions.TestCase
 TestSessions.settings = settings(max_examples=400, stateful_step_count=50, deadline=None, derandomize=True)
 
