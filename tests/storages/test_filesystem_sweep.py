@@ -175,6 +175,7 @@ async def test_a_sweep_that_is_cut_off_is_resumed_by_the_next(storage: FileSyste
 
     task.cancel()
     await asyncio.wait([task])
+    await storage.aclose()  # a thread may still be at work on one of them
     left = sum(path.exists() for path in files)
 
     assert 0 < left < 600
