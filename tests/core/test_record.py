@@ -178,6 +178,7 @@ def test_every_record_comes_back_the_same(record: Record) -> None:
     assert typed(loaded.data) == typed(record.data)
 
 
+@pytest.mark.no_cover  # thousands of times the same lines
 @given(data)
 def test_a_truncated_record_is_never_taken_for_a_whole_one(data: dict[str, Any]) -> None:
     stored = encode_record(Record(1, 2, 3, data))

@@ -288,6 +288,7 @@ TestSessions.settings = settings(max_examples=400, stateful_step_count=50, deadl
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_sessions_for_minutes() -> None:
+@pytest.mark.parametrize("half", [1, 2])  # for two cores
+def test_sessions_for_minutes(half: int) -> None:
     """As above, other interleavings at every run."""
-    run_state_machine_as_test(Sessions, settings=settings(max_examples=15_000, stateful_step_count=60, deadline=None))
+    run_state_machine_as_test(Sessions, settings=settings(max_examples=7_500, stateful_step_count=60, deadline=None))
