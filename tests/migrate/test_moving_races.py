@@ -17,8 +17,8 @@ ACTIONS = ["logout", "rotate", "login", "touch", "a", "b"]
 PAIRS = list(itertools.combinations_with_replacement(ACTIONS, 2))
 SEEDS = range(40)
 
-# Coverage triples the time of so many rounds, and sees no line that other tests do not reach.
-pytestmark = pytest.mark.no_cover
+# Coverage triples the time of so many rounds, and sees no line that the tests without this mark do not reach.
+many_rounds = pytest.mark.no_cover
 
 
 async def race(move: Move, processes: list[MigratingStorage], session_id: str, actions: list[str]) -> list[str | None]:
@@ -154,6 +154,7 @@ async def append(storage: MigratingStorage, key: str, letter: bytes) -> bool:
     return False
 
 
+@many_rounds
 async def test_writers_that_move_and_writers_that_do_not_lose_nothing_of_each_other() -> None:
     for seed in range(2000):
         move = Move(seed, longest_pause=8)
@@ -166,6 +167,7 @@ async def test_writers_that_move_and_writers_that_do_not_lose_nothing_of_each_ot
         assert sorted(stored.data) == sorted(b"012345"), seed
 
 
+@many_rounds
 async def test_of_writers_at_one_version_at_most_one_succeeds_and_its_data_stands() -> None:
     for seed in range(1000):
         move = Move(seed)
@@ -185,6 +187,7 @@ async def test_of_writers_at_one_version_at_most_one_succeeds_and_its_data_stand
         assert [(b"%d" % n, version) for n, version in enumerate(written) if version] == [stored[:2]], seed
 
 
+@many_rounds
 async def test_what_was_deleted_beside_writers_is_gone() -> None:
     for seed in range(1000):
         move = Move(seed, longest_pause=8)
@@ -197,6 +200,7 @@ async def test_what_was_deleted_beside_writers_is_gone() -> None:
         assert await move.process().insert("key", b"again", int(move.clock()) + 3600), seed
 
 
+@many_rounds
 async def test_readers_beside_a_move_always_find_the_session() -> None:
     for seed in range(1000):
         move = Move(seed)

@@ -13,9 +13,6 @@ from tests.storages.suspending import RacyStorage, stored_id
 
 ROUNDS = range(200)
 
-# Coverage triples the time of so many rounds, and sees no line that other tests do not reach.
-pytestmark = pytest.mark.no_cover
-
 
 async def save_all(storage: RacyStorage, sessions: list[Session]) -> list[str]:
     """Save in parallel, each begun at a random step, and return the cookie values that were sent."""
