@@ -4,29 +4,37 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check lint types proofs docs bench figures clean
+# Two at a time, in the order of the files, and those of one file by one process, which starts its servers once.
+TESTS  := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+
+.PHONY: demo test check lint types mypy public-types proofs docs bench figures clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m demo
 
 test: check
 
-# What a change has to pass; also what CI runs.
-check: lint types
-	PYTHONPATH=tests $(BIN)/python -m pytest -p without_orjson -m "not long" -q tests/core tests/storages/test_contract.py
-	$(BIN)/python -m pytest -m "not long" --cov --cov-report=term:skip-covered $(PYTEST)
+# What a change has to pass; also what CI runs.  PYTEST adds options to the last run: `make test PYTEST="-n 8"`.
+check: $(VENV)/.test
+	$(MAKE) --no-print-directory --jobs 2 lint types
+	PYTHONPATH=tests $(TESTS) -p without_orjson -m "not long" tests/core tests/storages/test_contract.py
+	$(TESTS) -m "not long" --cov --cov-report=term:skip-covered $(PYTEST)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: $(VENV)/.test
+types: mypy public-types
+
+mypy: $(VENV)/.test
 	$(BIN)/mypy
+
+public-types: $(VENV)/.test
 	$(BIN)/python tests/check_public_types.py
 
 # Proofs that take minutes.
 proofs: $(VENV)/.test
-	$(BIN)/python -m pytest -m long $(PYTEST)
+	$(TESTS) --dist load -m long $(PYTEST)
 
 # The documentation, as a site in site/; fails on any warning.
 docs: $(VENV)/.docs
