@@ -98,6 +98,7 @@ SCENES: dict[str, Scene] = {
 
 
 @pytest.mark.parametrize("name", SCENES)
+@pytest.mark.no_cover  # whose tracing is not ours either
 async def test_no_turn_of_the_loop_takes_a_millisecond(name: str, tmp_path: Path) -> None:
     longest = []
     for attempt in range(ATTEMPTS):
