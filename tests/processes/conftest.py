@@ -101,7 +101,10 @@ def service(place: str) -> Iterator[Service]:
 @asynccontextmanager
 async def client_of(service: Service) -> AsyncIterator[Workers]:
     connector = aiohttp.TCPConnector(force_close=True, limit=0)
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as client:
+    patient = aiohttp.ClientTimeout(sock_connect=None)  # a machine that stalls is not what is tested
+    async with aiohttp.ClientSession(
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=patient
+    ) as client:
         yield Workers(client, service.url, service.place)
 
 
