@@ -144,6 +144,8 @@ class EncryptedCookieReader(_Reader):
             self._fernet: Any = Fernet(secret_key) if isinstance(secret_key, str | bytes) else secret_key
         except ValueError as error:
             raise ConfigurationError(f"the key of EncryptedCookieStorage has 32 bytes: {error}") from None
+        if not callable(getattr(self._fernet, "decrypt", None)):
+            raise ConfigurationError(f"a key of EncryptedCookieStorage is no {type(secret_key).__name__}")
         self._invalid = InvalidToken
 
     async def read(self, value: str) -> OldSession | None:
@@ -254,4 +256,4 @@ def accept_old_sessions(app: "web.Application", *readers: OldSessionReader) -> N
         raise ConfigurationError("this app accepts old sessions already: name all readers in one call")
     if any(reader.cookie_name == sessions.cookie.name for reader in readers):
         raise ConfigurationError(f"the old cookie and ours are both called {sessions.cookie.name!r}: rename ours")
-    sessions.adopter = Adopter(sessions.storage, readers)
+    sessions.adopter = Adopter(sessions.storage, readers, sessions.cookie.value_limit)

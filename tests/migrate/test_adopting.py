@@ -1,0 +1,279 @@
+"""An old session becomes ours once, whoever races, fails or is slow; these attack the protocol of ``adopting``."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from aiohttp_session_store import (
+    ConfigurationError,
+    CookieStorage,
+    MemoryStorage,
+    Session,
+    SessionStorage,
+    StorageError,
+)
+from aiohttp_session_store.migrate import EncryptedCookieReader, ForgeableCookieReader, OldSession
+from aiohttp_session_store.migrate.adopting import Adopter, derived_id
+from aiohttp_session_store.record import Retired, decode_record
+from aiohttp_session_store.state import key_of
+from aiohttp_session_store.testing import ManualClock
+from tests.migrate.test_aiohttp_session import OLD, Visitor, our_app
+from tests.storages.suspending import RacyStorage
+
+DAY = 24 * 60 * 60
+COOKIE = f"{OLD}=the-old-cookie"
+LIMIT = 4000
+
+
+class Reader:
+    """Knows one old session, which nobody can forge."""
+
+    max_age: int | None = None
+    path = "/"
+    domain: str | None = None
+
+    def __init__(self, data: dict[str, Any] | None = None, *, created_at: int = 0, cookie_name: str = OLD) -> None:
+        self.data = data or {"user": "ada"}
+        self.created_at = created_at or int(time.time())
+        self.cookie_name = cookie_name
+
+    async def read(self, value: str) -> OldSession | None:
+        return OldSession(self.data, self.created_at, value.encode()) if value == "the-old-cookie" else None
+
+
+@asynccontextmanager
+async def serving(storage: SessionStorage, reader: Any) -> AsyncIterator[TestClient[Any, Any]]:
+    async with TestClient(TestServer(our_app(storage, reader)), cookie_jar=aiohttp.DummyCookieJar()) as client:
+        yield client
+
+
+@pytest.mark.parametrize("forgeable", [False, True])
+async def test_what_is_older_than_the_lifetime_is_not_taken_over_into_cookies_nor_from_cookies_either(
+    forgeable: bool,
+) -> None:
+    clock = ManualClock(int(time.time()) + 91 * DAY)
+    storage: SessionStorage = MemoryStorage(clock=clock) if forgeable else CookieStorage(clock=clock)
+    reader: Any = Reader()
+    if forgeable:
+        with pytest.warns(UserWarning, match="anybody"):
+            reader = ForgeableCookieReader()
+    value = f'"{{\\"created\\":{int(time.time())}\\054\\"session\\":{{\\"user\\":\\"ada\\"}}}}"'
+    async with serving(storage, reader) as client:
+        assert await Visitor(client, f"{OLD}={value}" if forgeable else COOKIE).get("/show") == {}
+        clock.advance(-2 * DAY)
+        assert await Visitor(client, f"{OLD}={value}" if forgeable else COOKIE).get("/show") == {"user": "ada"}
+
+
+async def test_an_old_session_that_no_cookie_can_hold_is_not_taken_over(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(CookieStorage(), Reader({"user": "ada", "cart": "x" * 5000})) as client:
+        visitor = Visitor(client, COOKIE)
+
+        assert await visitor.get("/show") == {}
+        assert await visitor.get("/write?key=mine") == {"mine": True}
+    assert "an old session was not taken over, for we cannot hold all of it: the session's cookie" in caplog.text
+
+
+async def test_a_session_that_a_server_error_left_for_the_old_cookie_ends_when_that_is_spent() -> None:
+    async with serving(MemoryStorage(), Reader()) as client:
+        visitor = Visitor(client, COOKIE)
+        assert await visitor.get("/fail") == 500
+        visitor.cookies = {}
+        await visitor.get("/write?key=mine")
+        visitor.cookies[OLD] = "the-old-cookie"
+        assert await visitor.get("/show") == {"mine": True}
+
+        assert await Visitor(client, COOKIE).get("/show") == {}
+
+
+async def test_spending_a_cookie_takes_nothing_from_parallel_first_requests_with_it() -> None:
+    """The session went on to another id, which the old cookie leads to for the grace."""
+    async with serving(MemoryStorage(), Reader()) as client:
+        visitor = Visitor(client, COOKIE)
+        await visitor.get("/show")
+        visitor.cookies[OLD] = "the-old-cookie"
+        await visitor.get("/show")
+
+        assert await Visitor(client, COOKIE).get("/write?key=late") == {"user": "ada", "late": True}
+        assert await visitor.get("/show") == {"user": "ada", "late": True}
+
+
+class Held(RacyStorage):
+    """Holds back its second insert, the session's, until it is let go."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock=clock)
+        self.let_go = asyncio.Event()
+
+    async def insert(self, key: str, data: bytes, expires_at: int) -> Any:
+        self.calls["asked"] += 1
+        if self.calls["asked"] == 2:
+            await self.let_go.wait()
+        return await super().insert(key, data, expires_at)
+
+
+@pytest.mark.parametrize("later", [0, 10])
+async def test_a_logout_beside_a_first_request_that_is_slow_is_not_answered_as_if_it_had_ended_something(
+    later: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    monkeypatch.setattr("aiohttp_session_store.migrate.adopting._PATIENCE", 0.05)
+    clock = ManualClock(int(time.time()))
+    storage = Held(clock)
+    async with serving(storage, Reader()) as client:
+        slow, visitor = Visitor(client, COOKIE), Visitor(client, COOKIE)
+        first = asyncio.create_task(slow.get("/show"))
+        while storage.calls["asked"] < 2:
+            await asyncio.sleep(0)
+        clock.advance(later)
+
+        assert await visitor.get("/logout") == 503
+        storage.let_go.set()
+        assert await first == {"user": "ada"}
+        assert await visitor.get("/logout") == {}
+        assert await slow.get("/show") == {}
+
+
+async def test_after_a_logout_on_the_first_visit_nobody_waits_for_the_session() -> None:
+    storage = RacyStorage()
+    async with serving(storage, Reader()) as client:
+        assert await Visitor(client, COOKIE).get("/logout") == {}
+        storage.calls.clear()
+
+        assert await Visitor(client, COOKIE).get("/show") == {}
+        assert storage.calls["fetch"] <= 3
+
+
+async def test_a_mark_that_no_session_followed_costs_the_session_and_nothing_else() -> None:
+    """Its process died in between."""
+    clock = ManualClock(int(time.time()))
+    storage = RacyStorage(clock=clock)
+    storage.fail = lambda verb, key: storage.calls["insert"] >= 2
+    with pytest.raises(StorageError):
+        await Adopter(storage, [Reader()], LIMIT).adopt([COOKIE])
+    storage.fail = lambda verb, key: False
+    clock.advance(60)
+
+    assert await Adopter(storage, [Reader()], LIMIT).adopt([COOKIE]) is None
+
+
+async def test_an_insert_that_came_after_its_mark_was_taken_back_is_marked_by_who_finds_it() -> None:
+    """Or the old cookie would open the session again, when nothing is left of it."""
+    clock = ManualClock(int(time.time()))
+    storage = RacyStorage(clock=clock)
+    key, expires_at = key_of(derived_id("session", OLD, b"the-old-cookie")), int(clock()) + DAY
+    await storage.insert(key, b'1 L %d %d -\n{"user":"ada"}' % (clock(), clock()), expires_at)
+    async with serving(storage, Reader()) as client:
+        visitor = Visitor(client, COOKIE)
+        assert await visitor.get("/show") == {"user": "ada"}
+        await visitor.get("/logout")
+        clock.advance(2 * DAY)
+        await storage.sweep()
+
+        assert await Visitor(client, COOKIE).get("/show") == {}
+
+
+@pytest.mark.parametrize("lifetime", [None, 1000 * DAY])
+async def test_an_old_cookie_that_nothing_ends_is_remembered_for_longer_than_browsers_keep_one(
+    lifetime: int | None,
+) -> None:
+    clock = ManualClock(int(time.time()))
+    storage = MemoryStorage(clock=clock, lifetime=lifetime)
+    async with serving(storage, Reader()) as client:
+        visitor = Visitor(client, COOKIE)
+        await visitor.get("/show")
+        await visitor.get("/logout")
+        clock.advance(500 * DAY)
+        await storage.sweep()
+
+        assert await Visitor(client, COOKIE).get("/show") == {}
+
+
+async def test_a_mark_that_cannot_be_read_marks_all_the_same() -> None:
+    storage = RacyStorage()
+    await storage.insert(key_of(derived_id("mark", OLD, b"the-old-cookie")), b"9 of a newer version", 2**40)
+
+    assert await Adopter(storage, [Reader()], LIMIT).adopt([COOKIE]) is None
+
+
+@pytest.mark.parametrize("name", ["__Host-old", "__Secure-old", "__host-old"])
+async def test_an_old_cookie_with_a_prefix_is_cleared_as_browsers_ask(name: str) -> None:
+    async with serving(MemoryStorage(), Reader(cookie_name=name)) as client:
+        visitor = Visitor(client, "")
+        visitor.cookies[name] = "the-old-cookie"
+        assert await visitor.get("/show") == {"user": "ada"}
+
+        assert visitor.cleared == [f"{name}=; Max-Age=0; Path=/; Secure"]
+
+
+@pytest.mark.parametrize("key", [None, 5, object()])
+def test_what_is_no_key_is_refused(key: Any) -> None:
+    with pytest.raises(ConfigurationError, match="a key of EncryptedCookieStorage is no"):
+        EncryptedCookieReader(key)
+
+
+# --- at random
+
+
+async def visit(storage: RacyStorage, action: str) -> tuple[str, str | None, bool]:
+    """Do what a first request does; return the action, the cookie value, and whether it had the session."""
+    adopted = await Adopter(storage, [Reader()], LIMIT).adopt([COOKIE])
+    session: Session = await storage.read(None) if adopted is None else adopted.session
+    if action == "logout":
+        session.destroy()
+    elif action == "login":
+        session.regenerate_id(True)
+    elif action == "fail":
+        return action, None, adopted is not None
+    elif action != "show":
+        session[action] = True
+    value = await storage.save(session)
+    return action, value, adopted is not None
+
+
+async def opened(storage: RacyStorage, done: list[tuple[str, str | None, bool]]) -> int:
+    """Return how many of the cookies given out open the session that was taken over."""
+    return len([value for _, value, _ in done if value and "user" in await storage.read(value)])
+
+
+@pytest.mark.parametrize("faults", [False, True], ids=["", "calls fail and answers are lost"])
+async def test_first_requests_at_once_make_one_session_and_a_logout_ends_it(
+    faults: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiohttp_session_store.migrate.adopting._PAUSE", 0.0001)
+    monkeypatch.setattr("aiohttp_session_store.migrate.adopting._PATIENCE", 0.02)
+    for seed in range(300):
+        chance, clock = random.Random(seed), ManualClock(int(time.time()))
+        storage = RacyStorage(seed, clock=clock)
+        if faults:
+            storage.fail = lambda verb, key, chance=chance: chance.random() < 0.05  # type: ignore[misc]
+            storage.lose_answer = storage.fail
+        actions = chance.choices(["show", "a", "b", "logout", "login", "fail"], [3, 3, 3, 1, 1, 1], k=4)
+        results = await asyncio.gather(*(visit(storage, one) for one in actions), return_exceptions=True)
+        storage.fail = storage.lose_answer = lambda verb, key: False
+        done = [one for one in results if not isinstance(one, BaseException)]
+        assert all(isinstance(one, tuple | StorageError) for one in results), (seed, results)
+        records = [decode_record(stored.data) for stored in storage._records.values()]
+        live = [one for one in records if not isinstance(one, Retired) and "user" in one.data]
+        if any(action == "logout" and had for action, _, had in done):
+            clock.advance(61)
+            again = await Adopter(storage, [Reader()], LIMIT).adopt([COOKIE])
+            assert again is None, (seed, actions)
+            assert await opened(storage, done) == 0, (seed, actions)
+            assert faults or not live, (seed, actions)
+        elif not faults:
+            assert len(live) == 1, (seed, actions, results)
+            written = {action for action in actions if len(action) == 1}
+            if not {"login", "fail"} & set(actions):
+                assert set(live[0].data) == {"user"} | written, (seed, actions)
+            assert all(had for _, _, had in done) or "login" in actions, (seed, actions)
+        clock.advance(2 * DAY)
+        await storage.sweep()
+        assert await opened(storage, done) <= 1, (seed, actions)
