@@ -11,10 +11,12 @@ of v in *new* if the mark in *old* says v.  Moving is
 4. remove the mark, which nothing needs any more.
 
 **Nothing is lost.**  A crash after 1 leaves the session in *old*, after 2 its copy, after 3 what was written.  The mark
-lives as long as the session that it replaced.  All copies of v are equal, so it does not matter which of several movers
-does a step.  A copy of another version u is only overwritten by who read the copy first and then found *old* at v: u
-had stood in *old* before its copy was made, and versions never return, so no mark of u can be made any more.  Writers
-that read the session at v, wherever they found it, end in step 3 at one version of the copy: one of them succeeds.
+and the copy live as long as the session that they replace, or as what is to be written if that is longer: a touch that
+comes between extends the session, and keeps its version.  All copies of v are equal, so it does not matter which of
+several movers does a step.  A copy of another version u is only overwritten by who read the copy first and then found
+*old* at v: u had stood in *old* before its copy was made, and versions never return, so no mark of u can be made any
+more.  Writers that read the session at v, wherever they found it, end in step 3 at one version of the copy: one of them
+succeeds.
 
 **Nothing comes back.**  ``delete`` removes first what stands in *old*, then in *new*.  After that a slow mover of v can
 put its copy into *new* (step 1), but not replace the session in *old* (step 2), which is not there: the copy never
@@ -120,7 +122,11 @@ class MigratingStorage(KeyedStorage):
         return found
 
     async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
-        """See :meth:`KeyedStorage.insert`."""
+        """See :meth:`KeyedStorage.insert`.
+
+        Of two who create a key at once both can succeed if one of them moves sessions and the other does not: for new
+        ids, which nobody else has, that makes no difference.
+        """
         while True:
             found, left = await self._look(key)
             if found is not None:
@@ -184,7 +190,7 @@ class MigratingStorage(KeyedStorage):
 
     async def _finish_move(self, key: str, version: bytes, data: bytes | None, expires_at: int) -> bytes | None:
         """Write *data*, or with None the same again to expire no earlier, over what *old* held at *version*."""
-        claim = await self._claim(key, version)
+        claim = await self._claim(key, version, expires_at)
         if claim is None:
             return None
         at, copy, until = claim
@@ -199,8 +205,11 @@ class MigratingStorage(KeyedStorage):
             _logger.warning("session %s has moved, and a mark of it stays in the old storage", key, exc_info=True)
         return _NEW + newer
 
-    async def _claim(self, key: str, version: bytes) -> _Claim | None:
-        """Have what *old* held at *version* count from *new*; None if it has been changed since, or is gone."""
+    async def _claim(self, key: str, version: bytes, expires_at: int) -> _Claim | None:
+        """Have what *old* held at *version* count from *new*; None if it has been changed since, or is gone.
+
+        Should this process die then, it lasts until *expires_at*, or as long as in *old*.
+        """
         while True:
             new = await self.new.fetch(key)  # before old: see the module on copies of other versions
             old = await self.old.fetch(key)
@@ -214,16 +223,16 @@ class MigratingStorage(KeyedStorage):
                 return _Claim(new.version, copy, new.expires_at)
             if old.version != version or (new is not None and copy is None):
                 return None
-            made = _Copy(version, old.data)
+            made, until = _Copy(version, old.data), max(old.expires_at, expires_at)
             at: bytes | None
             if new is None:
-                at = await self.new.insert(key, made.encode(), old.expires_at)
-            elif copy == made:
+                at = await self.new.insert(key, made.encode(), until)
+            elif copy == made and new.expires_at >= until:
                 at = new.version
             else:
-                at = await self.new.replace(key, made.encode(), old.expires_at, new.version)
-            if at is not None and await self.old.replace(key, _mark(version), old.expires_at, version):
-                return _Claim(at, made, old.expires_at)
+                at = await self.new.replace(key, made.encode(), until, new.version)
+            if at is not None and await self.old.replace(key, _mark(version), until, version):
+                return _Claim(at, made, until)
 
     # --- both storages
 

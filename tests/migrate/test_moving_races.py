@@ -143,6 +143,35 @@ async def test_two_slow_movers_and_a_write_to_the_old_storage_between_them_lose_
         assert sorted(stored.data) == sorted(b"abc"), (first, order)
 
 
+@pytest.mark.parametrize("stop", range(1, 14))
+async def test_an_extension_beside_a_mover_that_dies_stands_also_if_the_next_mover_dies(stop: int) -> None:
+    """A touch keeps the version, so that a copy made before it is still one of that version."""
+    for second in range(1, 16):
+        move = Move(0)
+        now = int(move.clock())
+        await move.old.insert("key", b"", now + 1000)
+        stops = Stops(move)
+        await die(stops, move.process(), stop, b"x", now + 2000)
+        staying = move.process(move=False)
+        stored = await staying.fetch("key")
+        assert stored is not None
+        assert await staying.touch("key", now + 5000, stored.version)
+        await die(stops, move.process(), second, b"y", now + 2000)
+        stored = await move.process().fetch("key")
+
+        assert stored is not None, second
+        assert stored.expires_at >= now + 5000 or stored.data == b"y", second
+
+
+async def die(stops: Stops, process: MigratingStorage, stop: int, data: bytes, expires_at: int) -> None:
+    """Begin to write *data*, and be killed at *stop*."""
+    stored = await process.fetch("key")
+    assert stored is not None
+    task = await stops.run(process.replace("key", data, expires_at, stored.version), stop)
+    task.cancel()
+    await asyncio.wait([task])
+
+
 # --- the verbs alone
 
 
