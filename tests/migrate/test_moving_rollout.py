@@ -116,8 +116,8 @@ class World:
 
     async def request(self, visit: Visit, session_id: str, action: str, step: str, beside: list[str]) -> None:
         life = (
-            [self.chance.randint(1, 14), self.chance.randint(0, 1)]
-            if self.faults and self.chance.random() < 0.3
+            [self.chance.randint(3, 12), self.chance.randint(0, 1)]
+            if self.faults and self.chance.random() < 0.5
             else [10**9, 0]
         )
         storage = self.process(step, life)
@@ -204,8 +204,8 @@ class World:
                 until = self.clock() + IDLE
                 while self.clock() < until:
                     await self.rounds(["moving"], 1)
-            await self.rounds([before, step], self.chance.randint(2, 6))
-            await self.rounds([step], self.chance.randint(1, 4))
+            await self.rounds([before, step], self.chance.randint(4, 12))
+            await self.rounds([step], self.chance.randint(1, 3))
 
     async def rounds(self, window: list[str], count: int) -> None:
         for _ in range(count):
