@@ -139,3 +139,18 @@ async def test_a_mark_that_was_left_behind_brings_nothing_back(actions: list[str
 
     assert await move.seen(session_id) is None
     assert (await move.seen(newest) is None) == ("logout" in actions)
+
+
+async def test_a_process_that_moves_nothing_finishes_what_a_mover_that_died_began() -> None:
+    for call in range(1, LIMIT):
+        move = Move(call, longest_pause=0)
+        session_id = await move.begin()
+        process = move.process()
+        session = await process.read(session_id)
+        move.step = dies_at(call)
+        await act(session, "a", process)
+        move.step = lambda: False
+        staying = move.process(move=False)
+
+        assert await act(await staying.read(session_id), "next", staying) is None, call
+        assert (await move.seen(session_id) or {})["next"] is True, call
