@@ -10,7 +10,8 @@ accepted, and the session itself, as if it had been regenerated from an id of ou
 3. When the session is inserted, the mark is settled: from then on no session means that it was logged out.  A request
    that finds a fresh mark, not settled, and no session waits a moment: the one that made the mark is about to insert
    it.  One that waited in vain fails: to go on as if there were no session could be a logout that ended nothing.
-   A crash just there, between two calls to the storage, costs the visitor the session; that is the price of 1.
+   A crash just there, between two calls to the storage, costs the visitor the session; that is the price of 1.  Who
+   finds such a mark, and gives the session up, says so in the mark: if it comes after all, who inserts it ends it.
 4. A server error on the first visit leaves the session under the derived id, for the next try.
 
 The mark is kept until the old cookie cannot be valid any more.  An old cookie that comes beside a session of ours is
@@ -51,7 +52,7 @@ _PATIENCE, _PAUSE = 2.0, 0.02
 _FRESH = 15
 # Seconds for which an old cookie is remembered at least, where nothing else ends it.
 _TEN_YEARS = 10 * 365 * 24 * 60 * 60
-_SETTLED = encode_retired(TOMBSTONE)
+_SETTLED, _GIVEN_UP = encode_retired(TOMBSTONE), encode_retired(TOMBSTONE) + b"\ngiven up"
 
 
 class _Mark(NamedTuple):
@@ -131,7 +132,8 @@ class Adopter:
             made = await self._marked(storage, reader, old.identity)
             if made is not None:
                 record = Record(old.created_at, now, storage.timeouts.idle, data)
-                await self._insert(storage, made, key_of(session_id), record)
+                if not await self._insert(storage, made, key_of(session_id), record):
+                    await self._end(storage, session_id)
             elif not await self._appears(storage, reader, old.identity, key_of(session_id)):
                 return None
             session = await storage.read(session_id)
@@ -179,7 +181,8 @@ class Adopter:
         version = await storage.insert(mark, _SETTLED if settled else encode_retired(Retired(None, now)), now + lasts)
         return None if version is None else _Mark(mark, version, now + lasts)
 
-    async def _insert(self, storage: KeyedStorage, mark: _Mark, key: str, record: Record) -> None:
+    async def _insert(self, storage: KeyedStorage, mark: _Mark, key: str, record: Record) -> bool:
+        """Insert the session and settle its mark; False if somebody has given it up meanwhile."""
         try:
             data = storage.records.encode(record)
             await storage.insert(key, data, storage.timeouts.expiry(storage.now(), record.created_at))
@@ -189,7 +192,10 @@ class Adopter:
                     await storage.delete(mark.key)
             raise
         with suppress(StorageError):  # then others wait longer than they need to
-            await storage.replace(mark.key, _SETTLED, mark.expires_at, mark.version)
+            if not await storage.replace(mark.key, _SETTLED, mark.expires_at, mark.version):
+                stored = await storage.fetch(mark.key)
+                return stored is None or stored.data != _GIVEN_UP
+        return True
 
     async def _appears(self, storage: KeyedStorage, reader: "OldSessionReader", identity: bytes, key: str) -> bool:
         """Wait for the session of somebody who has just made its mark; False if none is to come.
@@ -203,7 +209,10 @@ class Adopter:
             if await storage.fetch(key) is not None:
                 return True
             if stored is not None and storage.now() - _made_at(storage, stored) > _FRESH:
-                return False
+                if _made_at(storage, stored) <= 0:  # settled, given up or not to be read
+                    return False
+                await storage.replace(mark, _GIVEN_UP, stored.expires_at, stored.version)
+                continue
             if stored is None or waited >= _PATIENCE:
                 raise StorageError("the request that was taking over an old session failed or is not done")
             await asyncio.sleep(_PAUSE)

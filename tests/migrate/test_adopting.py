@@ -141,6 +141,22 @@ async def test_a_logout_beside_a_first_request_that_is_slow_is_not_answered_as_i
         assert await slow.get("/show") == {}
 
 
+async def test_a_first_request_that_everybody_has_given_up_brings_nothing_back() -> None:
+    clock = ManualClock(int(time.time()))
+    storage = Held(clock)
+    async with serving(storage, Reader()) as client:
+        slow = Visitor(client, COOKIE)
+        first = asyncio.create_task(slow.get("/show"))
+        while storage.calls["asked"] < 2:
+            await asyncio.sleep(0)
+        clock.advance(60)
+        assert await Visitor(client, COOKIE).get("/logout") == {}
+        storage.let_go.set()
+
+        assert await first == {}
+        assert await slow.get("/show") == {}
+
+
 async def test_after_a_logout_on_the_first_visit_nobody_waits_for_the_session() -> None:
     storage = RacyStorage()
     async with serving(storage, Reader()) as client:
