@@ -18,6 +18,7 @@ class ExpiryCalendar:
     def __init__(self) -> None:
         """Start empty."""
         self._keys: dict[int, set[str]] = {}
+        self._holes: dict[int, int] = {}
         self._days: list[int] = []
 
     @staticmethod
@@ -34,10 +35,19 @@ class ExpiryCalendar:
         keys.add(key)
 
     def remove(self, key: str, day: int) -> None:
-        """Forget *key*, which was entered for *day*."""
+        """Forget *key*, which was entered for *day*.
+
+        A set keeps the room that it once needed: after a flood of visitors, each of its days would until it comes.  So
+        one of which more was taken out than is left is made anew.
+        """
         keys = self._keys.get(day)
-        if keys is not None:
-            keys.discard(key)
+        if keys is None:
+            return
+        keys.discard(key)
+        holes = self._holes.get(day, 0) + 1
+        if holes > len(keys):
+            self._keys[day], holes = set(keys), 0
+        self._holes[day] = holes
 
     def take(self, last_day: int, most: int) -> list[str]:
         """Remove and return some keys of the days up to *last_day*, *most* at a time; none when there are no more."""
@@ -48,5 +58,7 @@ class ExpiryCalendar:
                 if len(taken) == most:
                     return taken
                 taken.append(keys.pop())
-            del self._keys[heappop(self._days)]
+            day = heappop(self._days)
+            del self._keys[day]
+            self._holes.pop(day, None)
         return taken
