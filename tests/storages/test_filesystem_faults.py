@@ -116,7 +116,7 @@ async def works_again(storage: FileSystemStorage, value: str, before: int) -> No
     """Nothing is left of a fault: no file, no descriptor, no lock."""
     assert temporary_files(storage) == []
     assert open_files() == before
-    assert storage._locks._held == set()
+    assert not storage._locks._held
     session = await storage.read(value)
     assert dict(session) == {"kept": 1}
     session["afterwards"] = 1

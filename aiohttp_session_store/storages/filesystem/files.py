@@ -34,8 +34,8 @@ _RETRIES = 5
 _READ_SIZE = 1 << 16
 # Links are never followed.
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW
-# Something else than a file of ours stands there: a folder, a link, a pipe, or a file where a folder belongs.
-_MISPLACED = {errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
+# Something else than a file of ours stands there: a folder, a link, a socket, a pipe, or a file where a folder belongs.
+_MISPLACED = {errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ESPIPE}
 
 
 class RecordFiles:
@@ -73,6 +73,7 @@ class RecordFiles:
 
         Raises:
             BusyError: Another writer has the key.
+            RubbishError: What stands where its folder belongs is none.
             OSError: It could not be written.
         """
         stored = Stored(data, new_version(), expires_at)
@@ -88,6 +89,8 @@ class RecordFiles:
                     return Seen(stored, stamp)
             except FileNotFoundError:  # no folder yet, or the sweep has just removed the empty one
                 self._make_folder(key)
+            except NotADirectoryError as error:
+                raise _rubbish_or(error) from error
         raise FileNotFoundError(errno.ENOENT, "the folder vanishes as soon as it is made", key[:SHARD_LENGTH])
 
     def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> Seen | None:

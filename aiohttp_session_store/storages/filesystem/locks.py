@@ -42,8 +42,9 @@ class LockFile:
         """Lock in the file at *path*, made when first needed."""
         self._path = path
         self._descriptor: int | None = None
-        self._held: set[int] = set()
+        self._held: dict[int, int] = {}  # the offset, and the descriptor that it was locked by
         self._guard = threading.Lock()
+        self._pid = os.getpid()
 
     def acquire(self, offset: int) -> None:
         """Take the byte at *offset*.
@@ -60,15 +61,18 @@ class LockFile:
                 _lock(descriptor, offset)
             except (BlockingIOError, PermissionError) as error:
                 raise BusyError from error
-            self._held.add(offset)
+            self._held[offset] = descriptor
 
     def release(self, offset: int) -> None:
-        """Give the byte at *offset* back."""
+        """Give the byte at *offset* back, unless it is a parent's: a forked child may leave the same block."""
+        if self._pid != os.getpid():
+            return
         with self._guard:
-            if offset in self._held:
-                self._held.discard(offset)
-                if self._descriptor is not None:
-                    _unlock(self._descriptor, offset)
+            descriptor = self._held.pop(offset, None)
+            if descriptor is not None:
+                _unlock(descriptor, offset)
+                if descriptor != self._descriptor:
+                    self._close_unless_needed(descriptor)
 
     @contextmanager
     def holding(self, offset: int) -> Iterator[None]:
@@ -93,28 +97,42 @@ class LockFile:
 
     def forget(self) -> None:
         """Start afresh in a forked child: what is locked is the parent's."""
-        descriptor, self._descriptor = self._descriptor, None
-        self._held = set()
+        descriptors = set(self._held.values())
+        if self._descriptor is not None:
+            descriptors.add(self._descriptor)
+        self._descriptor = None
+        self._held = {}
         self._guard = threading.Lock()
-        if descriptor is not None:
+        self._pid = os.getpid()
+        for descriptor in descriptors:
             with suppress(OSError):
                 os.close(descriptor)
 
     def _current(self) -> int:
-        """Return a descriptor of the file that stands at the path now: somebody may have emptied the folder."""
+        """Return a descriptor of the file that stands at the path now: somebody may have emptied or removed the folder.
+
+        What is held in another file stays held there.
+        """
         if self._descriptor is not None:
-            if self._held:  # changing files would lose what is held
-                return self._descriptor
             try:
                 if os.path.samestat(os.stat(self._path), os.fstat(self._descriptor)):
                     return self._descriptor
             except FileNotFoundError:
                 pass
-            os.close(self._descriptor)
-            self._descriptor = None
+            outdated, self._descriptor = self._descriptor, None
+            self._close_unless_needed(outdated)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._descriptor = os.open(self._path, flags, 0o600)
+        try:
+            self._descriptor = os.open(self._path, flags, 0o600)
+        except FileNotFoundError:
+            with suppress(FileExistsError):
+                os.mkdir(os.path.dirname(self._path), 0o700)
+            self._descriptor = os.open(self._path, flags, 0o600)
         return self._descriptor
+
+    def _close_unless_needed(self, descriptor: int) -> None:
+        if descriptor not in self._held.values():
+            os.close(descriptor)
 
 
 if fcntl is not None and hasattr(fcntl, "F_OFD_SETLK"):

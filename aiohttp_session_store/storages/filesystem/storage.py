@@ -143,8 +143,13 @@ class FileSystemStorage(KeyedStorage):
             return await self._look_again(key)
 
     async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
-        """See :meth:`KeyedStorage.insert`."""
-        stored = self._remember(key, await self._insert(key, data, expires_at))
+        """See :meth:`KeyedStorage.insert`; a file or link where its folder belongs is set aside."""
+        try:
+            seen = await self._insert(key, data, expires_at)
+        except RubbishError:
+            await self._look_again(key)
+            seen = await self._insert(key, data, expires_at)
+        stored = self._remember(key, seen)
         return None if stored is None else stored.version
 
     async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
