@@ -20,12 +20,15 @@ class GroupCommit:
     """Lets the saves of one session that arrive while one is being written share the next write.
 
     Measured on one busy session in a file: 93 us of CPU per save, against 633 with a lock around each write.
+
+    What waits in another event loop, as in the parent of a forked child, is that loop's to write.
     """
 
     def __init__(self, write: Callable[[str, Stored, Sequence[Changes]], Awaitable[Written | None]]) -> None:
         """Write batches by *write*."""
         self._write = write
         self._waiting: dict[str, list[_Waiter]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.tasks: set[asyncio.Task[None]] = set()
 
     def submit(self, key: str, stored: Stored, changes: Changes) -> "asyncio.Future[Written | None]":
@@ -34,19 +37,21 @@ class GroupCommit:
         The task that writes belongs to the session, not the request: to be cancelled while waiting, shield the future.
         """
         loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._waiting, self.tasks = loop, {}, set()
         waiter = _Waiter(changes, loop.create_future())
         queue = self._waiting.get(key)
         if queue is None:
             self._waiting[key] = [waiter]
-            task = loop.create_task(self._drain(key, stored))
+            task = loop.create_task(self._drain(key, stored, self._waiting))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
         else:
             queue.append(waiter)
         return waiter.future
 
-    async def _drain(self, key: str, stored: Stored) -> None:
-        queue = self._waiting[key]
+    async def _drain(self, key: str, stored: Stored, waiting: dict[str, list[_Waiter]]) -> None:
+        queue = waiting[key]
         batch: list[_Waiter] = []
         try:
             while queue:
@@ -56,7 +61,7 @@ class GroupCommit:
                 if written is not None and written.key == key:
                     stored = written.stored
         finally:
-            del self._waiting[key]
+            del waiting[key]
             for waiter in (*batch, *queue):  # only if this task was cancelled, with its loop, is one not answered yet
                 waiter.future.cancel()
 

@@ -6,12 +6,16 @@ from contextlib import asynccontextmanager
 
 
 class KeyedLock:
-    """One :class:`asyncio.Lock` for each key that somebody holds or waits for."""
+    """One :class:`asyncio.Lock` for each key that somebody holds or waits for.
+
+    In another event loop, as in a forked child, nobody does.
+    """
 
     def __init__(self) -> None:
         """Start with none."""
         self._locks: dict[str, asyncio.Lock] = {}
         self._wanted: dict[str, int] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
         """How many keys are held or waited for."""
@@ -20,12 +24,16 @@ class KeyedLock:
     @asynccontextmanager
     async def holding(self, key: str) -> AsyncIterator[None]:
         """Hold *key* for the length of a block; who came first gets it first."""
-        lock = self._locks.setdefault(key, asyncio.Lock())
-        self._wanted[key] = self._wanted.get(key, 0) + 1
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._locks, self._wanted = loop, {}, {}
+        locks, wanted = self._locks, self._wanted
+        lock = locks.setdefault(key, asyncio.Lock())
+        wanted[key] = wanted.get(key, 0) + 1
         try:
             async with lock:
                 yield
         finally:
-            self._wanted[key] -= 1
-            if not self._wanted[key]:
-                del self._wanted[key], self._locks[key]
+            wanted[key] -= 1
+            if not wanted[key]:
+                del wanted[key], locks[key]

@@ -33,8 +33,9 @@ class Saver:
         self._running: set[asyncio.Task[Any]] = set()
 
     async def finish(self) -> None:
-        """Wait for the saves that outlived their requests."""
-        while under_way := self._running | self._commits.tasks:
+        """Wait for the saves that outlived their requests; a parent's, after a fork, are its own."""
+        loop = asyncio.get_running_loop()
+        while under_way := {task for task in self._running | self._commits.tasks if task.get_loop() is loop}:
             await asyncio.wait(under_way)
 
     async def save(self, state: SessionState) -> str | None:

@@ -17,6 +17,7 @@ def run_in_child(work: Callable[[], Coroutine[Any, Any, None]]) -> int:
         return pid
     code = 1
     try:
+        asyncio.events._set_running_loop(None)  # the parent's, where it forks in the middle of a request
         asyncio.run(work())
         code = 0
     except BaseException:

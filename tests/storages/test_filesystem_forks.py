@@ -6,10 +6,15 @@ import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
+
 from aiohttp_session_store import FileSystemStorage
-from aiohttp_session_store.storages.filesystem.locks import WRITER, BusyError, LockFile, offset_of
+from aiohttp_session_store.storages.filesystem.locks import EXCLUSIVE, WRITER, BusyError, LockFile, offset_of
+
+from .filesystem_tools import exit_code, make_session, run_in_child
 
 WORKERS = 4
+PATIENCE = 10  # seconds, after which a child hangs
 
 
 def in_children(work: Callable[[int], Awaitable[None]], count: int = WORKERS) -> None:
@@ -20,6 +25,7 @@ def in_children(work: Callable[[int], Awaitable[None]], count: int = WORKERS) ->
         if pid == 0:
             code = 1
             try:
+                asyncio.events._set_running_loop(None)  # the parent's, where it forks in the middle of a request
                 asyncio.run(work(number))  # type: ignore[arg-type]
                 code = 0
             except BaseException:
@@ -101,6 +107,72 @@ def test_a_lock_that_a_parent_holds_keeps_its_forked_child_out(tmp_path: Path) -
         locks.acquire(offset)
 
     in_children(granted, 1)
+
+
+# --- in the middle of a request, as a pool of processes in a handler does
+
+
+async def test_a_child_forked_while_a_session_is_saved_saves_it_too_and_closes(tmp_path: Path) -> None:
+    storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
+    value = await make_session(storage, made=1)
+    session, fresh = await storage.read(value), await storage.read(None)
+    session["parent"] = fresh["parent"] = 1
+    saves = [asyncio.ensure_future(storage.save(one)) for one in (session, fresh)]
+    while not (storage._saver._commits._waiting and storage._saver._running):
+        await asyncio.sleep(0)
+
+    async def write(_: int) -> None:
+        async with asyncio.timeout(PATIENCE):
+            session = await storage.read(value)
+            session["child"] = 1
+            await storage.save(session)
+            await storage.aclose()
+
+    in_children(write, 1)
+    await asyncio.gather(*saves)
+
+    assert dict(await storage.read(value)) == {"made": 1, "parent": 1, "child": 1}
+    await storage.aclose()
+
+
+async def test_a_child_forked_while_a_session_is_held_waits_for_it_and_gets_it(tmp_path: Path) -> None:
+    storage, key = FileSystemStorage(tmp_path / "sessions", sweep_interval=None), "ab" * 32
+    told, tell = os.pipe()
+
+    async def wait_and_hold(_: int) -> None:
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05), storage.lock(key):
+                    pass
+            os.write(tell, b"!")
+            async with storage.lock(key):
+                pass
+
+    async with storage.lock(key):
+        pid = run_in_child(lambda: wait_and_hold(0))
+        assert await asyncio.to_thread(os.read, told, 1) == b"!"
+    code = await asyncio.to_thread(exit_code, pid)
+
+    assert code == 0
+    await storage.aclose()
+
+
+async def test_a_child_that_leaves_the_block_in_which_it_was_forked_does_not_free_its_parents_lock(
+    tmp_path: Path,
+) -> None:
+    storage, key = FileSystemStorage(tmp_path / "sessions", sweep_interval=None), "ab" * 32
+    pid = -1
+    try:
+        async with storage.lock(key):
+            pid = os.fork()
+            if pid:
+                assert exit_code(pid) == 0
+                with pytest.raises(BusyError):
+                    LockFile(f"{storage.directory}/locks").acquire(offset_of(key, EXCLUSIVE))
+    finally:
+        if not pid:
+            os._exit(0)
+    await storage.aclose()
 
 
 def test_a_killed_holder_frees_its_lock(tmp_path: Path) -> None:
