@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool, Redis
 
 from aiohttp_session_store import StorageError
 from aiohttp_session_store.storages.redis import RedisStorage
@@ -13,6 +13,7 @@ from tests.servers.away import silent_server
 from tests.servers.redis import RedisServer
 
 EXPIRES_AT = 4_000_000_000
+PATIENCE = 10  # seconds, after which something hangs
 KEYS = [f"{number:064x}" for number in range(100)]
 
 
@@ -125,3 +126,55 @@ def test_a_storage_goes_on_in_another_loop(shared_server: RedisServer, prefix: s
 
     asyncio.run(ask_and_leave())
     asyncio.run(use())
+
+
+def test_closing_in_another_loop_waits_for_nothing_that_the_first_had_sent(shared_server: RedisServer) -> None:
+    """Where that was closed with its tasks pending; a child that is forked in the middle of a request is alike."""
+    storage = RedisStorage.from_url(shared_server.url)
+
+    async def send() -> None:
+        asyncio.ensure_future(storage.fetch(KEYS[0]))  # noqa: RUF006  it ends with the loop
+        while not storage._calls._sending:
+            await asyncio.sleep(0)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(send())
+    left = asyncio.all_tasks(loop)
+
+    async def close() -> None:
+        async with asyncio.timeout(PATIENCE):
+            await storage._calls.finish()
+
+    asyncio.run(close())
+    for task in left:
+        task.cancel()
+    loop.run_until_complete(asyncio.wait(left))
+    loop.run_until_complete(storage.aclose())
+    loop.close()
+
+
+@pytest.mark.parametrize("end", ["an error", "no end"])
+async def test_those_whom_a_replica_refused_are_told_whatever_becomes_of_the_old_connections(
+    server: RedisServer, shared_server: RedisServer, end: str
+) -> None:
+    class StubbornPool(ConnectionPool):
+        """Whose connections do not go: over TLS, a close waits for the other side."""
+
+        async def disconnect(self, inuse_connections: bool = True) -> None:
+            if not inuse_connections:
+                if end == "no end":
+                    await asyncio.Event().wait()
+                raise RuntimeError("Event loop is closed")
+            await super().disconnect(inuse_connections)
+
+    client = Redis(connection_pool=StubbornPool.from_url(server.url))
+    storage = RedisStorage(client, timeout=0.2)
+    with shared_server.client() as master:
+        await client.replicaof("127.0.0.1", master.connection_pool.connection_kwargs["port"])
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(StorageError, match="read only"):
+            await storage.insert(KEYS[0], b"", EXPIRES_AT)
+    if end == "no end":
+        await storage.aclose()
+    await client.aclose()
+    await client.connection_pool.disconnect()

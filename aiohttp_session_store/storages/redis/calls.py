@@ -1,6 +1,7 @@
 """Commands to the server: those of one turn of the event loop share a round trip, and all have a time limit."""
 
 import asyncio
+import logging
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ from ...errors import StorageError
 from .scripts import Script
 
 __all__ = ["Calls"]
+
+_logger = logging.getLogger("aiohttp_session_store")
 
 # The answers of one batch are taken apart in one go, at about 10 us each: the loop is to be held up for less than 1 ms.
 _MOST = 32
@@ -80,15 +83,15 @@ class Calls:
         raise answer
 
     async def finish(self) -> None:
-        """Wait for what nobody else waits for any more."""
-        while self._sending:
+        """Wait for what nobody else waits for any more; what another loop had sent when it ended, nobody gets."""
+        while self._sending and self._loop is asyncio.get_running_loop():
             await asyncio.wait(self._sending)
 
     def _sent_together(self, command: tuple[Word, ...], options: dict[str, Any]) -> "asyncio.Future[Any]":
         """Have *command* sent with those that others ask for in this turn of the loop."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:  # what waited in one that has ended, is not waited for any more
-            self._loop, self._waiting = loop, []
+            self._loop, self._waiting, self._sending = loop, [], set()
         if not self._waiting:
             loop.call_soon(self._send_waiting)
         call = _Call(command, options, loop.create_future())
@@ -111,13 +114,22 @@ class Calls:
             for call in batch:
                 call.answered.cancel()
             raise
-        if any(_is_read_only(answer) for answer in answers):
-            # The server is a replica now, and its name may lead to another one by now: that, a new connection finds.
+        try:
+            if any(_is_read_only(answer) for answer in answers):
+                await self._let_connections_go()
+        finally:
+            for call, answer in zip(batch, answers, strict=True):
+                if not call.answered.done():
+                    call.answered.set_result(answer)
+
+    async def _let_connections_go(self) -> None:
+        """Close what leads to a server that is a replica now: its name may lead to another one, for new connections."""
+        try:
             with suppress(*_DRIVER_ERRORS):
-                await self._client.connection_pool.disconnect(inuse_connections=False)
-        for call, answer in zip(batch, answers, strict=True):
-            if not call.answered.done():
-                call.answered.set_result(answer)
+                async with asyncio.timeout(self.timeout):
+                    await self._client.connection_pool.disconnect(inuse_connections=False)
+        except Exception:
+            _logger.exception("connections to a Redis server that became a replica could not be closed")
 
     async def _answers(self, batch: list[_Call]) -> list[Any]:
         async with asyncio.timeout(self.timeout):
