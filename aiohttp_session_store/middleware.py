@@ -15,6 +15,7 @@ from .storages.base import SessionStorage
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
+    from multidict import CIMultiDict
 
 __all__ = ["exclusive_session", "get_session", "new_session", "save_session", "setup"]
 
@@ -60,6 +61,8 @@ def setup(app: web.Application, storage: SessionStorage, *, cookie: SessionCooki
         await storage.aclose()
 
     async def pay(request: web.Request, response: web.StreamResponse) -> None:
+        if "Set-Cookie" in response.headers:
+            _take_back(sessions, response.headers)
         holder = request.get(_REQUEST)
         if holder is None or holder.app is not sessions or not holder.finished:
             await _before_headers(sessions, request, response)
@@ -243,6 +246,28 @@ async def _before_headers(sessions: AppSessions, request: web.Request, response:
             _keep_off_the_wire(request, response)
             raise
     holder.add_headers(response.headers, request)
+
+
+def _take_back(sessions: AppSessions, headers: "CIMultiDict[str]") -> None:
+    """Take a session cookie out of the headers of a response that is about to leave.
+
+    It was added to another response, which the app kept and made this one from: it is another visitor's.
+    """
+
+    def hands_out(set_cookie: str) -> bool:
+        name, _, rest = set_cookie.partition("=")
+        return name == sessions.cookie.name and sessions.cookie.open(rest.partition(";")[0]) is not None
+
+    lines = headers.getall("Set-Cookie")
+    kept = [line for line in lines if not hands_out(line)]
+    if len(kept) < len(lines):
+        del headers["Set-Cookie"]
+        headers.extend(("Set-Cookie", line) for line in kept)
+        sessions.warn_once(
+            "reused",
+            "a response came with the session cookie of another one, which would have given its visitor's session away;"
+            " it was taken out. Do not make responses from the headers of one that was sent",
+        )
 
 
 def _keep_off_the_wire(request: web.Request, response: web.StreamResponse) -> None:

@@ -139,3 +139,38 @@ async def test_an_answer_to_http_1_0_sends_the_cookie(client_of: ClientOf) -> No
     writer.close()
     assert answer.startswith("HTTP/1.0 200 OK\r\n")
     assert "\r\nSet-Cookie: session=" in answer
+
+
+@pytest.mark.parametrize("touches", [True, False])
+async def test_a_response_made_from_one_that_was_sent_does_not_give_its_visitors_session_away(
+    client_of: ClientOf, caplog: pytest.LogCaptureFixture, touches: bool
+) -> None:
+    """As a cache of pages in the process does: the cookie stands in the headers of what it kept since that was sent."""
+    kept: dict[str, web.Response] = {}
+
+    @web.middleware
+    async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if "uncounted" not in request.query:
+            session = await get_session(request)
+            session["visits"] = session.get("visits", 0) + 1
+        return await handler(request)
+
+    async def page(_: web.Request) -> web.Response:
+        if "page" in kept:
+            return web.Response(body=kept["page"].body, headers=kept["page"].headers)
+        kept["page"] = web.Response(text="a page", headers={"Set-Cookie": "theme=dark"})
+        return kept["page"]
+
+    client = await client_of(app_with(MemoryStorage(), page, count))
+    own = (await visit(client, "/read")).cookie
+    async with client.get("/") as first:
+        sent = [line.partition("=")[0] for line in first.headers.getall("Set-Cookie")]
+
+    second = await visit(client, "/" if touches else "/?uncounted", own)
+    await visit(client, "/", own)
+
+    assert sent == ["theme", "session"]
+    assert (second.text, second.set_cookie) == ("a page", "theme=dark")
+    assert await data_of(client, own) == {"visits": 4 if touches else 3}
+    [warning] = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "session cookie of another one" in warning.getMessage()
