@@ -27,10 +27,10 @@ class SweepLoop:
 
     async def stop(self) -> None:
         """Cancel the task and wait for its end; what is left is swept next time."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            self._task = None
+        task, self._task = self._task, None
+        if task is not None and task.get_loop() is asyncio.get_running_loop():  # and not a forked child's parent's
+            task.cancel()
+            await asyncio.wait([task])
 
     async def _run(self, interval: int) -> None:
         while True:

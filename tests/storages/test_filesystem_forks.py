@@ -113,7 +113,8 @@ def test_a_lock_that_a_parent_holds_keeps_its_forked_child_out(tmp_path: Path) -
 
 
 async def test_a_child_forked_while_a_session_is_saved_saves_it_too_and_closes(tmp_path: Path) -> None:
-    storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
+    storage = FileSystemStorage(tmp_path / "sessions")
+    await storage.start()
     value = await make_session(storage, made=1)
     session, fresh = await storage.read(value), await storage.read(None)
     session["parent"] = fresh["parent"] = 1
