@@ -1,5 +1,6 @@
 """Somebody empties or removes the directory beneath a running app, or puts into it what does not belong there."""
 
+import asyncio
 import logging
 import os
 import shutil
@@ -104,3 +105,43 @@ async def test_a_pipe_in_the_place_of_a_record_is_rubbish_to_all(tmp_path: Path)
     assert await storage.sweep() == 0
     assert not pipe.exists()
     await storage.aclose()
+
+
+async def test_many_who_meet_it_at_once_all_get_their_sessions_and_keep_them(tmp_path: Path) -> None:
+    for round_ in range(20):
+        first, second = (FileSystemStorage(tmp_path / f"{round_}", sweep_interval=None) for _ in range(2))
+        Path(first.directory, KEY[:2]).write_text("a note")
+        keys = [f"{KEY[:2]}{number:02x}{60 * '0'}" for number in range(16)]
+
+        await asyncio.gather(*((first, second)[index % 2].insert(key, b"", LATER) for index, key in enumerate(keys)))
+
+        assert None not in await asyncio.gather(*(first.fetch(key) for key in keys))
+        await first.aclose()
+        await second.aclose()
+
+
+async def test_a_folder_that_was_put_right_meanwhile_is_not_set_aside_with_what_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, other = (FileSystemStorage(tmp_path / "sessions", sweep_interval=None) for _ in range(2))
+    misplaced, neighbour = Path(storage.directory, KEY[:2]), KEY[:2] + 62 * "1"
+    misplaced.write_text("a note")
+    real = os.lstat
+    looked: list[str] = []
+
+    def lstat(path: str) -> os.stat_result:
+        found = real(path)
+        if not looked:  # just after this, another process is faster
+            looked.append(path)
+            misplaced.unlink()
+            asyncio.run(other.insert(neighbour, b"answered", LATER))
+        return found
+
+    monkeypatch.setattr(os, "lstat", lstat)
+
+    assert await storage.insert(KEY, b"data", LATER)
+    assert looked
+    assert await storage.fetch(neighbour) is not None
+    assert not list(Path(storage.directory, "set-aside").iterdir())
+    await storage.aclose()
+    await other.aclose()

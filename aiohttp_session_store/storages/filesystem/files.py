@@ -238,10 +238,18 @@ class RecordFiles:
             os.mkdir(folder, 0o700)
         target = os.path.join(folder, f"{key}.{secrets.token_hex(4)}")
         shard = os.path.join(self.root, key[:SHARD_LENGTH])
-        if stat.S_ISDIR(os.lstat(shard).st_mode):
-            os.rename(os.path.join(shard, key[SHARD_LENGTH:]), target)
-        else:
+        try:
+            if stat.S_ISDIR(os.lstat(shard).st_mode):
+                os.rename(os.path.join(shard, key[SHARD_LENGTH:]), target)
+                return
+        except FileNotFoundError:
+            return
+        # Onto a file, whose place a folder cannot take: somebody may have put it right since, and have sessions in it.
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, 0o600))
+        try:
             os.rename(shard, target)
+        except (FileNotFoundError, NotADirectoryError):
+            os.unlink(target)
 
 
 def read_header(folder: int, name: str) -> Header | None:
