@@ -9,7 +9,7 @@ from aiohttp import web
 
 from .cookie import SessionCookie
 from .errors import ConfigurationError, SessionUsageError, StorageError
-from .request_session import SERVER_ERROR, AppSessions, RequestSession
+from .request_session import SERVER_ERROR, AppSessions, RequestSession, SentCookie
 from .session import Session
 from .storages.base import SessionStorage
 
@@ -251,15 +251,11 @@ async def _before_headers(sessions: AppSessions, request: web.Request, response:
 def _take_back(sessions: AppSessions, headers: "CIMultiDict[str]") -> None:
     """Take a session cookie out of the headers of a response that is about to leave.
 
-    It was added to another response, which the app kept and made this one from: it is another visitor's.
+    It was added to another response, which the app kept and made this one from: it is another visitor's.  One that the
+    app passes on from another server is left.
     """
-
-    def hands_out(set_cookie: str) -> bool:
-        name, _, rest = set_cookie.partition("=")
-        return name == sessions.cookie.name and sessions.cookie.open(rest.partition(";")[0]) is not None
-
-    lines = headers.getall("Set-Cookie")
-    kept = [line for line in lines if not hands_out(line)]
+    lines, begin = headers.getall("Set-Cookie"), f"{sessions.cookie.name}="
+    kept = [line for line in lines if not (isinstance(line, SentCookie) and line.startswith(begin))]
     if len(kept) < len(lines):
         del headers["Set-Cookie"]
         headers.extend(("Set-Cookie", line) for line in kept)

@@ -24,6 +24,12 @@ _logger = logging.getLogger("aiohttp_session_store")
 SERVER_ERROR = 500
 
 
+class SentCookie(str):
+    """A Set-Cookie header that was added to a response: it is for that one alone, whose headers an app may keep."""
+
+    __slots__ = ()
+
+
 @dataclass(slots=True, eq=False)
 class AppSessions:
     """What ``setup`` put on an app: its storage, its cookie, and which warnings it has given.
@@ -311,7 +317,7 @@ class RequestSession:
             headers.setdefault("Cache-Control", "private")
         else:
             self._forbid_caching(headers)
-            headers.add("Set-Cookie", self._set_cookie(request))
+            headers.add("Set-Cookie", SentCookie(self._set_cookie(request)))
         if self.clears is not None and (self.owed is not None or not self.adopted):
             headers.add("Set-Cookie", self.clears)
 

@@ -174,3 +174,16 @@ async def test_a_response_made_from_one_that_was_sent_does_not_give_its_visitors
     assert await data_of(client, own) == {"visits": 4 if touches else 3}
     [warning] = [record for record in caplog.records if record.levelname == "WARNING"]
     assert "session cookie of another one" in warning.getMessage()
+
+
+async def test_a_session_cookie_that_an_app_passes_on_from_another_server_is_left(client_of: ClientOf) -> None:
+    """As a gateway does that shares sessions with what stands behind it."""
+    behind = await client_of(app_with(MemoryStorage(), login_and(read)))
+
+    async def gateway(_: web.Request) -> web.Response:
+        async with behind.get("/") as response:
+            return web.Response(body=await response.read(), headers={"Set-Cookie": response.headers["Set-Cookie"]})
+
+    client = await client_of(app_with(MemoryStorage(), gateway))
+
+    assert await data_of(behind, (await visit(client, "/")).cookie) == {"user": "ada"}
