@@ -9,13 +9,13 @@ from aiohttp import web
 
 from .cookie import SessionCookie
 from .errors import ConfigurationError, SessionUsageError, StorageError
-from .request_session import SERVER_ERROR, AppSessions, RequestSession, SentCookie
+from .request_session import SERVER_ERROR, AppSessions, RequestSession
+from .response_headers import add_headers, take_back
 from .session import Session
 from .storages.base import SessionStorage
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
-    from multidict import CIMultiDict
 
 __all__ = ["exclusive_session", "get_session", "new_session", "save_session", "setup"]
 
@@ -62,12 +62,12 @@ def setup(app: web.Application, storage: SessionStorage, *, cookie: SessionCooki
 
     async def pay(request: web.Request, response: web.StreamResponse) -> None:
         if "Set-Cookie" in response.headers:
-            _take_back(sessions, response.headers)
+            take_back(sessions, response.headers)
         holder = request.get(_REQUEST)
         if holder is None or holder.app is not sessions or not holder.finished:
             await _before_headers(sessions, request, response)
         elif holder.session is not None:  # spelt out: every response passes here, and most have no session
-            holder.add_headers(response.headers, request)
+            add_headers(holder, response.headers, request)
 
     app[_APP] = sessions
     middleware = _middleware(app, sessions)
@@ -245,25 +245,7 @@ async def _before_headers(sessions: AppSessions, request: web.Request, response:
         except BaseException:
             _keep_off_the_wire(request, response)
             raise
-    holder.add_headers(response.headers, request)
-
-
-def _take_back(sessions: AppSessions, headers: "CIMultiDict[str]") -> None:
-    """Take a session cookie out of the headers of a response that is about to leave.
-
-    It was added to another response, which the app kept and made this one from: it is another visitor's.  One that the
-    app passes on from another server is left.
-    """
-    lines, begin = headers.getall("Set-Cookie"), f"{sessions.cookie.name}="
-    kept = [line for line in lines if not (isinstance(line, SentCookie) and line.startswith(begin))]
-    if len(kept) < len(lines):
-        del headers["Set-Cookie"]
-        headers.extend(("Set-Cookie", line) for line in kept)
-        sessions.warn_once(
-            "reused",
-            "a response came with the session cookie of another one, which would have given its visitor's session away;"
-            " it was taken out. Do not make responses from the headers of one that was sent",
-        )
+    add_headers(holder, response.headers, request)
 
 
 def _keep_off_the_wire(request: web.Request, response: web.StreamResponse) -> None:

@@ -1,4 +1,4 @@
-"""The session of one request, from the first ``get_session`` to the headers of whatever response leaves."""
+"""The session of one request, from the first ``get_session`` to the save."""
 
 import asyncio
 import logging
@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from .cookie import MAX_AGE, SessionCookie
-from .cookie_header import is_loopback, says_https
+from .cookie import SessionCookie
 from .errors import SessionCommittedError, SessionLockError, SessionUsageError
 from .session import Session, state_of
 from .state import SessionState, key_of
@@ -22,12 +21,6 @@ _logger = logging.getLogger("aiohttp_session_store")
 
 # From here on a status says that the server failed: what the handler did is not to be kept (RFC 9110, section 15.6).
 SERVER_ERROR = 500
-
-
-class SentCookie(str):
-    """A Set-Cookie header that was added to a response: it is for that one alone, whose headers an app may keep."""
-
-    __slots__ = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -301,71 +294,16 @@ class RequestSession:
         state.sealed = True
         return not state.is_settled(self.app.storage.now())
 
-    # --- what the browser is owed
-
-    def add_headers(self, headers: Any, request: Any) -> None:
-        """Add Set-Cookie, Vary and Cache-Control to the headers of the response that leaves for *request*."""
-        if self.session is None:
-            return
-        if "Vary" not in headers:
-            headers["Vary"] = "Cookie"
-        else:
-            vary = ", ".join(headers.getall("Vary"))  # may be several lines
-            if {"*", "cookie"}.isdisjoint(field.strip().lower() for field in vary.split(",")):
-                headers["Vary"] = f"{vary}, Cookie"
-        if self.owed is None:
-            headers.setdefault("Cache-Control", "private")
-        else:
-            self._forbid_caching(headers)
-            headers.add("Set-Cookie", SentCookie(self._set_cookie(request)))
-        if self.clears is not None and (self.owed is not None or not self.adopted):
-            headers.add("Set-Cookie", self.clears)
-
-    def _set_cookie(self, request: Any) -> str:
-        cookie, headers, host = self.app.cookie, request.headers, request.host
-        https = request.scheme == "https" or says_https(
-            headers.get("X-Forwarded-Proto", ""), headers.get("Forwarded", "")
-        )
-        if not cookie.is_secure(https=https) and not is_loopback(host):
-            self.app.warn_once(
-                "insecure",
-                "the session cookie %s went to %s over plain HTTP, where anyone on the way can take it. Serve HTTPS and"
-                " pass SessionCookie(secure=True); behind a proxy, have it send X-Forwarded-Proto",
-                cookie.name,
-                host,
-            )
-        return cookie.header(self.owed or "", https=https, max_age=self._max_age() if cookie.persistent else None)
-
-    def _max_age(self) -> int | None:
-        left = self._seconds_left()
-        return MAX_AGE if left is None else max(0, left)
+    # --- the end of its lifetime
 
     def is_over(self) -> bool:
         """Whether the session's lifetime has passed while the request was running."""
-        left = self._seconds_left()
+        left = self.seconds_left()
         return left is not None and left <= 0
 
-    def _seconds_left(self) -> int | None:
+    def seconds_left(self) -> int | None:
         """Return the seconds until the end of the session's lifetime, or None if it has none."""
         storage, session = self.app.storage, self.session
         if session is None or storage.timeouts.lifetime is None:
             return None
         return session.created_at + storage.timeouts.lifetime - storage.now()
-
-    def _forbid_caching(self, headers: Any) -> None:
-        if "Cache-Control" not in headers:
-            headers["Cache-Control"] = "no-store"
-            return
-        given = ", ".join(headers.getall("Cache-Control"))
-        directives = [directive.strip().lower() for directive in given.split(",")]
-        if not given or "public" in directives:
-            headers["Cache-Control"] = "no-store"
-        if "public" in directives:
-            self.app.warn_once(
-                "public",
-                "a response that sets the session cookie came with Cache-Control: %s; it was sent as no-store, or a"
-                " cache could hand one visitor's session to another",
-                given,
-            )
-        elif "no-store" not in directives:
-            headers["Cache-Control"] = f"{given}, no-store"

@@ -30,7 +30,7 @@ KNOWS: dict[str, set[str]] = {
     "session.py": SESSION,
     "record.py": RECORD,
 }
-WEB = {"middleware.py", "request_session.py", "cookie.py", "cookie_header.py"}
+WEB = {"middleware.py", "request_session.py", "response_headers.py", "cookie.py", "cookie_header.py"}
 PURE = ["codec.py", "encoders.py", "session_key.py", "changes.py", "state.py", "session.py", "record.py"]
 IMPURE = {"time", "os", "io", "random", "socket", "threading", "pathlib", "subprocess", "tempfile", "logging"}
 
