@@ -1,11 +1,21 @@
 """Which records may have expired, known without looking at all of them."""
 
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 __all__ = ["ExpiryCalendar"]
 
 # Seconds that share a day of the calendar: few enough keys to hold back in one go, few enough days.
 _DAY = 60
+
+
+@dataclass(slots=True)
+class _Day:
+    """The keys that end on one day, and how many were taken out since their set was made."""
+
+    number: int
+    keys: set[str] = field(default_factory=set)
+    removed: int = 0
 
 
 class ExpiryCalendar:
@@ -17,48 +27,45 @@ class ExpiryCalendar:
 
     def __init__(self) -> None:
         """Start empty."""
-        self._keys: dict[int, set[str]] = {}
-        self._holes: dict[int, int] = {}
-        self._days: list[int] = []
+        self._days: dict[int, _Day] = {}
+        self._in_order: list[int] = []
 
     @staticmethod
     def day(seconds: int) -> int:
         """Return the day that holds *seconds*, a Unix time."""
         return seconds // _DAY
 
-    def enter(self, key: str, day: int) -> None:
-        """Note that *key* ends on *day*."""
-        keys = self._keys.get(day)
-        if keys is None:
-            keys = self._keys[day] = set()
-            heappush(self._days, day)
-        keys.add(key)
+    def enter(self, key: str, number: int) -> int:
+        """Note that *key* ends on day *number*, and return that as the one object that all keys of the day share."""
+        day = self._days.get(number)
+        if day is None:
+            day = self._days[number] = _Day(number)
+            heappush(self._in_order, number)
+        day.keys.add(key)
+        return day.number
 
-    def remove(self, key: str, day: int) -> None:
-        """Forget *key*, which was entered for *day*.
+    def remove(self, key: str, number: int) -> None:
+        """Forget *key*, which was entered for day *number*.
 
         A set keeps the room that it once needed: after a flood of visitors, each of its days would until it comes.  So
         one of which more was taken out than is left is made anew.
         """
-        keys = self._keys.get(day)
-        if keys is None:
+        day = self._days.get(number)
+        if day is None:
             return
-        keys.discard(key)
-        holes = self._holes.get(day, 0) + 1
-        if holes > len(keys):
-            self._keys[day], holes = set(keys), 0
-        self._holes[day] = holes
+        day.keys.discard(key)
+        day.removed += 1
+        if day.removed > len(day.keys):
+            day.keys, day.removed = set(day.keys), 0
 
     def take(self, last_day: int, most: int) -> list[str]:
         """Remove and return some keys of the days up to *last_day*, *most* at a time; none when there are no more."""
         taken: list[str] = []
-        while self._days and self._days[0] <= last_day:
-            keys = self._keys[self._days[0]]
+        while self._in_order and self._in_order[0] <= last_day:
+            keys = self._days[self._in_order[0]].keys
             while keys:
                 if len(taken) == most:
                     return taken
                 taken.append(keys.pop())
-            day = heappop(self._days)
-            del self._keys[day]
-            self._holes.pop(day, None)
+            del self._days[heappop(self._in_order)]
         return taken

@@ -123,9 +123,8 @@ class MemoryStorage(KeyedStorage):
             return None
         if len(self._records) >= self._max_sessions:
             self._evict()
-        version, day = os.urandom(8), self._calendar.day(expires_at)
+        version, day = os.urandom(8), self._calendar.enter(key, self._calendar.day(expires_at))
         self._records[key] = (data, version, expires_at, day)
-        self._calendar.enter(key, day)
         return version
 
     async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
@@ -136,8 +135,7 @@ class MemoryStorage(KeyedStorage):
         newer, day = os.urandom(8), entry[3]
         if expires_at < entry[2]:  # the calendar learns by itself of an end that comes later, not of an earlier one
             self._calendar.remove(key, day)
-            day = self._calendar.day(expires_at)
-            self._calendar.enter(key, day)
+            day = self._calendar.enter(key, self._calendar.day(expires_at))
         self._records[key] = (data, newer, expires_at, day)
         self._records.move_to_end(key)
         return newer
@@ -181,8 +179,7 @@ class MemoryStorage(KeyedStorage):
                     elif day == today:
                         later_today.append(key)
                     else:
-                        self._records[key] = (data, version, expires_at, day)
-                        self._calendar.enter(key, day)
+                        self._records[key] = (data, version, expires_at, self._calendar.enter(key, day))
                 await asyncio.sleep(0)
         finally:
             for key in later_today:

@@ -112,8 +112,8 @@ class CalendarMachine(RuleBasedStateMachine):
         self.clock.advance(100_000)
         self.whole_sweep()
         assert not self.ends
-        assert not self.storage._calendar._keys
         assert not self.storage._calendar._days
+        assert not self.storage._calendar._in_order
         self.patch.undo()
 
 
