@@ -53,6 +53,15 @@ def test_scale_compares_numbers_of_sessions(tmp_path: Path) -> None:
     assert "a plain dict" in printed
 
 
+def test_redis_calls_compares_ours_with_the_driver() -> None:
+    command = [sys.executable, "-m", "benchmarks.redis_calls", "--rounds", "1", "--commands", "32"]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
+
+    assert finished.returncode == 0, finished.stderr
+    assert "| redis-py, with a time limit |" in finished.stdout
+    assert "| ours " in finished.stdout
+
+
 def test_figures_are_put_between_their_markers_and_nowhere_else() -> None:
     from benchmarks.tables import put
 
