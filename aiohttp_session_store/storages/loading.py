@@ -80,7 +80,8 @@ class Loader:
             await asyncio.wait([state.saving])
         if state.stored is None or state.destroyed:
             return
-        key, attempts = key_of(state.stored_id), Attempts(key_of(state.stored_id))
+        key = key_of(state.stored_id)
+        attempts = Attempts(key)
         while (stored := await self._storage.fetch(key)) is not None:
             try:
                 record = self._storage.records.decode(stored.data)
