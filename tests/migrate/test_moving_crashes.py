@@ -78,15 +78,21 @@ async def check_after(move: Move, session_id: str, new_id: str, action: str, ans
     assert await move.seen(session_id) is None, call
 
 
+async def after_a_death(call: int, action: str) -> tuple[Move, str]:
+    """Have a process die at *call* of *action*, and return what is left, with the session's id."""
+    move = Move(call, longest_pause=0)
+    session_id = await move.begin()
+    process = move.process()
+    session = await process.read(session_id)
+    move.step = dies_at(call)
+    await act(session, action, process)
+    move.step = lambda: False
+    return move, session_id
+
+
 async def test_what_crashes_leave_behind_expires_with_the_session() -> None:
     for call in range(1, LIMIT):
-        move = Move(call, longest_pause=0)
-        session_id = await move.begin()
-        process = move.process()
-        session = await process.read(session_id)
-        move.step = dies_at(call)
-        await act(session, "a", process)
-        move.step = lambda: False
+        move, _ = await after_a_death(call, "a")
         move.clock.advance(15 * 24 * 60 * 60)
         await move.process().sweep()
 
@@ -97,13 +103,7 @@ async def test_what_crashes_leave_behind_expires_with_the_session() -> None:
 async def test_a_session_whose_mover_died_lives_as_long_as_it_would_have(action: str) -> None:
     """Its mark and its copy are not swept before."""
     for call in range(1, LIMIT):
-        move = Move(call, longest_pause=0)
-        session_id = await move.begin()
-        process = move.process()
-        session = await process.read(session_id)
-        move.step = dies_at(call)
-        await act(session, action, process)
-        move.step = lambda: False
+        move, session_id = await after_a_death(call, action)
         move.clock.advance(13 * 24 * 60 * 60)
         await move.process().sweep()
 
@@ -143,13 +143,7 @@ async def test_a_mark_that_was_left_behind_brings_nothing_back(actions: list[str
 
 async def test_a_process_that_moves_nothing_finishes_what_a_mover_that_died_began() -> None:
     for call in range(1, LIMIT):
-        move = Move(call, longest_pause=0)
-        session_id = await move.begin()
-        process = move.process()
-        session = await process.read(session_id)
-        move.step = dies_at(call)
-        await act(session, "a", process)
-        move.step = lambda: False
+        move, session_id = await after_a_death(call, "a")
         staying = move.process(move=False)
 
         assert await act(await staying.read(session_id), "next", staying) is None, call
