@@ -7,7 +7,14 @@ BIN    := $(VENV)/bin
 # Two at a time, in the order of the files, and those of one file by one process, which starts its servers once.
 TESTS  := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test check lint types mypy public-types proofs docs bench figures clean
+# `make test SERVERS=wheels` uses the Redis and PostgreSQL that Python packages carry, whatever else is installed.
+SERVERS ?=
+export SERVERS
+
+# Every test that talks to Redis or PostgreSQL; tests/servers/test_binaries.py holds this list against the tests.
+WITH_SERVERS := tests/benchmarks tests/migrate tests/postgres tests/processes tests/redis tests/servers
+
+.PHONY: demo test check servers pythons lint types mypy public-types proofs docs bench figures clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m demo
@@ -19,6 +26,14 @@ check: $(VENV)/.test
 	$(MAKE) --no-print-directory --jobs 2 lint types
 	PYTHONPATH=tests $(TESTS) -p without_orjson -m "not long" tests/core tests/storages/test_contract.py
 	$(TESTS) -m "not long" --cov --cov-report=term:skip-covered $(PYTEST)
+
+# The part of the tests that can differ with the servers: `make servers SERVERS=wheels`.
+servers: $(VENV)/.test
+	$(TESTS) -m "not long" $(WITH_SERVERS) $(PYTEST)
+
+# The core, the storages and HTTP on the other Pythons that we support, where they are installed; it says on which.
+pythons:
+	.ci/other-pythons 3.12 3.13
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
@@ -74,4 +89,4 @@ $(VENV)/.bench: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache bench-results build dist site
+	rm -rf $(VENV) .venv-3.* .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache bench-results build dist site

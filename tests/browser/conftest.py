@@ -50,7 +50,7 @@ def running_demo(*options: str) -> Iterator[str]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     if CHROMIUM is None:
-        reason = "no chromium on the PATH: install Debian's package of that name"
+        reason = "there is no chromium on the PATH: apt-get install chromium"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)

@@ -35,7 +35,7 @@ SECRET = "known-secret-0123456789-abcdefghijklmnopqrstuvwxyz"
 def binary() -> str:
     found = installed()
     if found is None:
-        reason = "no nginx on the PATH or in /usr/sbin: install Debian's package of that name"
+        reason = "there is no nginx on the PATH or in /usr/sbin: apt-get install nginx-light"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)

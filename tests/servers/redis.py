@@ -12,10 +12,13 @@ import redis
 
 from tests.servers.guard import Guard
 from tests.servers.ports import free_port
+from tests.servers.wheels import wheels_only
 
 
 def installed() -> str | None:
-    """Return the server on the PATH."""
+    """Return the server on the PATH; None if only the servers that packages carry are to be used."""
+    if wheels_only():
+        return None
     return shutil.which("redis-server") or shutil.which("valkey-server")
 
 

@@ -25,7 +25,7 @@ def mounted(path: Path, options: str) -> Iterator[Path]:
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
     mount = subprocess.run(command, capture_output=True, text=True, check=False)
     if mount.returncode:
-        pytest.skip(f"mounting is not permitted here: {mount.stderr.strip()}")
+        pytest.skip(f"mounting is not permitted here (run the tests as root): {mount.stderr.strip()}")
     try:
         yield path
     finally:
