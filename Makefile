@@ -12,7 +12,7 @@ SERVERS ?=
 export SERVERS
 
 # Every test that talks to Redis or PostgreSQL; tests/servers/test_binaries.py holds this list against the tests.
-WITH_SERVERS := tests/benchmarks tests/migrate tests/postgres tests/processes tests/redis tests/servers
+WITH_SERVERS := tests/benchmarks tests/migrate tests/processes tests/servers tests/storages/postgres tests/storages/redis
 
 .PHONY: demo test check servers pythons lint types mypy public-types proofs docs bench figures clean
 
@@ -24,7 +24,7 @@ test: check
 # What a change has to pass; also what CI runs.  PYTEST adds options to the last run: `make test PYTEST="-n 8"`.
 check: $(VENV)/.test
 	$(MAKE) --no-print-directory --jobs 2 lint types
-	PYTHONPATH=tests $(TESTS) -p without_orjson -m "not long" tests/core tests/storages/test_contract.py
+	PYTHONPATH=tests $(TESTS) -p without_orjson -m "not long" tests/record tests/session tests/packaging tests/storages/test_contract.py
 	$(TESTS) -m "not long" --cov --cov-report=term:skip-covered $(PYTEST)
 
 # The part of the tests that can differ with the servers: `make servers SERVERS=wheels`.
@@ -38,6 +38,7 @@ pythons:
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-logo
 
 types: mypy public-types
 
@@ -89,4 +90,4 @@ $(VENV)/.bench: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-3.* .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache bench-results build dist site
+	rm -rf $(VENV) .venv-3.* .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache bench-results build dist site

@@ -10,8 +10,6 @@
         return web.Response(text=f"visit {session['visits']}")
 """
 
-from .cookie import SessionCookie
-from .encoders import Codec
 from .errors import (
     ConfigurationError,
     SessionCommittedError,
@@ -22,13 +20,16 @@ from .errors import (
     SessionUsageError,
     StorageError,
 )
-from .middleware import exclusive_session, get_session, new_session, save_session, setup
-from .session import Session
-from .session_key import SessionKey
-from .storages.base import KeyedStorage, SessionStorage, Stored
-from .storages.cookie import CookieStorage
+from .record.format import Stored
+from .record.json_encoders import Codec
+from .session.session import Session
+from .session.typed_key import SessionKey
+from .storages.base import KeyedStorage, SessionStorage
 from .storages.filesystem import FileSystemStorage
-from .storages.memory import MemoryStorage
+from .storages.memory.storage import MemoryStorage
+from .storages.signed_cookie import CookieStorage
+from .web.cookie_settings import SessionCookie
+from .web.middleware import exclusive_session, get_session, new_session, save_session, setup
 
 __all__ = [
     "Codec",

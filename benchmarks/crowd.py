@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aiohttp_session_store import FileSystemStorage, MemoryStorage
-from aiohttp_session_store.state import key_of
+from aiohttp_session_store.record.session_id import key_of
 from aiohttp_session_store.storages.base import KeyedStorage
 
 from .handlers import DATA

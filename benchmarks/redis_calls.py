@@ -12,7 +12,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from aiohttp_session_store.storages.redis.calls import Calls
+from aiohttp_session_store.storages.redis.shared_calls import Calls
 
 from .report import machine, pin, progress, say_machine, spread, table
 from .servers import redis_url

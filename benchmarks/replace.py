@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from aiohttp_session_store.storages.filesystem.exchange import Rename, fastest, rename
+from aiohttp_session_store.storages.filesystem.swap import Rename, fastest, rename
 
 RECORD = b"x" * 300
 NAMES = [f"{number:04}" for number in range(1000)]

@@ -16,9 +16,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from aiohttp_session_store import FileSystemStorage
-from aiohttp_session_store.record import Record, encode_record
-from aiohttp_session_store.state import key_of
-from aiohttp_session_store.storages.filesystem.format import new_version, pack
+from aiohttp_session_store.record.format import Record, encode_record
+from aiohttp_session_store.record.session_id import key_of
+from aiohttp_session_store.storages.filesystem.file_format import new_version, pack
 
 IDLE = 14 * 24 * 60 * 60
 DATA = {"user": 12345, "cart": list(range(20)), "csrf": "x" * 43}

@@ -12,15 +12,7 @@ import jinja2
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from aiohttp_session_store import (
-    Session,
-    SessionCookie,
-    SessionStorage,
-    get_session,
-    new_session,
-    save_session,
-    setup,
-)
+from aiohttp_session_store import Session, SessionCookie, SessionStorage, get_session, new_session, save_session, setup
 
 from .users import PASSWORDS, check_password
 

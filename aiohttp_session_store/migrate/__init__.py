@@ -4,15 +4,9 @@
 moves sessions from one storage to another while both are in use.
 """
 
-from .aiohttp_session import (
-    EncryptedCookieReader,
-    ForgeableCookieReader,
-    OldSession,
-    OldSessionReader,
-    RedisReader,
-    accept_old_sessions,
-)
-from .storage import MigratingStorage
+from .aiohttp_session import EncryptedCookieReader, ForgeableCookieReader, RedisReader, accept_old_sessions
+from .migrating_storage import MigratingStorage
+from .old_session import OldSession, OldSessionReader
 
 __all__ = [
     "EncryptedCookieReader",

@@ -28,20 +28,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from math import inf
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from ..codec import check_key, freeze, thaw
-from ..cookie import MAX_AGE
 from ..errors import SessionTooLargeError, StorageError
-from ..record import TOMBSTONE, Record, Retired, encode_retired
-from ..session import Session, state_of
-from ..state import Stored, key_of
+from ..record.format import TOMBSTONE, Record, Retired, Stored, encode_retired
+from ..record.session_id import key_of
+from ..record.values import check_key, freeze, thaw
+from ..session.session import Session, state_of
 from ..storages.base import KeyedStorage, SessionStorage
-
-if TYPE_CHECKING:
-    from .aiohttp_session import OldSession, OldSessionReader
-
-__all__ = ["Adopted", "Adopter"]
+from ..web.adoption import Adopted
+from ..web.cookie_rules import MAX_AGE
+from .old_session import OldSession, OldSessionReader
 
 _logger = logging.getLogger("aiohttp_session_store")
 
@@ -63,22 +60,10 @@ class _Mark(NamedTuple):
     expires_at: int
 
 
-class Adopted(NamedTuple):
-    """A session that was somebody else's.
-
-    Attributes:
-        session: It, to be saved under an id of its own.
-        clear: The Set-Cookie header that clears the old cookie.
-    """
-
-    session: Session
-    clear: str
-
-
-class Adopter:
+class OldSessionAdopter:
     """Asks readers for the old sessions of visitors who have none of ours."""
 
-    def __init__(self, storage: SessionStorage, readers: "Sequence[OldSessionReader]", value_limit: int) -> None:
+    def __init__(self, storage: SessionStorage, readers: Sequence[OldSessionReader], value_limit: int) -> None:
         """Adopt into *storage*, whose cookie values may have *value_limit* bytes."""
         self._storage = storage
         self._value_limit = value_limit
@@ -111,7 +96,7 @@ class Adopter:
                 await self._end(self._storage, derived_id("session", reader.cookie_name, old.identity))
         return clears
 
-    async def _found(self, cookie_headers: Sequence[str]) -> "list[tuple[OldSessionReader, OldSession]]":
+    async def _found(self, cookie_headers: Sequence[str]) -> list[tuple[OldSessionReader, OldSession]]:
         return [
             (reader, old)
             for reader in self._readers
@@ -119,7 +104,7 @@ class Adopter:
             if (old := await reader.read(value)) is not None
         ]
 
-    async def _session(self, reader: "OldSessionReader", old: "OldSession") -> Session | None:
+    async def _session(self, reader: OldSessionReader, old: OldSession) -> Session | None:
         storage = self._storage
         now, data = storage.now(), _storable(old)
         if data is None or storage.timeouts.expiry(now, old.created_at) <= now:
@@ -146,7 +131,7 @@ class Adopter:
             session.regenerate_id()
         return session
 
-    async def _copied(self, old: "OldSession", data: dict[str, Any]) -> Session:
+    async def _copied(self, old: OldSession, data: dict[str, Any]) -> Session:
         """Return a new session with the data of an old one."""
         session = await self._storage.read(None)
         session.update({key: thaw(value) for key, value in data.items()})
@@ -154,7 +139,7 @@ class Adopter:
         state.created_at, state.cookie_limit = old.created_at, self._value_limit
         return session
 
-    async def _fits(self, old: "OldSession", data: dict[str, Any]) -> bool:
+    async def _fits(self, old: OldSession, data: dict[str, Any]) -> bool:
         """Whether a cookie that is to hold the session can: saving one that goes nowhere tells."""
         if self._storage.kind == "data":
             try:
@@ -173,7 +158,7 @@ class Adopter:
             await storage.save(session)
 
     async def _marked(
-        self, storage: KeyedStorage, reader: "OldSessionReader", identity: bytes, *, settled: bool = False
+        self, storage: KeyedStorage, reader: OldSessionReader, identity: bytes, *, settled: bool = False
     ) -> _Mark | None:
         """Make the mark and return it, or None: somebody else has made it."""
         mark, now = key_of(derived_id("mark", reader.cookie_name, identity)), storage.now()
@@ -197,7 +182,7 @@ class Adopter:
                 return stored is None or stored.data != _GIVEN_UP
         return True
 
-    async def _appears(self, storage: KeyedStorage, reader: "OldSessionReader", identity: bytes, key: str) -> bool:
+    async def _appears(self, storage: KeyedStorage, reader: OldSessionReader, identity: bytes, key: str) -> bool:
         """Wait for the session of somebody who has just made its mark; False if none is to come.
 
         Raises:
@@ -219,7 +204,7 @@ class Adopter:
             waited += _PAUSE
 
 
-def _clear(reader: "OldSessionReader") -> str:
+def _clear(reader: OldSessionReader) -> str:
     place = f"; Path={reader.path}" + (f"; Domain={reader.domain}" if reader.domain else "")
     if reader.cookie_name.lower().startswith(("__host-", "__secure-")):  # or browsers ignore it (RFC 6265bis, 4.1.3)
         place += "; Secure"
@@ -255,7 +240,7 @@ def values_of(name: str, cookie_headers: Sequence[str]) -> Iterator[str]:
                         yield morsels[name].value
 
 
-def _storable(old: "OldSession") -> dict[str, Any] | None:
+def _storable(old: OldSession) -> dict[str, Any] | None:
     """Return the data of an old session in frozen form, or None if we cannot hold all of it."""
     data = {}
     for key, value in old.data.items():

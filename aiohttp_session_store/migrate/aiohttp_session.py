@@ -5,11 +5,12 @@ import json
 import time
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from ..errors import ConfigurationError, StorageError
-from ..middleware import sessions_of
-from .adopting import Adopter
+from ..web.middleware import sessions_of
+from .adopting import OldSessionAdopter
+from .old_session import OldSession, OldSessionReader
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 __all__ = [
     "EncryptedCookieReader",
     "ForgeableCookieReader",
-    "OldSession",
-    "OldSessionReader",
     "RedisReader",
     "accept_old_sessions",
 ]
@@ -26,71 +25,41 @@ __all__ = [
 COOKIE_NAME = "AIOHTTP_SESSION"
 
 
-class OldSession(NamedTuple):
-    """What was found of an old session.
+class ReaderOptions(TypedDict, total=False):
+    """The keyword options that every reader takes: the settings that the storage of aiohttp-session had.
 
     Attributes:
-        data: Its keys and values.
-        created_at: Whole Unix seconds of its last change, which is what aiohttp-session calls created.
-        identity: What only this session's cookie leads to, however it is spelt; None where anybody can write one, so
-            that equal cookies may be two visitors'.
+        cookie_name: What the old cookie is called.  Default: ``"AIOHTTP_SESSION"``.
+        max_age: Seconds, or None for no limit.  Default: None.
+        path: The path of the old cookie.  Default: ``"/"``.
+        domain: The domain of the old cookie.  Default: None.
+        decoder: Reads the stored text.  Default: ``json.loads``.
+        clock: Gives the Unix time in seconds.  Default: ``time.time``.
     """
 
-    data: dict[str, Any]
-    created_at: int
-    identity: bytes | None
-
-
-class OldSessionReader(Protocol):
-    """Reads one kind of old session; for kinds that are not here, write your own.
-
-    Attributes:
-        cookie_name: What its cookie is called.
-        max_age: Seconds for which the old cookie is accepted, or None for as long as browsers keep it.
-        path: The old cookie's, to clear it.
-        domain: The old cookie's, to clear it.
-    """
-
-    @property
-    def cookie_name(self) -> str: ...  # noqa: D102
-
-    @property
-    def max_age(self) -> int | None: ...  # noqa: D102
-
-    @property
-    def path(self) -> str: ...  # noqa: D102
-
-    @property
-    def domain(self) -> str | None: ...  # noqa: D102
-
-    async def read(self, value: str) -> OldSession | None:
-        """Return the session behind a cookie's *value*, which may be anything, or None.
-
-        Raises:
-            StorageError: What keeps it failed.
-        """
+    cookie_name: str
+    max_age: int | None
+    path: str
+    domain: str | None
+    decoder: Callable[[str], Any]
+    clock: Callable[[], float]
 
 
 class _Reader:
     """What the readers share: the cookie, and the form that all storages of aiohttp-session write."""
 
-    def __init__(
-        self,
-        cookie_name: str,
-        max_age: int | None,
-        path: str,
-        domain: str | None,
-        decoder: Callable[[str], Any],
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, options: ReaderOptions) -> None:
+        for name in options.keys() - ReaderOptions.__annotations__.keys():
+            raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {name!r}")
+        max_age = options.get("max_age")
         if max_age is not None and (isinstance(max_age, bool) or not isinstance(max_age, int) or max_age < 1):
             raise ConfigurationError(f"max_age is a number of seconds, or None, not {max_age!r}")
-        self.cookie_name = cookie_name
+        self.cookie_name = options.get("cookie_name", COOKIE_NAME)
         self.max_age = max_age
-        self.path = path
-        self.domain = domain
-        self._decoder = decoder
-        self._clock = clock
+        self.path = options.get("path", "/")
+        self.domain = options.get("domain")
+        self._decoder = options.get("decoder", json.loads)
+        self._clock = options.get("clock", time.time)
 
     def _session(self, text: str | bytes, identity: bytes | None) -> OldSession | None:
         """Return what *text* says, by the rules of aiohttp-session."""
@@ -113,31 +82,20 @@ class EncryptedCookieReader(_Reader):
     def __init__(
         self,
         secret_key: "str | bytes | bytearray | Any",
-        *,
-        cookie_name: str = COOKIE_NAME,
-        max_age: int | None = None,
-        path: str = "/",
-        domain: str | None = None,
-        decoder: Callable[[str], Any] = json.loads,
-        clock: Callable[[], float] = time.time,
+        **options: Unpack[ReaderOptions],
     ) -> None:
         """Take the settings that ``EncryptedCookieStorage`` had.
 
         Args:
             secret_key: 32 bytes, their base64, or a ``Fernet`` or ``MultiFernet``.
-            cookie_name: What the old cookie is called.
-            max_age: As it was there: seconds, or None.
-            path: As it was there.
-            domain: As it was there.
-            decoder: As it was there.
-            clock: Gives the Unix time in seconds.
+            options: See :class:`ReaderOptions`.
 
         Raises:
             ConfigurationError: That is no key.
         """
         from cryptography.fernet import Fernet, InvalidToken  # noqa: PLC0415  for those who migrate alone
 
-        super().__init__(cookie_name, max_age, path, domain, decoder, clock)
+        super().__init__(options)
         if isinstance(secret_key, bytes | bytearray):
             secret_key = base64.urlsafe_b64encode(secret_key)
         try:
@@ -165,18 +123,13 @@ class ForgeableCookieReader(_Reader):
     reader is in use.  It is for apps in which that has been so all along, and warns.
     """
 
-    def __init__(
-        self,
-        *,
-        cookie_name: str = COOKIE_NAME,
-        max_age: int | None = None,
-        path: str = "/",
-        domain: str | None = None,
-        decoder: Callable[[str], Any] = json.loads,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        """Take the settings that ``SimpleCookieStorage`` had; see :class:`EncryptedCookieReader`."""
-        super().__init__(cookie_name, max_age, path, domain, decoder, clock)
+    def __init__(self, **options: Unpack[ReaderOptions]) -> None:
+        """Take the settings that ``SimpleCookieStorage`` had.
+
+        Args:
+            options: See :class:`ReaderOptions`.
+        """
+        super().__init__(options)
         warnings.warn(
             "ForgeableCookieReader believes whatever a visitor's cookie says: anybody can log in as anybody",
             UserWarning,
@@ -194,26 +147,15 @@ class RedisReader(_Reader):
     def __init__(
         self,
         client: Any,
-        *,
-        cookie_name: str = COOKIE_NAME,
-        max_age: int | None = None,
-        path: str = "/",
-        domain: str | None = None,
-        decoder: Callable[[str], Any] = json.loads,
-        clock: Callable[[], float] = time.time,
+        **options: Unpack[ReaderOptions],
     ) -> None:
         """Take the settings that ``RedisStorage`` had; see :class:`EncryptedCookieReader`.
 
         Args:
             client: Of ``redis.asyncio``; it stays yours to close.
-            cookie_name: What the old cookie is called.
-            max_age: As it was there.
-            path: As it was there.
-            domain: As it was there.
-            decoder: As it was there.
-            clock: Gives the Unix time in seconds.
+            options: See :class:`ReaderOptions`.
         """
-        super().__init__(cookie_name, max_age, path, domain, decoder, clock)
+        super().__init__(options)
         self._client = client
 
     async def read(self, value: str) -> OldSession | None:
@@ -256,4 +198,4 @@ def accept_old_sessions(app: "web.Application", *readers: OldSessionReader) -> N
         raise ConfigurationError("this app accepts old sessions already: name all readers in one call")
     if any(reader.cookie_name == sessions.cookie.name for reader in readers):
         raise ConfigurationError(f"the old cookie and ours are both called {sessions.cookie.name!r}: rename ours")
-    sessions.adopter = Adopter(sessions.storage, readers, sessions.cookie.value_limit)
+    sessions.adopter = OldSessionAdopter(sessions.storage, readers, sessions.cookie.value_limit)

@@ -1,26 +1,34 @@
-"""What a storage is: the protocol that the middleware consumes, and the base of all that keep records by key."""
+"""What a storage is: the protocol that the web layer needs, and the base of all storages that keep records by key."""
 
 import logging
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Sequence
+from abc import ABC
+from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypedDict, Unpack
 
-from ..encoders import Codec
-from ..errors import SessionUsageError
-from ..record import NewerRecordError, Timeouts, seconds
-from ..session import Session, state_of
-from ..state import Lease, Stored
-from .loading import Loader
-from .record_cache import RecordCache
-from .saving import Saver
-from .sweeping import SweepLoop
+from ..engine.loading import Loader
+from ..engine.record_cache import RecordCache
+from ..engine.saving import Saver
+from ..engine.sweeping import SweepLoop
+from ..engine.verbs import RECLAIM_AFTER, Clock, Lease, Verbs
+from ..record.format import NewerRecordError, Stored
+from ..record.json_encoders import Codec
+from ..record.timeouts import Timeouts, seconds
+from ..session.session import Session, state_of
 
-__all__ = ["RECLAIM_AFTER", "KeyedStorage", "Lease", "SessionStorage", "Stored"]
-
-Clock = Callable[[], float]
+__all__ = [
+    "RECLAIM_AFTER",
+    "KeyedOptions",
+    "KeyedStorage",
+    "Lease",
+    "SessionStorage",
+    "StorageOptions",
+    "Stored",
+    "SweptOptions",
+    "check_options",
+]
 
 _logger = logging.getLogger("aiohttp_session_store")
 
@@ -30,9 +38,59 @@ DAY = 24 * 60 * 60
 DEFAULT_IDLE_TIMEOUT = 14 * DAY
 DEFAULT_LIFETIME = 90 * DAY
 DEFAULT_ROTATION_GRACE = 60
-# Space is reclaimed this many seconds after a session ended: a request that loaded it alive can still save it.
-RECLAIM_AFTER: int = 300
 DEFAULT_SWEEP_INTERVAL = 600
+
+
+class StorageOptions(TypedDict, total=False):
+    """The keyword options that every storage takes.
+
+    Attributes:
+        idle_timeout: Seconds, or a timedelta, since its last use after which a session ends; None for no such limit.
+            Default: 14 days.
+        lifetime: Seconds, or a timedelta, since its beginning after which a session ends however much it is used; None
+            for no such limit.  Default: 90 days.  One of the two limits must be set.
+        codec: Writes the records, in place of JSON.  If there are several, newest first, the first writes and all read.
+            Each record is marked with the name of its codec, so that older records can still be read after a change.
+            Default: JSON.
+        clock: Gives the Unix time in seconds.  Default: ``time.time``.
+    """
+
+    idle_timeout: float | timedelta | None
+    lifetime: float | timedelta | None
+    codec: Codec | Sequence[Codec] | None
+    clock: Clock
+
+
+class KeyedOptions(StorageOptions, total=False):
+    """The keyword options of every storage that keeps its records on the server.
+
+    Attributes:
+        rotation_grace: Seconds, or a timedelta, for which the old id stays readable after ``regenerate_id()``.
+            Default: 60.
+    """
+
+    rotation_grace: float | timedelta
+
+
+class SweptOptions(KeyedOptions, total=False):
+    """The keyword options of every storage that removes expired records itself.
+
+    Attributes:
+        sweep_interval: Seconds, or a timedelta, between two removals of expired sessions, give or take a fifth; None
+            for no background sweep.  Default: 600.
+    """
+
+    sweep_interval: float | timedelta | None
+
+
+def check_options(storage: object, options: StorageOptions, kind: type[StorageOptions]) -> None:
+    """Refuse an option that *kind* does not have, as Python does for named arguments.
+
+    Raises:
+        TypeError: There is no such option.
+    """
+    for name in options.keys() - kind.__annotations__.keys():
+        raise TypeError(f"{type(storage).__name__}() got an unexpected keyword argument {name!r}")
 
 
 class SessionStorage(Protocol):
@@ -93,128 +151,40 @@ class SessionStorage(Protocol):
         """Finish what is under way and let resources go; called when an app stops."""
 
 
-class KeyedStorage(ABC):
+class KeyedStorage(Verbs, ABC):
     """A storage that keeps records on the server under a key.  Subclasses move bytes and decide nothing.
 
-    Five verbs, :meth:`sweep` and, where it can be had, :meth:`lock` are all that a subclass provides.  Merging,
-    timeouts, rotation and destruction stand here and in :mod:`.saving`, once for all storages.
+    A subclass provides the five verbs, :meth:`sweep`, and :meth:`lock` if it has locks.  Merging, timeouts, rotation
+    and destruction are decided in the engine, once for all storages.
     """
 
     kind: ClassVar[str] = "id"
-    #: Whether a verb may suspend. One that never does needs no group commit: nothing can come between.
+    #: Whether a verb may suspend.  If no verb ever does, parallel saves need not share a write.
     suspends: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        *,
-        idle_timeout: float | timedelta | None = DEFAULT_IDLE_TIMEOUT,
-        lifetime: float | timedelta | None = DEFAULT_LIFETIME,
-        rotation_grace: float | timedelta = DEFAULT_ROTATION_GRACE,
-        sweep_interval: float | timedelta | None = DEFAULT_SWEEP_INTERVAL,
-        codec: Codec | Sequence[Codec] | None = None,
-        clock: Clock = time.time,
-    ) -> None:
+    def __init__(self, **options: Unpack[SweptOptions]) -> None:
         """Check the settings; no I/O.
 
         Args:
-            idle_timeout: Seconds, or a timedelta, since its last use after which a session ends; None for no limit.
-            lifetime: Seconds, or a timedelta, since it began after which it ends all the same; None for no limit.
-            rotation_grace: Seconds, or a timedelta, for which the old id stays readable after ``regenerate_id()``.
-            sweep_interval: Seconds, or a timedelta, between two removals of expired sessions, give or take a fifth;
-                None for no background sweep.
-            codec: Writes the records, in place of JSON; of several, newest first, the first writes and all read.  Each
-                record is marked with the codec's name, so that older ones are still read after a change.
-            clock: Gives the Unix time in seconds.
+            options: See :class:`StorageOptions`, :class:`KeyedOptions` and :class:`SweptOptions`.
 
         Raises:
-            ConfigurationError: A time is not positive, both limits are None, or that is no codec.
+            ConfigurationError: A time is not positive, both limits are None, or the codec is none.
         """
-        self.timeouts: Timeouts = Timeouts.build(idle_timeout, lifetime)
-        self.rotation_grace: int = seconds("rotation_grace", rotation_grace) or DEFAULT_ROTATION_GRACE
-        self.clock = clock
-        self.records: RecordCache = RecordCache(codec)
+        check_options(self, options, SweptOptions)
+        self.timeouts: Timeouts = Timeouts.build(
+            options.get("idle_timeout", DEFAULT_IDLE_TIMEOUT), options.get("lifetime", DEFAULT_LIFETIME)
+        )
+        grace = options.get("rotation_grace", DEFAULT_ROTATION_GRACE)
+        self.rotation_grace: int = seconds("rotation_grace", grace) or DEFAULT_ROTATION_GRACE
+        self.clock: Clock = options.get("clock", time.time)
+        self.records: RecordCache = RecordCache(options.get("codec"))
         self._loader = Loader(self)
         self._saver = Saver(self)
+        sweep_interval = options.get("sweep_interval", DEFAULT_SWEEP_INTERVAL)
         self._sweeping = SweepLoop(self.sweep, seconds("sweep_interval", sweep_interval))
         self._users = 0
         self._warned_newer = False
-
-    # --- what a subclass provides
-
-    @abstractmethod
-    async def fetch(self, key: str) -> Stored | None:
-        """Return the record of *key*, expired or not, or None.
-
-        Missing is a normal answer: no retry, no log.
-
-        Raises:
-            StorageError: The storage failed.
-        """
-
-    @abstractmethod
-    async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
-        """Create the record of *key* and return its version, or None if the key exists.
-
-        Args:
-            expires_at: Whole Unix seconds.  The space may be reclaimed ``RECLAIM_AFTER`` seconds later, not before.
-
-        Raises:
-            StorageError: Nothing was stored.
-        """
-
-    @abstractmethod
-    async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
-        """Overwrite the record of *key* only if it still stands at *version*; return its new version.
-
-        None means that another request got there first, or that the session was destroyed.  Writing anyway would lose
-        that request's change, or log the visitor back in.
-
-        Raises:
-            StorageError: The old record is intact.
-        """
-
-    @abstractmethod
-    async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
-        """Extend the record of *key* without rewriting it, only at *version*, and never shorten it.
-
-        Returns:
-            Whether it stands at *version* and expires at *expires_at* or later.
-
-        Raises:
-            StorageError: The storage failed.
-        """
-
-    @abstractmethod
-    async def delete(self, key: str) -> None:
-        """Remove the record of *key*; it need not be there.
-
-        Raises:
-            StorageError: The storage failed.
-        """
-
-    @abstractmethod
-    async def sweep(self) -> int:
-        """Remove what expired more than ``RECLAIM_AFTER`` seconds ago and return how many records that were.
-
-        Works in bounded slices that let the loop run, and may be cancelled between them.
-        """
-
-    def lock(self, key: str) -> AbstractAsyncContextManager[Lease | None]:
-        """Return the exclusive lock of *key*, for storages that have one.
-
-        Entering waits for as long as it takes, may be cancelled, and must not wait in a thread.  Writers do not ask for
-        it: it keeps those apart who want the session to themselves.
-
-        A lock that can be lost while it is held, as one on a server can, gives its holder a *lease*: a coroutine
-        function that returns if the lock was still held when it was called, and else raises ``SessionLockError``.  The
-        holder's save asks it after each read of the record and before the compare-and-set that follows; a new holder
-        begins with the record under a new version, so that a write that a former one still has under way fails.  Thus
-        no holder ever undoes another's write.  A lock that cannot be lost gives None.
-
-        Raises:
-            SessionUsageError: This storage has none.
-        """
-        raise SessionUsageError(f"{type(self).__name__} has no exclusive lock")
 
     def default_secrets(self) -> Sequence[str] | None:
         """Return None: a subclass that has a safe place for a secret says so."""

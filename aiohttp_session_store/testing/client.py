@@ -9,10 +9,10 @@ from aiohttp.abc import AbstractCookieJar
 from aiohttp.test_utils import TestClient
 from yarl import URL
 
-from ..cookie import SessionCookie
 from ..errors import SessionUsageError
-from ..middleware import sessions_of
-from ..session import Session, state_of
+from ..session.session import Session, state_of
+from ..web.cookie_settings import SessionCookie
+from ..web.middleware import sessions_of
 
 __all__ = ["edit_session"]
 
@@ -51,7 +51,7 @@ async def edit_session(client: TestClient[Any, Any], *, app: web.Application | N
             break
     state = state_of(session)
     state.cookie_limit = cookie.value_limit
-    state.log.spare_flashes()
+    state.log.flashes.spare()
     try:
         yield session
         value = await storage.save(session)

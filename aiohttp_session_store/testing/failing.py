@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from typing import ClassVar, Literal
 
 from ..errors import StorageError
-from ..state import Stored
-from ..storages.memory import MemoryStorage
+from ..record.format import Stored
+from ..storages.memory.storage import MemoryStorage
 
 __all__ = ["FailingStorage"]
 

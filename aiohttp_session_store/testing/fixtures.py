@@ -5,7 +5,7 @@ In the ``conftest.py`` at its top: ``pytest_plugins = ["aiohttp_session_store.te
 
 import pytest
 
-from ..storages.memory import MemoryStorage
+from ..storages.memory.storage import MemoryStorage
 from .clock import ManualClock
 from .failing import FailingStorage
 

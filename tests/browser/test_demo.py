@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
-from .conftest import expect_worthless, log_in, running_demo, session_cookie, ticks_reach
+from tests.browser.conftest import expect_worthless, log_in, running_demo, session_cookie, ticks_reach
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

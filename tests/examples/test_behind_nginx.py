@@ -10,13 +10,7 @@ import pytest
 from aiohttp import WSMsgType, web
 from pytest_aiohttp.plugin import AiohttpServer
 
-from aiohttp_session_store import (
-    CookieStorage,
-    FileSystemStorage,
-    SessionCookie,
-    get_session,
-    setup,
-)
+from aiohttp_session_store import CookieStorage, FileSystemStorage, SessionCookie, get_session, setup
 from docs.examples import remotes
 from docs.examples.behind_nginx import app as behind_nginx
 from tests.examples.behind_nginx import HOST, VISITOR, Answer, Site, visitors

@@ -7,8 +7,8 @@ from pytest_aiohttp.plugin import AiohttpClient
 from aiohttp_session_store import Session, get_session
 from docs.examples.flash_templates import make_app
 from tests.examples.running import JINJA_WARNING
-from tests.http.storages import CountingStorage
-from tests.http.visits import Client, visit, without_jar
+from tests.web.storages import CountingStorage
+from tests.web.visits import Client, visit, without_jar
 
 pytestmark = pytest.mark.filterwarnings(JINJA_WARNING)
 

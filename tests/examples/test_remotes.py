@@ -7,7 +7,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from aiohttp_session_store import MemoryStorage
 from docs.examples.remotes import make_app
-from tests.http.visits import Client, visit, without_jar
+from tests.web.visits import Client, visit, without_jar
 
 SAID = {"X_Forwarded_Proto": "https", "X_Forwarded_For": "203.0.113.5", "X_Forwarded_Host": "example.org"}
 

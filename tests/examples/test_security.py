@@ -7,14 +7,9 @@ import pytest
 from aiohttp import DummyCookieJar, web
 from pytest_aiohttp.plugin import AiohttpClient
 
-from aiohttp_session_store import (
-    FileSystemStorage,
-    KeyedStorage,
-    MemoryStorage,
-    get_session,
-)
+from aiohttp_session_store import FileSystemStorage, KeyedStorage, MemoryStorage, get_session
 from docs.examples import security
-from tests.http.visits import Client, Visit, visit
+from tests.web.visits import Client, Visit, visit
 
 PASSWORDS = {"ada": "analytical-engine", "grace": "found-a-moth"}
 

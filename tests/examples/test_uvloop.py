@@ -14,19 +14,19 @@ from tests.servers.ports import free_port
 
 # Reading and writing, parallel writes, locks, logout, streams and sockets, visitors who hang up, files.
 BEHAVIOURS = [
-    "tests/http/test_saving.py",
-    "tests/http/test_concurrency.py",
-    "tests/http/test_exclusive.py",
-    "tests/http/test_logout.py",
-    "tests/http/test_streams.py",
-    "tests/http/test_stream_failures.py",
-    "tests/http/test_websockets.py",
-    "tests/http/test_cancellation.py",
-    "tests/storages/test_filesystem_cancellation.py",
+    "tests/web/test_saving.py",
+    "tests/web/test_concurrency.py",
+    "tests/web/test_exclusive.py",
+    "tests/web/test_logout.py",
+    "tests/web/test_streams.py",
+    "tests/web/test_stream_failures.py",
+    "tests/web/test_websockets.py",
+    "tests/web/test_cancellation.py",
+    "tests/storages/filesystem/test_filesystem_cancellation.py",
 ]
 
 # It tells the order of arrival from the order in which asyncio's own loop serves connections; uvloop's is another.
-NOT_THIS = "tests/http/test_exclusive.py::test_who_came_first_gets_it_first"
+NOT_THIS = "tests/web/test_exclusive.py::test_who_came_first_gets_it_first"
 
 
 def test_what_the_library_promises_in_a_request_holds_on_uvloop() -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 from aiohttp_session_store import Session, StorageError
 from aiohttp_session_store.migrate import MigratingStorage
-from aiohttp_session_store.record import Retired, decode_record
+from aiohttp_session_store.record.format import Retired, decode_record
 from aiohttp_session_store.testing import ManualClock
-from tests.storages.suspending import RacyStorage, stored_id
+from tests.engine.suspending import RacyStorage, stored_id
 
 
 class OldResident(MigratingStorage):

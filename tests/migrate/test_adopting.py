@@ -21,12 +21,12 @@ from aiohttp_session_store import (
     StorageError,
 )
 from aiohttp_session_store.migrate import EncryptedCookieReader, ForgeableCookieReader, OldSession
-from aiohttp_session_store.migrate.adopting import Adopter, derived_id
-from aiohttp_session_store.record import Retired, decode_record
-from aiohttp_session_store.state import key_of
+from aiohttp_session_store.migrate.adopting import OldSessionAdopter, derived_id
+from aiohttp_session_store.record.format import Retired, decode_record
+from aiohttp_session_store.record.session_id import key_of
 from aiohttp_session_store.testing import ManualClock
+from tests.engine.suspending import RacyStorage
 from tests.migrate.test_aiohttp_session import OLD, Visitor, our_app
-from tests.storages.suspending import RacyStorage
 
 DAY = 24 * 60 * 60
 COOKIE = f"{OLD}=the-old-cookie"
@@ -173,11 +173,11 @@ async def test_a_mark_that_no_session_followed_costs_the_session_and_nothing_els
     storage = RacyStorage(clock=clock)
     storage.fail = lambda verb, key: storage.calls["insert"] >= 2
     with pytest.raises(StorageError):
-        await Adopter(storage, [Reader()], LIMIT).adopt([COOKIE])
+        await OldSessionAdopter(storage, [Reader()], LIMIT).adopt([COOKIE])
     storage.fail = lambda verb, key: False
     clock.advance(60)
 
-    assert await Adopter(storage, [Reader()], LIMIT).adopt([COOKIE]) is None
+    assert await OldSessionAdopter(storage, [Reader()], LIMIT).adopt([COOKIE]) is None
 
 
 async def test_an_insert_that_came_after_its_mark_was_taken_back_is_marked_by_who_finds_it() -> None:
@@ -216,7 +216,7 @@ async def test_a_mark_that_cannot_be_read_marks_all_the_same() -> None:
     storage = RacyStorage()
     await storage.insert(key_of(derived_id("mark", OLD, b"the-old-cookie")), b"9 of a newer version", 2**40)
 
-    assert await Adopter(storage, [Reader()], LIMIT).adopt([COOKIE]) is None
+    assert await OldSessionAdopter(storage, [Reader()], LIMIT).adopt([COOKIE]) is None
 
 
 @pytest.mark.parametrize("name", ["__Host-old", "__Secure-old", "__host-old"])
@@ -240,7 +240,7 @@ def test_what_is_no_key_is_refused(key: Any) -> None:
 
 async def visit(storage: RacyStorage, action: str) -> tuple[str, str | None, bool]:
     """Do what a first request does; return the action, the cookie value, and whether it had the session."""
-    adopted = await Adopter(storage, [Reader()], LIMIT).adopt([COOKIE])
+    adopted = await OldSessionAdopter(storage, [Reader()], LIMIT).adopt([COOKIE])
     session: Session = await storage.read(None) if adopted is None else adopted.session
     if action == "logout":
         session.destroy()
@@ -280,7 +280,7 @@ async def test_first_requests_at_once_make_one_session_and_a_logout_ends_it(
         live = [one for one in records if not isinstance(one, Retired) and "user" in one.data]
         if any(action == "logout" and had for action, _, had in done):
             clock.advance(61)
-            again = await Adopter(storage, [Reader()], LIMIT).adopt([COOKIE])
+            again = await OldSessionAdopter(storage, [Reader()], LIMIT).adopt([COOKIE])
             assert again is None, (seed, actions)
             assert await opened(storage, done) == 0, (seed, actions)
             assert faults or not live, (seed, actions)

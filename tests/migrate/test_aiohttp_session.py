@@ -29,16 +29,11 @@ from aiohttp_session_store import (
     get_session,
     setup,
 )
-from aiohttp_session_store.migrate import (
-    EncryptedCookieReader,
-    ForgeableCookieReader,
-    RedisReader,
-    accept_old_sessions,
-)
+from aiohttp_session_store.migrate import EncryptedCookieReader, ForgeableCookieReader, RedisReader, accept_old_sessions
 from aiohttp_session_store.testing import FailingStorage, ManualClock
-from tests.http.storages import SECRET
+from tests.engine.suspending import RacyStorage
 from tests.servers.redis import RedisServer, redis_server
-from tests.storages.suspending import RacyStorage
+from tests.web.storages import SECRET
 
 # aiohttp-session keeps its state on requests as aiohttp advises against.
 pytestmark = pytest.mark.filterwarnings("ignore:It is recommended to use web.RequestKey")

@@ -20,9 +20,9 @@ from aiohttp_session_store import (
     setup,
 )
 from aiohttp_session_store.migrate import EncryptedCookieReader, RedisReader, accept_old_sessions
-from tests.http.storages import SECRET
 from tests.migrate.test_aiohttp_session import DATA, KEY, OLD, Visitor, cookie_of_old_app, our_app, show
 from tests.servers.redis import redis_server
+from tests.web.storages import SECRET
 
 pytestmark = pytest.mark.filterwarnings("ignore:It is recommended to use web.RequestKey")
 

@@ -11,10 +11,10 @@ import pytest
 from aiohttp_session_store import FileSystemStorage, KeyedStorage, MemoryStorage
 from aiohttp_session_store.migrate import MigratingStorage
 from aiohttp_session_store.testing import ManualClock, StorageContract
-from aiohttp_session_store.testing.contract_sessions import load, stored_id
-from aiohttp_session_store.testing.contract_verbs import HOUR, inserted, new_key
+from aiohttp_session_store.testing.contract.sessions import load, stored_id
+from aiohttp_session_store.testing.contract.verbs import HOUR, inserted, new_key
+from tests.engine.suspending import SuspendingStorage
 from tests.migrate.moving import OldResident
-from tests.storages.suspending import SuspendingStorage
 
 
 class Moving(StorageContract):

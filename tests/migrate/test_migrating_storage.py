@@ -17,7 +17,7 @@ from aiohttp_session_store import (
 )
 from aiohttp_session_store.migrate import MigratingStorage
 from aiohttp_session_store.testing import ManualClock, StorageContract
-from tests.storages.suspending import RacyStorage, SuspendingStorage
+from tests.engine.suspending import RacyStorage, SuspendingStorage
 
 
 class TestBetweenMemories(StorageContract):

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from aiohttp_session_store.migrate import MigratingStorage
-from aiohttp_session_store.migrate.storage import _Copy
-from aiohttp_session_store.state import key_of
+from aiohttp_session_store.migrate.migrating_storage import _Copy
+from aiohttp_session_store.record.session_id import key_of
 from tests.migrate.moving import Move, act
 
 ACTIONS = ["logout", "rotate", "login", "touch", "a", "b"]

@@ -13,7 +13,7 @@ import pytest
 
 from aiohttp_session_store import KeyedStorage, StorageError
 from aiohttp_session_store.migrate import MigratingStorage
-from aiohttp_session_store.record import Retired, decode_record
+from aiohttp_session_store.record.format import Retired, decode_record
 from aiohttp_session_store.testing import ManualClock
 from tests.storages.plain import PlainStorage
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Workers
+from tests.processes.conftest import Workers
 
 
 async def test_parallel_writes_over_four_workers_lose_no_key_in_50_rounds(workers: Workers) -> None:

@@ -9,14 +9,7 @@ import sys
 
 from aiohttp import web
 
-from aiohttp_session_store import (
-    FileSystemStorage,
-    KeyedStorage,
-    SessionCookie,
-    exclusive_session,
-    get_session,
-    setup,
-)
+from aiohttp_session_store import FileSystemStorage, KeyedStorage, SessionCookie, exclusive_session, get_session, setup
 from aiohttp_session_store.storages.postgres import PostgresStorage
 from aiohttp_session_store.storages.redis import RedisStorage
 

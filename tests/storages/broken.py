@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from aiohttp_session_store import Session, Stored
 from aiohttp_session_store.storages.base import RECLAIM_AFTER
+from tests.engine.suspending import SuspendingStorage
 from tests.storages.plain import PlainStorage
-from tests.storages.suspending import SuspendingStorage
 
 
 class FetchThatLeavesItsAnswer(SuspendingStorage):

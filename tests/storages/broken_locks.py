@@ -6,9 +6,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from aiohttp_session_store import SessionLockError, SessionUsageError, Stored
-from aiohttp_session_store.storages.base import Lease
+from aiohttp_session_store.engine.verbs import Lease
+from tests.engine.suspending import SuspendingStorage
 from tests.storages.plain import PlainStorage
-from tests.storages.suspending import SuspendingStorage
 
 
 class _Locking(SuspendingStorage):

@@ -7,8 +7,8 @@ import pytest
 
 from aiohttp_session_store import FileSystemStorage, KeyedStorage, MemoryStorage
 from aiohttp_session_store.testing import ManualClock, StorageContract
+from tests.engine.suspending import RacyStorage, SelfSweepingStorage, SuspendingStorage
 from tests.storages.plain import PlainStorage
-from tests.storages.suspending import RacyStorage, SelfSweepingStorage, SuspendingStorage
 
 
 class TestMemoryStorage(StorageContract):

@@ -7,8 +7,9 @@ import textwrap
 import pytest
 
 from aiohttp_session_store import SessionDestroyedError
-from aiohttp_session_store.testing import ManualClock, StorageContract, contract_locks
-from aiohttp_session_store.testing.contract_sessions import SessionContract
+from aiohttp_session_store.testing import ManualClock, StorageContract
+from aiohttp_session_store.testing.contract import locks as contract_locks
+from aiohttp_session_store.testing.contract.sessions import SessionContract
 from tests.storages import broken, broken_locks
 from tests.storages.plain import PlainStorage
 

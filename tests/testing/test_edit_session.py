@@ -22,7 +22,7 @@ from aiohttp_session_store import (
     setup,
 )
 from aiohttp_session_store.testing import FailingStorage, edit_session
-from tests.http.storages import SECRET
+from tests.web.storages import SECRET
 
 
 async def whoami(request: web.Request) -> web.Response:

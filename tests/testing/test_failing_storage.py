@@ -10,11 +10,6 @@ from pytest_aiohttp import AiohttpClient
 from aiohttp_session_store import KeyedStorage, MemoryStorage, StorageError, get_session, setup
 from aiohttp_session_store.testing import FailingStorage, ManualClock, StorageContract
 from aiohttp_session_store.testing.failing import VERBS
-from aiohttp_session_store.testing.fixtures import (  # noqa: F401  fixtures
-    failing_session_storage,
-    session_clock,
-    session_storage,
-)
 
 
 class TestFailingStorageThatDoesNotFail(StorageContract):
@@ -88,7 +83,7 @@ def test_a_verb_that_there_is_not_is_an_error() -> None:
 
 async def test_an_app_answers_503_while_its_storage_is_away(
     aiohttp_client: AiohttpClient,
-    failing_session_storage: FailingStorage,  # noqa: F811
+    failing_session_storage: FailingStorage,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def count(request: web.Request) -> web.Response:
@@ -109,9 +104,9 @@ async def test_an_app_answers_503_while_its_storage_is_away(
 
 
 async def test_the_fixtures_share_a_clock(
-    session_clock: ManualClock,  # noqa: F811
-    session_storage: MemoryStorage,  # noqa: F811
-    failing_session_storage: FailingStorage,  # noqa: F811
+    session_clock: ManualClock,
+    session_storage: MemoryStorage,
+    failing_session_storage: FailingStorage,
 ) -> None:
     session_clock.advance(60)
 

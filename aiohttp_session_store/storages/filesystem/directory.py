@@ -1,18 +1,12 @@
-"""The directory of a file storage: made safe, or refused; and the secret that lies in it."""
+"""The directory of a file storage: made safe, or refused."""
 
-import errno
 import os
-import secrets
 import stat
-from contextlib import suppress
 from pathlib import Path
 
 from ...errors import ConfigurationError
 
-SECRET_FILE = "secret.key"  # noqa: S105  a name
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-_MIN_LENGTH = 32
 
 
 def prepare(directory: str | os.PathLike[str]) -> str:
@@ -44,59 +38,3 @@ def prepare(directory: str | os.PathLike[str]) -> str:
             f" Run: chmod 700 {path}"
         )
     return path
-
-
-def shared_secret(root: str) -> str:
-    """Return the secret in *root*, made by whichever process comes first.
-
-    A complete file appears by ``link``: with ``O_EXCL`` and a write, others would see it empty (measured).
-
-    Raises:
-        ConfigurationError: The file is damaged or open to others, or cannot be made.
-    """
-    path = os.path.join(root, SECRET_FILE)
-    try:
-        found = _read_secret(path)
-        if found is None:
-            _write_secret(root, path)
-            found = _read_secret(path)
-    except OSError as error:
-        advice = "; pass SessionCookie(secrets=...) instead" if error.errno in (errno.EPERM, errno.ENOTSUP) else ""
-        raise ConfigurationError(f"the secret file {path} cannot be used: {error}{advice}") from error
-    if found is None:
-        raise ConfigurationError(f"the secret file {path} vanishes as soon as it is made")
-    return found
-
-
-def _read_secret(path: str) -> str | None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if status.st_uid != os.geteuid() or status.st_mode & _OTHERS:
-            raise ConfigurationError(
-                f"{path} is not ours alone, and whoever reads it can sign session cookies. If nobody did, run:"
-                f" chmod 600 {path}"
-            )
-        secret = file.read().decode("ascii", "replace").strip()
-    if len(secret) < _MIN_LENGTH:
-        raise ConfigurationError(
-            f"{path} is damaged. Remove it, and a new one is made: all visitors will be logged out"
-        )
-    return secret
-
-
-def _write_secret(root: str, path: str) -> None:
-    temporary = os.path.join(root, f".{SECRET_FILE}-{secrets.token_hex(8)}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    with os.fdopen(os.open(temporary, flags, 0o600), "w") as file:
-        try:
-            file.write(secrets.token_urlsafe(32) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-            with suppress(FileExistsError):
-                os.link(temporary, path)
-        finally:
-            os.unlink(temporary)

@@ -8,30 +8,24 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from datetime import timedelta
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, Unpack
 
 from aiofiles.os import wrap
 
-from ...encoders import Codec
 from ...errors import ConfigurationError, StorageError
-from ...record import NewerRecordError
-from ...state import Stored
+from ...record.format import NewerRecordError, Stored
 from ..base import (
-    DEFAULT_IDLE_TIMEOUT,
-    DEFAULT_LIFETIME,
-    DEFAULT_ROTATION_GRACE,
-    DEFAULT_SWEEP_INTERVAL,
     RECLAIM_AFTER,
-    Clock,
     KeyedStorage,
+    SweptOptions,
 )
 from ..keyed_lock import KeyedLock
-from .cache import DEFAULT_CACHE_SIZE, ReadCache, Seen, keeps_own_times
-from .directory import prepare, shared_secret
-from .files import RecordFiles
-from .format import RubbishError
-from .locks import EXCLUSIVE, SWEEP, BusyError, LockFile, offset_of
+from .atomic_files import RecordFiles
+from .directory import prepare
+from .file_format import RubbishError
+from .lock import EXCLUSIVE, SWEEP, BusyError, LockFile, offset_of
+from .secret import shared_secret
+from .stat_cache import DEFAULT_CACHE_SIZE, ReadCache, Seen, keeps_own_times
 from .sweep import FileSweep
 
 __all__ = ["FileSystemStorage"]
@@ -60,16 +54,11 @@ class FileSystemStorage(KeyedStorage):
         self,
         directory: str | os.PathLike[str],
         *,
-        idle_timeout: float | timedelta | None = DEFAULT_IDLE_TIMEOUT,
-        lifetime: float | timedelta | None = DEFAULT_LIFETIME,
-        rotation_grace: float | timedelta = DEFAULT_ROTATION_GRACE,
-        sweep_interval: float | timedelta | None = DEFAULT_SWEEP_INTERVAL,
         durable: bool = False,
         cache_size: int = DEFAULT_CACHE_SIZE,
-        codec: Codec | Sequence[Codec] | None = None,
-        clock: Clock = time.time,
+        **options: Unpack[SweptOptions],
     ) -> None:
-        """Make the directory, or check that it is safe; see :class:`KeyedStorage` for the times and *codec*.
+        """Make the directory, or check that it is safe.
 
         Args:
             directory: Ours alone; made with mode 0700 if it is not there.
@@ -77,18 +66,12 @@ class FileSystemStorage(KeyedStorage):
                 was answered; about a millisecond more.  Without, it can lose the sessions written in the last seconds.
             cache_size: How many records are kept in memory, checked by one ``stat`` before they are used; 0 for none,
                 which a network file system needs: its ``stat`` may be seconds old.
+            options: See :class:`SweptOptions`.
 
         Raises:
             ConfigurationError: The directory is a file, not ours, or writable by others; or a setting makes no sense.
         """
-        super().__init__(
-            idle_timeout=idle_timeout,
-            lifetime=lifetime,
-            rotation_grace=rotation_grace,
-            sweep_interval=sweep_interval,
-            codec=codec,
-            clock=clock,
-        )
+        super().__init__(**options)
         if isinstance(cache_size, bool) or not isinstance(cache_size, int) or cache_size < 0:
             raise ConfigurationError(f"cache_size is a number of records, 0 for none, not {cache_size!r}")
         self.directory: str = prepare(directory)

@@ -7,10 +7,10 @@ from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
-from ...record import NewerRecordError
-from .files import SET_ASIDE, TEMPORARY, RecordFiles, read_header
-from .format import Header, RubbishError
-from .locks import WRITER, BusyError, LockFile, offset_of
+from ...record.format import NewerRecordError
+from .atomic_files import SET_ASIDE, TEMPORARY, RecordFiles, read_header
+from .file_format import Header, RubbishError
+from .lock import WRITER, BusyError, LockFile, offset_of
 
 # A write takes milliseconds: a temporary file this old, in seconds, belonged to a process that was killed.
 TEMPORARY_KEPT = 60 * 60

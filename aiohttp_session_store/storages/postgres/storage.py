@@ -3,30 +3,23 @@
 import asyncio
 import random
 import secrets
-import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
-from typing import Any
+from typing import Unpack
 
 import asyncpg
 
-from ...encoders import Codec
+from ...engine.verbs import Lease
 from ...errors import ConfigurationError
+from ...record.format import Stored
 from ..base import (
-    DEFAULT_IDLE_TIMEOUT,
-    DEFAULT_LIFETIME,
-    DEFAULT_ROTATION_GRACE,
-    DEFAULT_SWEEP_INTERVAL,
     RECLAIM_AFTER,
-    Clock,
     KeyedStorage,
-    Lease,
-    Stored,
+    SweptOptions,
 )
 from ..keyed_lock import KeyedLock
 from .connections import Connections, OwnPool
-from .lease import PostgresLease
+from .lock import PostgresLock
 from .statements import Statements
 
 __all__ = ["PostgresStorage"]
@@ -38,6 +31,13 @@ DEFAULT_POOL_SIZE = 10
 # Rows that one statement of the sweep removes: some milliseconds of work.
 _BATCH = 1000
 _LONGEST_REST = 0.05
+
+
+class PostgresOptions(SweptOptions, total=False):
+    """The keyword options of :class:`PostgresStorage` beside those of ``from_dsn``; the class documents them."""
+
+    table: str
+    schema: str | None
 
 
 class PostgresStorage(KeyedStorage):
@@ -57,12 +57,7 @@ class PostgresStorage(KeyedStorage):
         table: str = DEFAULT_TABLE,
         schema: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
-        idle_timeout: float | timedelta | None = DEFAULT_IDLE_TIMEOUT,
-        lifetime: float | timedelta | None = DEFAULT_LIFETIME,
-        rotation_grace: float | timedelta = DEFAULT_ROTATION_GRACE,
-        sweep_interval: float | timedelta | None = DEFAULT_SWEEP_INTERVAL,
-        codec: Codec | Sequence[Codec] | None = None,
-        clock: Clock = time.time,
+        **options: Unpack[SweptOptions],
     ) -> None:
         """Keep sessions where the connections of *pool* lead; no I/O.
 
@@ -71,24 +66,12 @@ class PostgresStorage(KeyedStorage):
             table: Its name, unquoted, of 48 bytes at most.
             schema: The name of its schema, unquoted; None for the first one of the ``search_path``.
             timeout: Seconds to wait for a free connection, and again for the answer.
-            idle_timeout: See :class:`KeyedStorage`.
-            lifetime: See :class:`KeyedStorage`.
-            rotation_grace: See :class:`KeyedStorage`.
-            sweep_interval: See :class:`KeyedStorage`.
-            codec: See :class:`KeyedStorage`.
-            clock: Gives the Unix time in seconds.
+            options: See :class:`SweptOptions`.
 
         Raises:
             ConfigurationError: A setting makes no sense, or the pool is too small.
         """
-        super().__init__(
-            idle_timeout=idle_timeout,
-            lifetime=lifetime,
-            rotation_grace=rotation_grace,
-            sweep_interval=sweep_interval,
-            codec=codec,
-            clock=clock,
-        )
+        super().__init__(**options)
         if not isinstance(pool, asyncpg.Pool | OwnPool):
             raise ConfigurationError(f"PostgresStorage takes a pool of asyncpg, not {pool!r}")
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < float("inf"):
@@ -112,7 +95,7 @@ class PostgresStorage(KeyedStorage):
         *,
         pool_size: int = DEFAULT_POOL_SIZE,
         timeout: float = DEFAULT_TIMEOUT,
-        **options: Any,
+        **options: Unpack[PostgresOptions],
     ) -> "PostgresStorage":
         """Keep sessions at *dsn*, with a pool that is made when it is needed and closed with the app.
 
@@ -205,7 +188,7 @@ class PostgresStorage(KeyedStorage):
         """
         number = self._statements.session_lock(key)
         async with self._exclusive.holding(key):
-            lease = PostgresLease(self._connections, number, self._lockable(), self._timeout)
+            lease = PostgresLock(self._connections, number, self._lockable(), self._timeout)
             await lease.take()
             try:
                 yield lease.check
@@ -219,7 +202,7 @@ class PostgresStorage(KeyedStorage):
             self._loop, self._places = loop, asyncio.Semaphore(self._size // 2)
         return self._places
 
-    async def _released(self, lease: PostgresLease) -> None:
+    async def _released(self, lease: PostgresLock) -> None:
         """Give *lease* back, also if the request is cancelled meanwhile."""
         task = asyncio.create_task(lease.release())
         self._releases.add(task)

@@ -4,32 +4,26 @@ import asyncio
 import inspect
 import logging
 import secrets
-import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import timedelta
-from typing import Any
+from typing import Any, Unpack
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import NoPermissionError
 
-from ...encoders import Codec
+from ...engine.verbs import Lease
 from ...errors import ConfigurationError, StorageError
+from ...record.format import Stored
 from ..base import (
-    DEFAULT_IDLE_TIMEOUT,
-    DEFAULT_LIFETIME,
-    DEFAULT_ROTATION_GRACE,
     RECLAIM_AFTER,
-    Clock,
+    KeyedOptions,
     KeyedStorage,
-    Lease,
-    Stored,
 )
 from ..keyed_lock import KeyedLock
-from .calls import Calls
-from .lease import RedisLease
+from .lock import RedisLock
 from .scripts import INSERT, REPLACE, TOUCH
+from .shared_calls import Calls
 
 __all__ = ["RedisStorage"]
 
@@ -45,6 +39,14 @@ _MANY = 2**31
 # What a value begins with: the version, and the expiry in digits.
 _VERSION, _DIGITS = 8, 16
 _HEAD = _VERSION + _DIGITS
+
+
+class RedisOptions(KeyedOptions, total=False):
+    """The keyword options of :class:`RedisStorage`, which documents them."""
+
+    prefix: str
+    timeout: float
+    lock_lease: float
 
 
 class RedisStorage(KeyedStorage):
@@ -65,11 +67,7 @@ class RedisStorage(KeyedStorage):
         prefix: str = "session:",
         timeout: float = DEFAULT_TIMEOUT,
         lock_lease: float = DEFAULT_LOCK_LEASE,
-        idle_timeout: float | timedelta | None = DEFAULT_IDLE_TIMEOUT,
-        lifetime: float | timedelta | None = DEFAULT_LIFETIME,
-        rotation_grace: float | timedelta = DEFAULT_ROTATION_GRACE,
-        codec: Codec | Sequence[Codec] | None = None,
-        clock: Clock = time.time,
+        **options: Unpack[KeyedOptions],
     ) -> None:
         """Keep sessions on the server of *client*; no I/O.
 
@@ -79,23 +77,12 @@ class RedisStorage(KeyedStorage):
             prefix: What the names of our keys begin with.
             timeout: Seconds that one call may take, connecting and the driver's retries included.
             lock_lease: Seconds after which the lock of a process that died is free, at least 1.
-            idle_timeout: See :class:`KeyedStorage`.
-            lifetime: See :class:`KeyedStorage`.
-            rotation_grace: See :class:`KeyedStorage`.
-            codec: See :class:`KeyedStorage`.
-            clock: Gives the Unix time in seconds.
+            options: See :class:`KeyedOptions`.
 
         Raises:
             ConfigurationError: A setting makes no sense, or the client is not asynchronous.
         """
-        super().__init__(
-            idle_timeout=idle_timeout,
-            lifetime=lifetime,
-            rotation_grace=rotation_grace,
-            sweep_interval=None,
-            codec=codec,
-            clock=clock,
-        )
+        super().__init__(sweep_interval=None, **options)
         if not inspect.iscoroutinefunction(getattr(client, "execute_command", None)):
             raise ConfigurationError(f"RedisStorage takes a client of redis.asyncio, not {client!r}")
         if not isinstance(prefix, str) or not prefix:
@@ -109,7 +96,7 @@ class RedisStorage(KeyedStorage):
         self._owns_client = False
 
     @classmethod
-    def from_url(cls, url: str, **options: Any) -> "RedisStorage":
+    def from_url(cls, url: str, **options: Unpack[RedisOptions]) -> "RedisStorage":
         """Keep sessions on the server at *url*, with a client that is closed with the app.
 
         Args:
@@ -173,14 +160,14 @@ class RedisStorage(KeyedStorage):
     async def lock(self, key: str) -> AsyncIterator[Lease]:
         """See :meth:`KeyedStorage.lock`; within a process who came first gets it first, among processes any may."""
         async with self._exclusive.holding(key):
-            lease = RedisLease(self._calls.run, f"{self._prefix}lock:{key}", self._lock_lease)
+            lease = RedisLock(self._calls.run, f"{self._prefix}lock:{key}", self._lock_lease)
             try:
                 await lease.take()
                 yield lease.check
             finally:
                 await self._released(lease)
 
-    async def _released(self, lease: RedisLease) -> None:
+    async def _released(self, lease: RedisLock) -> None:
         """Give *lease* back, also if the request is cancelled meanwhile, or was while it was being taken."""
         task = asyncio.create_task(lease.release())
         self._releases.add(task)

@@ -1,0 +1,1 @@
+"""What loading, saving and ending a session come to: decided here once, for every storage."""

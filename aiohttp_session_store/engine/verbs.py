@@ -1,0 +1,127 @@
+"""What the engine needs of a storage: five verbs that move bytes, and a few facts."""
+
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import ClassVar, Protocol
+
+from ..errors import SessionUsageError
+from ..record.format import NewerRecordError, Stored
+from ..record.timeouts import Timeouts
+from .record_cache import RecordCache
+
+__all__ = ["RECLAIM_AFTER", "Clock", "Lease", "Stored", "Verbs"]
+
+#: Gives the Unix time in seconds.
+Clock = Callable[[], float]
+#: Returns if an exclusive lock was still held when it was called, or else raises ``SessionLockError``.
+Lease = Callable[[], Awaitable[None]]
+
+# Space is reclaimed this many seconds after a session ended: a request that loaded it alive can still save it.
+RECLAIM_AFTER: int = 300
+
+
+class Verbs(Protocol):
+    """A storage as the engine sees it.
+
+    Attributes:
+        suspends: Whether a verb may suspend.  If no verb ever does, nothing can come between two calls, and parallel
+            saves need not share a write.
+        timeouts: The limits in force.
+        rotation_grace: Seconds for which the old id stays readable after ``regenerate_id()``.
+        records: Encodes and decodes records.
+    """
+
+    suspends: ClassVar[bool]
+    timeouts: Timeouts
+    rotation_grace: int
+    records: RecordCache
+
+    @abstractmethod
+    def now(self) -> int:
+        """Return the time in whole Unix seconds."""
+
+    @abstractmethod
+    async def fetch(self, key: str) -> Stored | None:
+        """Return the record of *key*, expired or not, or None.
+
+        A missing record is a normal answer: do not retry, and log nothing.
+
+        Raises:
+            StorageError: The storage failed.
+        """
+
+    @abstractmethod
+    async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
+        """Create the record of *key* and return its version, or None if the key exists.
+
+        Args:
+            key: SHA-256 of the session id, in hex.
+            data: The encoded record.
+            expires_at: Whole Unix seconds.  The space may be reclaimed ``RECLAIM_AFTER`` seconds later, not before.
+
+        Raises:
+            StorageError: Nothing was stored.
+        """
+
+    @abstractmethod
+    async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
+        """Overwrite the record of *key* only if it still stands at *version*; return its new version.
+
+        None means that another request got there first, or that the session was destroyed.  Writing anyway would lose
+        that request's change, or log the visitor back in.
+
+        Raises:
+            StorageError: The old record is intact.
+        """
+
+    @abstractmethod
+    async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
+        """Extend the record of *key* without rewriting it, only at *version*, and never shorten it.
+
+        Returns:
+            Whether the record stands at *version* and expires at *expires_at* or later.
+
+        Raises:
+            StorageError: The storage failed.
+        """
+
+    @abstractmethod
+    async def delete(self, key: str) -> None:
+        """Remove the record of *key*; it need not be there.
+
+        Raises:
+            StorageError: The storage failed.
+        """
+
+    @abstractmethod
+    async def sweep(self) -> int:
+        """Remove what expired more than ``RECLAIM_AFTER`` seconds ago and return how many records that were.
+
+        Works in bounded slices that let the loop run, and may be cancelled between them.
+        """
+
+    def lock(self, key: str) -> AbstractAsyncContextManager[Lease | None]:
+        """Return the exclusive lock of *key*, for storages that have one.
+
+        Entering waits for as long as it takes, may be cancelled, and must not wait in a thread.  Ordinary writers do
+        not take the lock: it only keeps apart the requests that ask for the session exclusively.
+
+        A lock that can be lost while it is held, such as a lock on a server, gives its holder a *lease*: a coroutine
+        function that returns if the lock was still held when it was called, and raises ``SessionLockError`` if not.
+        The holder's save calls it after each read of the record and before the compare-and-set that follows.  A new
+        holder first gives the record a new version, so that a write which an earlier holder still has under way fails.
+        Thus no holder ever undoes another holder's write.  A lock that cannot be lost gives None.
+
+        Raises:
+            SessionUsageError: This storage has none.
+        """
+        raise SessionUsageError(f"{type(self).__name__} has no exclusive lock")
+
+    @abstractmethod
+    async def set_aside(self, key: str, stored: Stored) -> None:
+        """Put a record that cannot be read out of the way, if it still stands."""
+
+    @abstractmethod
+    def warn_newer(self, key: str, error: NewerRecordError) -> None:
+        """Warn once that a record of a newer version or of another codec is left in place and reads as "no session"."""

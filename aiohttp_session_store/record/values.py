@@ -1,0 +1,260 @@
+"""What a session can hold: values that come back as they went in, or nothing is stored at all.
+
+JSON holds strings, numbers, booleans, None, lists and dicts with string keys.  A small closed set of other types is
+written as an object with one key, a tag: ``{"$datetime": "2024-05-01T12:00:00"}``.  A key of the handler's that begins
+with ``$`` gets a second one, so that nothing it stores is taken for a tag.  That is the *frozen* form: what is merged
+and encoded.  :func:`freeze` makes it, and refuses everything else with the path of the offending value;
+:func:`thaw` makes of it what the handler had.  Both copy, so that a later change leaks nowhere.
+"""
+
+import base64
+import binascii
+import builtins
+from collections.abc import Callable
+from datetime import date, datetime, timezone
+from decimal import Decimal, InvalidOperation
+from math import isfinite
+from typing import Any
+from uuid import UUID
+
+from .json_encoders import dumps
+
+__all__ = ["MAX_DEPTH", "MAX_INTEGER", "MIN_INTEGER", "check_key", "escape", "freeze", "thaw"]
+
+# Deep enough for real data; CPython's own decoder gives up near 1000, and other encoders at 254.
+MAX_DEPTH = 100
+# What 64 bits hold: beyond them other JSON encoders and databases fail or round (RFC 8259, section 6).
+MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
+
+_TAG = "$"
+
+
+class _UnstorableError(Exception):
+    """Carries the reason up through the levels, each of which adds its step to the path."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.path: list[str | int] = []
+
+
+def freeze(value: Any, name: str) -> Any:
+    """Copy *value* into its frozen form, having proved that it comes back unchanged.
+
+    Args:
+        value: What the handler stored under *name*.
+        name: The key in the session, for the message.
+
+    Raises:
+        TypeError: Some part of *value* cannot be stored; the message names its path.
+    """
+    try:
+        return _copy(value, 0)
+    except _UnstorableError as error:
+        path = "".join(f"[{step!r}]" for step in (name, *reversed(error.path)))
+        raise TypeError(f"session{path}: {error}") from None
+
+
+def thaw(value: Any) -> Any:
+    """Return what the handler had of a frozen value, as a copy.
+
+    Raises:
+        ValueError: It has a tag that is not ours, or one with rubbish behind it.
+    """
+    kind = type(value)
+    if kind is list:
+        return [thaw(inner) for inner in value]
+    if kind is not dict:
+        return value
+    if len(value) == 1:
+        ((key, inner),) = value.items()
+        if key[:1] == _TAG and key[:2] != _TAG * 2:
+            try:
+                return _THAWERS[key](inner)
+            except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation) as error:
+                raise ValueError(f"a value tagged {key!r} cannot be read: {type(error).__name__}") from None
+    return {_unescaped(key): thaw(inner) for key, inner in value.items()}
+
+
+def escape(value: Any) -> Any:
+    """Return the frozen form of plain JSON, as records held it before there were tags."""
+    kind = type(value)
+    if kind is list:
+        return [escape(inner) for inner in value]
+    return {_escaped(key): escape(inner) for key, inner in value.items()} if kind is dict else value
+
+
+def _escaped(key: str) -> str:
+    return _TAG + key if key[:1] == _TAG else key
+
+
+def _unescaped(key: str) -> str:
+    return key[1:] if key[:2] == _TAG * 2 else key
+
+
+def check_key(key: Any) -> None:
+    """Refuse a session key that JSON would change.
+
+    Raises:
+        TypeError: *key* is not a plain string of Unicode characters.
+    """
+    if type(key) is str and key.isascii():
+        return
+    try:
+        _check_key(key)
+    except _UnstorableError as error:
+        raise TypeError(f"session key {key!r}: {error}") from None
+
+
+def _copy(value: Any, depth: int) -> Any:
+    kind = type(value)
+    if kind is str:
+        _check_text(value)
+        return value
+    if value is None or kind is bool:
+        return value
+    if kind is int:
+        if not MIN_INTEGER <= value <= MAX_INTEGER:
+            raise _UnstorableError("an integer beyond 64 bits; store it as a string")
+        return value
+    if kind is float:
+        if not isfinite(value):
+            raise _UnstorableError(f"{value} has no form in JSON")
+        return value
+    if kind is list or kind is dict:
+        _check_depth(depth)
+        return _copy_list(value, depth + 1) if kind is list else _copy_dict(value, depth + 1)
+    freezer = _FREEZERS.get(kind)
+    if freezer is None:
+        raise _UnstorableError(_explain(kind))
+    return freezer(value, depth)
+
+
+def _check_depth(depth: int) -> None:
+    if depth >= MAX_DEPTH:
+        raise _UnstorableError(f"nested deeper than {MAX_DEPTH} levels, or containing itself")
+
+
+def _copy_list(values: Any, depth: int) -> list[Any]:
+    copy: list[Any] = []
+    for value in values:
+        try:
+            copy.append(_copy(value, depth))
+        except _UnstorableError as error:
+            error.path.append(len(copy))
+            raise
+    return copy
+
+
+def _copy_dict(values: dict[Any, Any], depth: int) -> dict[str, Any]:
+    copy = {}
+    for key, value in values.items():
+        try:
+            _check_key(key)
+            copy[_escaped(key)] = _copy(value, depth)
+        except _UnstorableError as error:
+            error.path.append(key)
+            raise
+    return copy
+
+
+def _check_key(key: Any) -> None:
+    if type(key) is not str:
+        raise _UnstorableError(f"keys are strings, and this one is of type {type(key).__name__}")
+    _check_text(key)
+
+
+def _check_text(text: str) -> None:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise _UnstorableError("a string with half a surrogate pair is not Unicode text") from None
+
+
+# --- beyond JSON
+
+
+_FOLDED = ";fold=1"  # which isoformat() leaves out: of an hour that the clocks repeat in autumn, the second one
+
+
+def _freeze_datetime(value: datetime, _: int) -> dict[str, Any]:
+    if value.tzinfo is not None and type(value.tzinfo) is not timezone:
+        raise _UnstorableError(
+            f"a datetime in the zone {value.tzinfo} would come back with an offset alone; store"
+            " value.astimezone(datetime.UTC), and the zone's name if you need it"
+        )
+    text = value.isoformat()
+    if datetime.fromisoformat(text).utcoffset() != value.utcoffset():
+        raise _UnstorableError(f"a datetime with the offset {value.utcoffset()} would come back with another one")
+    return {"$datetime": text + _FOLDED if value.fold else text}
+
+
+def _freeze_decimal(value: Decimal, _: int) -> dict[str, Any]:
+    if not value.is_finite():
+        raise _UnstorableError(f"{value} is not a number to count with")
+    return {"$decimal": str(value)}
+
+
+def _freeze_tuple(value: tuple[Any, ...], depth: int) -> dict[str, Any]:
+    _check_depth(depth)
+    return {"$tuple": _copy_list(value, depth + 1)}
+
+
+def _freeze_set(value: set[Any], depth: int) -> dict[str, Any]:
+    _check_depth(depth)
+    return {"$set": sorted(_copy_list(value, depth + 1), key=dumps)}  # one order, or it would look changed
+
+
+_FREEZERS: dict[type, Callable[[Any, int], dict[str, Any]]] = {
+    datetime: _freeze_datetime,
+    date: lambda value, _: {"$date": value.isoformat()},
+    UUID: lambda value, _: {"$uuid": str(value)},
+    Decimal: _freeze_decimal,
+    bytes: lambda value, _: {"$bytes": base64.b64encode(value).decode("ascii")},
+    set: _freeze_set,
+    tuple: _freeze_tuple,
+}
+
+
+def _thaw_datetime(text: str) -> datetime:
+    if type(text) is not str:
+        raise ValueError("a datetime is a text")
+    moment = datetime.fromisoformat(text.removesuffix(_FOLDED))
+    return moment.replace(fold=1) if text.endswith(_FOLDED) else moment
+
+
+def _thaw_bytes(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(str(error)) from None
+
+
+def _thaw_elements(values: Any) -> list[Any]:
+    if type(values) is not list:
+        raise ValueError("the elements are a list")
+    return [thaw(value) for value in values]
+
+
+_THAWERS: dict[str, Callable[[Any], Any]] = {
+    "$datetime": _thaw_datetime,
+    "$date": date.fromisoformat,
+    "$uuid": UUID,
+    "$decimal": lambda text: Decimal(str(text)),
+    "$bytes": _thaw_bytes,
+    "$set": lambda values: set(_thaw_elements(values)),
+    "$tuple": lambda values: tuple(_thaw_elements(values)),
+}
+
+
+def _explain(kind: type[Any]) -> str:
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    article = "an" if name[0] in "aeiou" else "a"
+    for plain in ("list", "dict", "str", "int", "float", "tuple", "set"):
+        if issubclass(kind, getattr(builtins, plain)):
+            return f"{article} {name} would come back as a plain {plain}; store {plain}(value)"
+    for other, plain in ((frozenset, "set"), (bytearray, "bytes"), (memoryview, "bytes")):
+        if issubclass(kind, other):
+            return f"{article} {name} would come back as {plain}; store {plain}(value)"
+    kinds = "str, int, float, bool, None, list, dict, tuple, set, bytes, date, datetime, Decimal or UUID"
+    return f"{article} {name} cannot be stored; store a {kinds} made from it"

@@ -1,0 +1,239 @@
+"""What one request has changed in its session, kept apart from what it saw.
+
+A session is never written back whole: only the :class:`Changes` of a request are merged onto the newest record, and
+that is why parallel requests do not lose each other's keys.  :class:`ChangeLog` is the request's view and the log of
+what it did to it.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ..record.changes import NO_CHANGES, Changes, Flash
+from ..record.json_encoders import dumps
+from ..record.values import check_key, freeze, thaw
+from .flashes import Flashes
+
+
+class ChangeLog:
+    """A request's view of its session's data, and the log of what it changed there.
+
+    ``data`` starts as a shallow copy of ``base``, the frozen record as it was loaded or last saved, which requests
+    share and nobody changes.  A handler that asks for more than a scalar gets a thawed copy, and the original is kept
+    in ``snapshots``, so that a change made inside the copy is noticed when the session is saved.
+    """
+
+    __slots__ = (
+        "_assigned",
+        "_cleared",
+        "_taken",
+        "_unset",
+        "base",
+        "data",
+        "flashes",
+        "snapshots",
+    )
+
+    def __init__(self, data: dict[str, Any], flashes: Sequence[Flash] = (), *, use_flashes: bool = True) -> None:
+        """Start from a record's *data*, which stays as it is.
+
+        Args:
+            flashes: What earlier requests left for this one.
+            use_flashes: Whether a save uses them up; a retired record is read only.
+        """
+        self.base: dict[str, Any] = data
+        self.data: dict[str, Any] = dict(data)
+        self.flashes = Flashes(flashes, use_up=use_flashes)
+        self.snapshots: dict[str, Any] = {}
+        self._assigned: dict[str, None] = {}
+        self._unset: set[str] = set()
+        self._cleared = False
+        self._taken: Changes | None = None
+
+    # --- the view
+
+    def value(self, key: str) -> Any:
+        """Return what *key* holds, data before flash, watching a list or dict from now on.
+
+        Raises:
+            KeyError: Neither has it.
+        """
+        try:
+            value = self.data[key]
+        except KeyError:
+            return self.flashes.value(key)
+        kind = type(value)
+        if (kind is list or kind is dict) and key not in self.snapshots and key not in self._assigned:
+            self.snapshots[key] = value
+            value = self.data[key] = thaw(value)
+        return value
+
+    def keys(self) -> Iterator[str]:
+        """Return every readable key, data first."""
+        yield from self.data
+        yield from self.flashes.keys_beneath(self.data)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether *key* can be read."""
+        return key in self.data or key in self.flashes.readable
+
+    def __len__(self) -> int:
+        """How many keys can be read."""
+        flashes = self.flashes.readable
+        return len(self.data.keys() | flashes.keys()) if flashes else len(self.data)
+
+    # --- the log
+
+    def assign(self, key: str, value: Any) -> None:
+        """Record that *key* was set; a value that cannot be stored fails here, at the line that is to blame.
+
+        Raises:
+            TypeError: *key* or *value* cannot be stored.
+        """
+        check_key(key)
+        freeze(value, key)
+        self.snapshots.pop(key, None)
+        self.data[key] = value
+        self._assigned[key] = None
+        self._unset.discard(key)
+
+    def remove(self, key: str) -> None:
+        """Record that *key* was unset, and hide a flash of that name.
+
+        Raises:
+            KeyError: There is no such key.
+        """
+        if key not in self:
+            raise KeyError(key)
+        self.flashes.hide(key)
+        if key in self.data:
+            self.snapshots.pop(key, None)
+            del self.data[key]
+            self._assigned.pop(key, None)
+            self._unset.add(key)
+
+    def clear(self) -> None:
+        """Record that everything readable was removed, whatever other requests add until it is saved."""
+        self.snapshots = {}
+        self.data = {}
+        self.flashes.hide_all()
+        self._assigned = {}
+        self._unset = set()
+        self._cleared = True
+
+    def flash(self, key: str, value: Any) -> None:
+        """Record *value* for the next request.
+
+        Raises:
+            TypeError: *key* or *value* cannot be stored.
+        """
+        check_key(key)
+        self.flashes.add(key, value)
+
+    def mark_watched(self) -> None:
+        """Record every list and dict that was handed out as changed."""
+        for key in self.snapshots:
+            self._assigned[key] = None
+
+    @property
+    def dirty(self) -> bool:
+        """Whether the handler changed anything since the session was loaded or last saved."""
+        return bool(self._assigned or self._unset or self._cleared or self.flashes.added or self._changed_inside())
+
+    # --- saving
+
+    def is_empty(self) -> bool:
+        """Whether there is certainly nothing to save: nothing changed, and no list or dict that could have been."""
+        flashes = self.flashes
+        return not (self._assigned or self.snapshots or self._unset or self._cleared or flashes.used or flashes.added)
+
+    def take(self) -> Changes:
+        """Empty the log into :class:`Changes`, all at once or not at all.
+
+        Raises:
+            TypeError: A value cannot be stored; the log is untouched.
+        """
+        if self.is_empty():
+            self._taken = NO_CHANGES
+            return NO_CHANGES
+        if self.snapshots:
+            self._assigned.update(dict.fromkeys(self._changed_inside()))
+        values = {key: freeze(self.data[key], key) for key in self._assigned}
+        changes = Changes(values, frozenset(self._unset), self._cleared, self.flashes.used, self.flashes.added)
+        for key, value in values.items():
+            if type(value) is list or type(value) is dict:
+                self.snapshots[key] = value
+        self._assigned = {}
+        self._unset = set()
+        self._cleared = False
+        self.flashes.taken()
+        self._taken = changes
+        return changes
+
+    def put_back(self, changes: Changes) -> None:
+        """Return the *changes* last taken, which could not be saved, to the log, beneath whatever was changed since.
+
+        What was discarded since then is not put back, but for the flashes that were read.
+        """
+        self.flashes.put_back_used(changes.flashes_used)
+        if changes is not self._taken:
+            return
+        if not self._cleared:
+            for key in changes.values:
+                if key not in self._unset:
+                    self._assigned.setdefault(key)
+            self._unset.update(key for key in changes.unset if key not in self._assigned)
+        self._cleared = self._cleared or changes.cleared
+        self.flashes.put_back_added(changes.flashes_added)
+
+    def rebase(self, data: dict[str, Any]) -> None:
+        """Continue on the record that was just saved, which may hold other requests' keys.
+
+        A list or dict that the handler holds stays the one that the session holds, or its next change would be lost.
+        """
+        before = self.data
+        self.base = data
+        self.flashes.rebase()
+        self.data = {} if self._cleared else dict(data)
+        for key in self._unset:
+            self.data.pop(key, None)
+        for key in (*self._assigned, *self.snapshots):
+            if key in before:
+                self.data[key] = before[key]
+
+    def refresh(self, data: dict[str, Any]) -> None:
+        """Continue on a newer record, keeping what was changed; lists and dicts that were not are let go."""
+        self._assigned.update(dict.fromkeys(self._changed_inside()))
+        self.snapshots = {key: snapshot for key, snapshot in self.snapshots.items() if key in self._assigned}
+        self.rebase(data)
+
+    def discard(self) -> None:
+        """Go back to the record as loaded or last saved; lists and dicts that were handed out are let go."""
+        self.snapshots = {}
+        self.data = dict(self.base)
+        self.flashes.discard()
+        self._assigned = {}
+        self._unset = set()
+        self._cleared = False
+        self._taken = None
+
+    def empty(self) -> None:
+        """Forget everything: the session was destroyed."""
+        self.base = {}
+        self.flashes.forget()
+        self.discard()
+
+    def frozen(self) -> dict[str, Any]:
+        """Return the data in its frozen form, as a save would store it.
+
+        Raises:
+            TypeError: A value cannot be stored.
+        """
+        live = self.snapshots.keys() | self._assigned.keys()
+        return {key: freeze(value, key) if key in live else value for key, value in self.data.items()}
+
+    def _changed_inside(self) -> list[str]:
+        return [
+            key
+            for key, snapshot in self.snapshots.items()
+            if key not in self._assigned and dumps(freeze(self.data[key], key)) != dumps(snapshot)
+        ]

@@ -1,0 +1,319 @@
+"""The session that a handler holds: a mapping, plus flash, regenerate_id and destroy."""
+
+from collections.abc import Iterator, MutableMapping
+from typing import Any, TypeVar, overload
+
+from ..errors import SessionCommittedError, SessionDestroyedError
+from ..record.json_encoders import dumps
+from ..record.session_id import key_of
+from .state import SessionState
+from .typed_key import SessionKey, name_of
+
+__all__ = ["Session"]
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+_NOTHING: Any = object()
+
+
+class Session(MutableMapping[str, Any]):
+    """One visitor's data, and what can be done with the session that holds it.
+
+    It behaves as a dict with string keys, or :class:`SessionKey` that know a type.  Values are what JSON can hold, and
+    datetime, date, UUID, Decimal, bytes, set and tuple, of these types exactly, in any depth.  Every change is noticed,
+    also inside a list or dict that it holds, and stored before the response's headers leave; one that is not changed is
+    not written.  Handlers get it from :func:`~aiohttp_session_store.get_session` and never make one.
+    """
+
+    __slots__ = ("_state",)
+
+    def __init__(self, state: SessionState) -> None:
+        """Wrap *state*; done by storages."""
+        self._state = state
+
+    # --- facts
+
+    @property
+    def id(self) -> str:
+        """The session id.  Whoever knows it is the visitor: never log or show it; ``key`` is made for that."""
+        return self._state.id
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the id in hex: what storages, file names and log lines see."""
+        return key_of(self._state.id)
+
+    @property
+    def new(self) -> bool:
+        """Whether the session has never been stored."""
+        return self._state.new
+
+    @property
+    def dirty(self) -> bool:
+        """Whether a save has something to do that this request asked for."""
+        state = self._state
+        if state.destroyed:
+            return state.destroy_pending
+        return state.log.dirty or state.rotation is not None or state.replaces is not None
+
+    @property
+    def destroyed(self) -> bool:
+        """Whether the session was destroyed: by this request, or, as a save found out, by another one."""
+        return self._state.destroyed
+
+    @property
+    def size(self) -> int:
+        """Bytes of the data, encoded as they are stored, flashes excluded."""
+        return len(dumps(self._state.log.frozen()))
+
+    @property
+    def created_at(self) -> int:
+        """When the session began, in whole Unix seconds."""
+        return self._state.created_at
+
+    @property
+    def expires_at(self) -> int:
+        """When the session ends unless it is used again, in whole Unix seconds."""
+        return self._state.expires_at
+
+    @property
+    def delete_id(self) -> str | None:
+        """The id whose record the next save will delete, or None."""
+        state = self._state
+        if state.destroyed:
+            return state.id if state.destroy_pending and not state.new else None
+        if state.rotation is not None:
+            return state.rotation.original_id if state.rotation.delete_old else None
+        return state.replaces.id if state.replaces is not None and not state.replaces.new else None
+
+    # --- reading
+
+    @overload
+    def __getitem__(self, key: SessionKey[T]) -> T: ...
+    @overload
+    def __getitem__(self, key: str) -> Any: ...
+    def __getitem__(self, key: Any) -> Any:
+        """Return the value of *key*, or of a flash of that name.
+
+        Raises:
+            KeyError: The session has neither.
+            TypeError: What is stored is not of the type that the :class:`SessionKey` says.
+        """
+        if key.__class__ is SessionKey:
+            return key.proved(self._state.log.value(key.name))
+        return self._state.log.value(key)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether *key* can be read."""
+        return (key.name if isinstance(key, SessionKey) else key) in self._state.log
+
+    @overload
+    def get(self, key: SessionKey[T]) -> T | None: ...
+    @overload
+    def get(self, key: SessionKey[T], default: D) -> T | D: ...
+    @overload
+    def get(self, key: str, default: Any = None) -> Any: ...
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Return the value of *key*, or *default*; see :meth:`__getitem__`."""
+        try:
+            return self[key]
+        except KeyError:
+            return default
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the keys that can be read."""
+        return self._state.log.keys()
+
+    def __len__(self) -> int:
+        """How many keys can be read."""
+        return len(self._state.log)
+
+    def has(self, key: str | SessionKey[Any]) -> bool:
+        """Whether *key* can be read."""
+        return key in self
+
+    def __repr__(self) -> str:
+        """Show the key and the state, never the id or the data."""
+        state = self._state
+        condition = "destroyed" if state.destroyed else "new" if state.new else "stored"
+        return f"<{type(self).__name__} {self.key[:16]} {condition}>"
+
+    # --- changing
+
+    @overload
+    def __setitem__(self, key: SessionKey[T], value: T) -> None: ...
+    @overload
+    def __setitem__(self, key: str, value: Any) -> None: ...
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Set *key*; an assignment is always a change.
+
+        Raises:
+            SessionUsageError: The session was destroyed, or it is too late (see the subclasses).
+            TypeError: *key* is no string or :class:`SessionKey`, *value* is not of the key's type, or a part of it
+                cannot be stored.
+        """
+        state = self._state
+        state.check_writable()
+        if key.__class__ is SessionKey:
+            value, key = key.proved(value), key.name
+        state.log.assign(key, value)
+
+    def __delitem__(self, key: str | SessionKey[Any]) -> None:
+        """Unset *key*, and hide a flash of that name.
+
+        Raises:
+            KeyError: The session has neither.
+            SessionUsageError: The session was destroyed, or it is too late.
+        """
+        state = self._state
+        state.check_writable()
+        state.log.remove(name_of(key))
+
+    @overload
+    def pop(self, key: SessionKey[T]) -> T: ...
+    @overload
+    def pop(self, key: SessionKey[T], default: D) -> T | D: ...
+    @overload
+    def pop(self, key: str) -> Any: ...
+    @overload
+    def pop(self, key: str, default: Any) -> Any: ...
+    def pop(self, key: Any, default: Any = _NOTHING) -> Any:
+        """Unset *key* and return what it was, or *default*.
+
+        Raises:
+            KeyError: The session has no such key, and there is no *default*.
+            SessionUsageError: The session was destroyed, or it is too late.
+            TypeError: What is stored is not of the type that the :class:`SessionKey` says.
+        """
+        self._state.check_writable()
+        try:
+            value = self[key]
+        except KeyError:
+            if default is _NOTHING:
+                raise
+            return default
+        del self[key]
+        return value
+
+    @overload
+    def setdefault(self, key: SessionKey[T], default: T) -> T: ...
+    @overload
+    def setdefault(self, key: str, default: Any = None) -> Any: ...
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """Return what *key* is, having set it to *default* if it was not there; see :meth:`__setitem__`."""
+        try:
+            return self[key]
+        except KeyError:
+            self[key] = default
+            return self[key]
+
+    def __ior__(self, other: Any) -> "Session":
+        """Update the session from *other*, as ``dict`` does."""
+        self.update(other)
+        return self
+
+    @overload
+    def set(self, key: SessionKey[T], value: T | None) -> None: ...
+    @overload
+    def set(self, key: str, value: Any) -> None: ...
+    def set(self, key: Any, value: Any) -> None:
+        """Set *key*, or with None unset it; ``session[key] = None`` stores None."""
+        if value is None:
+            self.unset(key)
+        else:
+            self[key] = value
+
+    def unset(self, key: str | SessionKey[Any]) -> None:
+        """Unset *key*; it need not be there."""
+        self._state.check_writable()
+        if key in self:
+            del self[key]
+
+    def clear(self) -> None:
+        """Empty the session, also of keys that other requests add until this one is saved; it goes on existing.
+
+        Values that this request gave to :meth:`flash` stay: they belong to the next one.
+        """
+        state = self._state
+        state.check_writable()
+        state.log.clear()
+
+    @overload
+    def flash(self, key: SessionKey[T], value: T) -> None: ...
+    @overload
+    def flash(self, key: str, value: Any) -> None: ...
+    def flash(self, key: Any, value: Any) -> None:
+        """Leave *value* for the next request that loads the session and succeeds, and for that one alone.
+
+        There it reads as ``session[key]``, beneath data of the same key.  A second flash of one key replaces the first.
+
+        Raises:
+            SessionUsageError: The session was destroyed, or it is too late.
+            TypeError: *value* cannot be stored.
+        """
+        state = self._state
+        state.check_writable()
+        if isinstance(key, SessionKey):
+            value, key = key.proved(value), key.name
+        state.log.flash(key, value)
+
+    def changed(self) -> None:
+        """Have the lists and dicts that were read written, changed or not; seldom needed, since changes are noticed."""
+        state = self._state
+        state.check_writable()
+        state.log.mark_watched()
+
+    def discard(self) -> None:
+        """Go back to the values as loaded or last saved, and withdraw new flashes and a pending change of id.
+
+        Lists and dicts that were handed out are let go.  It does not undo :meth:`destroy`, nor what is saved already.
+        """
+        if not self._state.sealed:
+            self._state.withdraw()
+
+    # --- the session itself
+
+    def regenerate_id(self, delete_old_session: bool = False, *, renew_lifetime: bool = False) -> None:
+        """Give the session another id with the same data; call it with True wherever somebody logs in.
+
+        Args:
+            delete_old_session: With True the old id is worthless at once.  With False it stays readable as it was for
+                the storage's ``rotation_grace``, for requests that are under way; changes that such requests make go
+                to the new session.
+            renew_lifetime: Whether the lifetime starts again.
+
+        Raises:
+            SessionDestroyedError: There is no session any more.
+            SessionCommittedError: The headers are sent, and with them the chance of a new cookie.
+
+        References:
+            OWASP Session Management Cheat Sheet, "Renew the Session ID After Any Privilege Level Change".
+        """
+        self._state.regenerate(delete_old=delete_old_session, renew_lifetime=renew_lifetime)
+
+    def destroy(self) -> None:
+        """Delete the session on the server and its cookie in the browser, whatever happens to the request later.
+
+        From here on reads are empty and writes raise :class:`SessionDestroyedError`.
+
+        Raises:
+            SessionCommittedError: The request is over; or the headers are sent, and the session is in the cookie.
+            SessionDestroyedError: :func:`new_session` has replaced it; it dies anyway.
+        """
+        state = self._state
+        if state.superseded:
+            raise SessionDestroyedError("new_session(request) replaced this session: it is destroyed with the save")
+        if state.sealed and not state.destroyed:
+            raise SessionCommittedError("the request is over: destroy the session before the handler returns")
+        if state.headers_sent and not state.on_server and not state.destroyed:
+            raise SessionCommittedError(
+                "the headers are sent, and CookieStorage can only clear a cookie with them: destroy the session before"
+                " prepare()"
+            )
+        state.destroy()
+
+
+def state_of(session: Session) -> SessionState:
+    """Return what *session* is made of; for storages and the middleware."""
+    return session._state  # noqa: SLF001  the one door between the application's face and the library's

@@ -1,0 +1,103 @@
+"""The read cache: a record that this process has seen is read again with one ``stat``.
+
+Every write makes a new file, but only two inodes alternate, and two writes can fall into one tick of the clock; so each
+file gets a modification time of its own, from 40 random bits around now, at every write and touch.  A record is the one
+that was seen if inode, modification time and size are.
+"""
+
+import os
+import time
+from collections import OrderedDict
+from typing import NamedTuple
+
+from ...record.format import Stored
+
+# Room for the sessions that are being used. Larger records are rare, and reading them again is not what they cost.
+DEFAULT_CACHE_SIZE = 1024
+LARGEST_CACHED = 16 * 1024
+_RANDOM_BITS = 40  # 18 minutes, so that tools which go by the time of a file still see about when it was written
+
+
+class Stamp(NamedTuple):
+    """What tells one state of a file from all others."""
+
+    inode: int
+    modified_ns: int
+    size: int
+
+
+class Seen(NamedTuple):
+    """A record, with the stamp of the file that it was read from or written to."""
+
+    stored: Stored
+    stamp: Stamp
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """Return the stamp that *status* shows."""
+    return Stamp(status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+def own_time_ns() -> int:
+    """Return a modification time near now that no other file state has."""
+    random = int.from_bytes(os.urandom(5), "little")
+    return time.time_ns() - (1 << (_RANDOM_BITS - 1)) + random
+
+
+def keeps_own_times(directory: str) -> bool:
+    """Whether the file system below *directory* keeps a modification time to the nanosecond."""
+    path = os.path.join(directory, f".probe-{os.urandom(8).hex()}")
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            odd = own_time_ns() | 1
+            os.utime(descriptor, ns=(odd, odd))
+            return os.fstat(descriptor).st_mtime_ns == odd
+        finally:
+            os.close(descriptor)
+            os.unlink(path)
+    except OSError:
+        return False
+
+
+class ReadCache:
+    """The records that were used last, each with its stamp; used on the event loop only."""
+
+    def __init__(self, size: int) -> None:
+        """Keep *size* records of up to ``LARGEST_CACHED`` bytes; 0 keeps none."""
+        self._size = size
+        self._seen: OrderedDict[str, Seen] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many records are kept."""
+        return len(self._seen)
+
+    def get(self, key: str, path: str) -> Stored | None:
+        """Return the record of *key* if the file at *path* is still the one that was seen.
+
+        Blocks for one ``stat``, 3 us on a local disk.
+        """
+        seen = self._seen.get(key)
+        if seen is None:
+            return None
+        try:
+            status = os.stat(path, follow_symlinks=False)
+        except OSError:
+            del self._seen[key]
+            return None
+        if seen.stamp != (status.st_ino, status.st_mtime_ns, status.st_size):
+            return None
+        self._seen.move_to_end(key)
+        return seen.stored
+
+    def put(self, key: str, seen: Seen) -> None:
+        """Remember what *key* was seen to hold."""
+        if self._size and seen.stamp.size <= LARGEST_CACHED:
+            self._seen[key] = seen
+            self._seen.move_to_end(key)
+            if len(self._seen) > self._size:
+                self._seen.popitem(last=False)
+
+    def forget(self, key: str) -> None:
+        """Forget *key*."""
+        self._seen.pop(key, None)

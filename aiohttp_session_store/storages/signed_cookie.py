@@ -1,0 +1,198 @@
+"""Sessions in the signed cookie itself: nothing to store, nothing to merge, nothing to call back.
+
+Signed is not encrypted: whoever holds the cookie can read it, and a copy of it stays good until it expires.  Parallel
+requests overwrite each other, and a logout only clears the browser that asked for it.
+"""
+
+import binascii
+import logging
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import ClassVar, NoReturn, Unpack
+
+from ..engine.record_cache import RecordCache
+from ..errors import SessionCommittedError, SessionTooLargeError, SessionUsageError
+from ..record.changes import Changes
+from ..record.format import Record, Stored
+from ..record.merge import merge, same_content
+from ..record.size import COOKIE_LIMIT, largest_keys
+from ..record.timeouts import Timeouts
+from ..session.change_log import ChangeLog
+from ..session.session import Session, state_of
+from ..session.state import SessionState
+from .base import DEFAULT_IDLE_TIMEOUT, DEFAULT_LIFETIME, StorageOptions, check_options
+
+__all__ = ["CookieStorage"]
+
+_logger = logging.getLogger("aiohttp_session_store")
+
+
+class CookieStorage:
+    """Keeps the record in the cookie value.  Small sessions with no secrets and no need of a real logout only."""
+
+    kind: ClassVar[str] = "data"
+
+    def __init__(
+        self,
+        **options: Unpack[StorageOptions],
+    ) -> None:
+        """Check the settings.
+
+        Args:
+            options: See :class:`StorageOptions`.
+
+        Raises:
+            ConfigurationError: A time is not positive, or both limits are None, or that is no codec.
+        """
+        check_options(self, options, StorageOptions)
+        self.timeouts: Timeouts = Timeouts.build(
+            options.get("idle_timeout", DEFAULT_IDLE_TIMEOUT), options.get("lifetime", DEFAULT_LIFETIME)
+        )
+        self._clock = options.get("clock", time.time)
+        self._warned = False
+        self._records = RecordCache(options.get("codec"))
+        # Records are shared and never changed. 256 of the largest cookies are a megabyte, decoded about ten.
+        self._decode = lru_cache(256)(self._decoded)
+
+    def now(self) -> int:
+        """Return the time in whole Unix seconds."""
+        return int(self._clock())
+
+    def default_secrets(self) -> Sequence[str] | None:
+        """Return None: a secret that is not the developer's own would log everybody out at the next start."""
+        return None
+
+    async def refresh(self, session: Session) -> None:
+        """Do nothing: what the browser sent is all there is."""
+
+    def lock(self, key: str) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            SessionUsageError: Always.
+        """
+        raise SessionUsageError(
+            "exclusive_session cannot work with CookieStorage: the data is in the browser, which sends the same cookie"
+            " with parallel requests. Use a storage on the server"
+        )
+
+    async def start(self) -> None:
+        """Do nothing."""
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+    async def read(self, cookie_value: str | None) -> Session:
+        """See :meth:`SessionStorage.read`; the cookie value is the record."""
+        loaded = self._decode(cookie_value) if cookie_value else None
+        now = self.now()
+        if loaded is not None:
+            session_id, stored, record = loaded
+            expires_at, renew_at = self.timeouts.limits(record, stored.expires_at)
+            if now < expires_at:
+                state = SessionState(
+                    ChangeLog(record.data, record.flashes),
+                    created_at=record.created_at,
+                    expires_at=expires_at,
+                    session_id=session_id,
+                    stored=stored,
+                    record=record,
+                )
+                state.renew_at = renew_at
+                return self._session(state)
+        return self._session(SessionState(ChangeLog({}), created_at=now, expires_at=self.timeouts.expiry(now, now)))
+
+    def _session(self, state: SessionState) -> Session:
+        state.on_server = False
+        return Session(state)
+
+    async def save(self, session: Session) -> str | None:
+        """See :meth:`SessionStorage.save`.
+
+        Raises:
+            SessionCommittedError: The headers are sent, and with them the chance of a new cookie.
+            SessionTooLargeError: The cookie would exceed what browsers keep.
+            TypeError: A value cannot be stored.
+        """
+        state = state_of(session)
+        if state.destroyed:
+            pending, state.destroy_pending = state.destroy_pending, False
+            return "" if pending else None
+        if state.headers_sent:  # housekeeping waits for the next request
+            if state.log.dirty:  # inside a list or dict that was handed out: all else is refused at the call
+                raise SessionCommittedError(
+                    "a list or dict in the session was changed after the headers were sent, and CookieStorage"
+                    " can never store that: make the change before prepare()"
+                )
+            return None
+        changes = state.log.take()
+        try:
+            return self._save(state, changes)
+        except Exception:
+            state.log.put_back(changes)
+            raise
+
+    def _save(self, state: SessionState, changes: Changes) -> str | None:
+        now = self.now()
+        before: Record = state.record or Record(state.created_at, now, self.timeouts.idle, {})
+        record = merge(before, [changes], now, self.timeouts.idle)
+        if state.rotation is not None and state.rotation.renew_lifetime:
+            record = record._replace(created_at=now)
+        data, expires_at = self._records.encode(record), self.timeouts.expiry(now, record.created_at)
+        if state.stored is None:
+            if not record.data and not record.flashes:
+                replaced, state.replaces = state.replaces, None
+                return "" if replaced is not None else None
+        elif (
+            state.rotation is None
+            and (not changes or same_content(data, state.stored.data))  # an encrypting codec never writes the same
+            and not self.timeouts.renewal_due(before, state.stored.expires_at, now)
+        ):
+            return None
+        value = _encode(state.id, expires_at, data)
+        if len(value) > state.cookie_limit:
+            raise _too_large(len(value) - state.cookie_limit, record)
+        if state.rotation is not None and state.rotation.delete_old and not self._warned:
+            self._warned = True
+            _logger.warning(
+                "regenerate_id(True) with CookieStorage cannot recall the old cookie: a copy of it works until it"
+                " expires. Use a storage on the server where logins must be safe against that"
+            )
+        state.rotation = None
+        state.replaces = None
+        state.stored = Stored(data, b"", expires_at)
+        state.created_at, state.expires_at = record.created_at, expires_at
+        state.record = record
+        state.log.rebase(record.data)
+        return value
+
+    def _decoded(self, cookie_value: str) -> tuple[str, Stored, Record] | None:
+        """Read a cookie value, or None: signed by us, but perhaps long ago, or by a newer version."""
+        try:
+            text = urlsafe_b64decode(cookie_value.encode("ascii") + b"=" * (-len(cookie_value) % 4))
+            head, _, data = text.partition(b"\n")
+            expires_at, _, session_id = head.partition(b" ")
+            record = self._records.decode(data)
+            if not isinstance(record, Record):
+                return None
+            return session_id.decode("ascii"), Stored(data, b"", int(expires_at)), record
+        except (ValueError, binascii.Error) as error:
+            _logger.debug("a signed cookie does not hold a session: %s", type(error).__name__)
+            return None
+
+
+def _encode(session_id: str, expires_at: int, data: bytes) -> str:
+    return urlsafe_b64encode(b"%d %b\n%b" % (expires_at, session_id.encode(), data)).rstrip(b"=").decode()
+
+
+def _too_large(excess: int, record: Record) -> SessionTooLargeError:
+    size = COOKIE_LIMIT + excess
+    largest = ", ".join(f"{key!r} ({size} bytes)" for key, size in largest_keys(record.data))
+    return SessionTooLargeError(
+        f"the session's cookie would take {size} bytes of name and value, and browsers keep {COOKIE_LIMIT}."
+        f" Largest keys: {largest}. Store less, or use a storage on the server",
+        size=size,
+        limit=COOKIE_LIMIT,
+    )

@@ -1,0 +1,171 @@
+"""The contract of expiry and of the sweep, alone and beside requests."""
+
+import asyncio
+from typing import ClassVar
+
+import pytest
+
+from ...storages.base import RECLAIM_AFTER, KeyedStorage
+from ..clock import ManualClock
+from .verbs import HOUR, inserted, new_key
+
+ROUNDS = 20
+# More than one slice or batch of any sensible sweep would be too slow to insert; this is more than one of ours.
+MANY = 1500
+AT_ONCE = 50
+
+
+class ExpiryContract:
+    """Whoever loaded a live session can still save it, and what nobody can need any more makes room.
+
+    Attributes:
+        sweeps: Whether ``sweep()`` removes records.  False where the server removes what has expired by itself, at its
+            own time: then ``sweep()`` has to return 0 and to leave everything that lives.
+    """
+
+    sweeps: ClassVar[bool] = True
+
+    def needs_sweep(self) -> None:
+        """Skip a test of what only a sweep of one's own does."""
+        if not self.sweeps:
+            pytest.skip("sweeps = False: the server removes expired records by itself")
+
+    # --- what has expired
+
+    async def test_an_expired_record_stays_until_it_may_be_reclaimed(
+        self, storage: KeyedStorage, clock: ManualClock
+    ) -> None:
+        """A request that loaded the session alive can still save it, and the core decides what has expired."""
+        key, expires_at = new_key(), int(clock()) + HOUR
+        version = await inserted(storage, key, b"data", expires_at)
+        clock.advance(HOUR + RECLAIM_AFTER - 1)
+        stored = await storage.fetch(key)
+        assert stored is not None, "an expired record must be fetched until RECLAIM_AFTER has passed"
+        assert stored.data == b"data", "an expired record must be fetched unchanged"
+        replaced = await storage.replace(key, b"new", int(clock()) + HOUR, version)
+        assert replaced is not None, "an expired record must be replaceable until RECLAIM_AFTER has passed"
+
+    async def test_an_expired_record_can_be_touched_until_it_may_be_reclaimed(
+        self, storage: KeyedStorage, clock: ManualClock
+    ) -> None:
+        """A request that loaded the session alive keeps it so, however slow it was."""
+        key = new_key()
+        version = await inserted(storage, key, b"data", int(clock()) + HOUR)
+        clock.advance(HOUR + RECLAIM_AFTER - 1)
+        expires_at = int(clock()) + HOUR
+        assert await storage.touch(key, expires_at, version) is True, "an expired record must be touchable for a while"
+        stored = await storage.fetch(key)
+        assert stored is not None, "a touched record must be found"
+        assert stored.expires_at == expires_at, "touch() must extend an expired record, too"
+
+    # --- the sweep
+
+    async def test_the_sweep_removes_what_expired_long_ago_and_counts_it(
+        self, storage: KeyedStorage, clock: ManualClock
+    ) -> None:
+        """More than ``RECLAIM_AFTER`` ago."""
+        self.needs_sweep()
+        keys = [new_key() for _ in range(5)]
+        for key in keys:
+            await inserted(storage, key, b"data", int(clock()) + HOUR)
+        clock.advance(HOUR + RECLAIM_AFTER + 1)
+        assert await storage.sweep() == len(keys), "sweep() must return how many records it removed"
+        for key in keys:
+            assert await storage.fetch(key) is None, "sweep() must remove what expired long ago"
+        assert await storage.sweep() == 0, "sweep() with nothing to remove must return 0"
+
+    async def test_the_sweep_keeps_what_is_alive(self, storage: KeyedStorage, clock: ManualClock) -> None:
+        """However long ago it was written."""
+        key, dead = new_key(), new_key()
+        await inserted(storage, key, b"data", int(clock()) + 2 * HOUR)
+        await inserted(storage, dead, b"data", int(clock()) + 1)
+        clock.advance(2 * HOUR - 1)
+        removed = 1 if self.sweeps else 0
+        assert await storage.sweep() == removed, f"sweep() must remove {removed} of these records"
+        assert await storage.fetch(key) is not None, "sweep() must keep a live record"
+
+    async def test_the_sweep_keeps_what_has_only_just_expired(self, storage: KeyedStorage, clock: ManualClock) -> None:
+        """A request that is under way may still need it."""
+        key = new_key()
+        await inserted(storage, key, b"data", int(clock()) + HOUR)
+        clock.advance(HOUR + RECLAIM_AFTER - 1)
+        assert await storage.sweep() == 0, "sweep() must leave RECLAIM_AFTER seconds after the expiry"
+        assert await storage.fetch(key) is not None, "sweep() must keep what has only just expired"
+
+    async def test_the_sweep_keeps_what_was_extended(self, storage: KeyedStorage, clock: ManualClock) -> None:
+        """By a touch or by a write: the latest expiry counts."""
+        touched, replaced, now = new_key(), new_key(), int(clock())
+        await storage.touch(touched, now + 3 * HOUR, await inserted(storage, touched, b"data", now + 1))
+        await storage.replace(replaced, b"new", now + 3 * HOUR, await inserted(storage, replaced, b"data", now + 1))
+        clock.advance(2 * HOUR)
+        assert await storage.sweep() == 0, "sweep() must not remove what was extended"
+        assert await storage.fetch(touched) is not None, "sweep() must keep what was touched"
+        assert await storage.fetch(replaced) is not None, "sweep() must keep what was replaced"
+
+    async def test_the_sweep_removes_all_of_many(self, storage: KeyedStorage, clock: ManualClock) -> None:
+        """It works in slices, but not in one alone."""
+        self.needs_sweep()
+        keys, expires_at = [new_key() for _ in range(MANY)], int(clock()) + 1
+        for first in range(0, MANY, AT_ONCE):
+            part = keys[first : first + AT_ONCE]
+            await asyncio.gather(*(inserted(storage, key, b"data", expires_at) for key in part))
+        clock.advance(RECLAIM_AFTER + 2)
+        assert await storage.sweep() == MANY, f"sweep() must remove all of {MANY} expired records"
+        for key in (keys[0], keys[MANY // 2], keys[-1]):
+            assert await storage.fetch(key) is None, "sweep() must remove what it counts"
+
+    async def test_sweeps_at_once_count_each_record_once(self, storage: KeyedStorage, clock: ManualClock) -> None:
+        """Several workers may sweep one storage."""
+        keys = [new_key() for _ in range(ROUNDS)]
+        for key in keys:
+            await inserted(storage, key, b"data", int(clock()) + 1)
+        clock.advance(RECLAIM_AFTER + 2)
+        counts = await asyncio.gather(storage.sweep(), storage.sweep(), storage.sweep())
+        removed = len(keys) if self.sweeps else 0
+        assert sum(counts) == removed, f"sweeps at once must count {removed} removed records together, not {counts}"
+
+    async def test_a_cancelled_sweep_is_completed_by_the_next(self, storage: KeyedStorage, clock: ManualClock) -> None:
+        """The app stopped; nothing of the sweep may be in the way of a later one."""
+        self.needs_sweep()
+        for steps in range(ROUNDS):
+            keys = [new_key() for _ in range(3)]
+            for key in keys:
+                await inserted(storage, key, b"data", int(clock()) + 1)
+            clock.advance(RECLAIM_AFTER + 2)
+            sweeping = asyncio.ensure_future(storage.sweep())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            sweeping.cancel()
+            await asyncio.wait([sweeping])
+            await storage.sweep()
+            left = [key for key in keys if await storage.fetch(key) is not None]
+            assert not left, "the sweep after one that was cancelled must remove what that one left"
+
+    # --- the sweep beside requests
+
+    async def test_a_touch_that_races_the_sweep_saves_the_record_or_says_that_it_is_gone(
+        self, storage: KeyedStorage, clock: ManualClock
+    ) -> None:
+        """What touch() has confirmed, no sweep removes."""
+        for _ in range(ROUNDS):
+            key = new_key()
+            version = await inserted(storage, key, b"data", int(clock()) + 1)
+            clock.advance(RECLAIM_AFTER + 2)
+            _, touched = await asyncio.gather(storage.sweep(), storage.touch(key, int(clock()) + HOUR, version))
+            there = await storage.fetch(key) is not None
+            assert there == touched, f"touch() returned {touched}, but the record is {'there' if there else 'gone'}"
+
+    async def test_a_replace_that_races_the_sweep_saves_the_record_or_says_that_it_is_gone(
+        self, storage: KeyedStorage, clock: ManualClock
+    ) -> None:
+        """What replace() has confirmed, no sweep removes."""
+        for _ in range(ROUNDS):
+            key = new_key()
+            version = await inserted(storage, key, b"old", int(clock()) + 1)
+            clock.advance(RECLAIM_AFTER + 2)
+            write = storage.replace(key, b"new", int(clock()) + HOUR, version)
+            _, newer = await asyncio.gather(storage.sweep(), write)
+            stored = await storage.fetch(key)
+            seen = stored and stored.data
+            expected = None if newer is None else b"new"
+            assert seen == expected, f"replace() returned {newer!r}, but the record holds {seen!r}"

@@ -1,0 +1,277 @@
+"""The contract of ``lock``: what ``exclusive_session`` stands on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import ClassVar
+
+import pytest
+
+from ...engine.verbs import Lease
+from ...errors import SessionLockError, SessionUsageError
+from ...session.session import state_of
+from ...storages.base import KeyedStorage
+from ..clock import ManualClock
+from .sessions import load, stored_id
+from .verbs import HOUR, inserted, new_key
+
+VISITORS = 20
+ROUNDS = 20
+# Seconds: much more than it takes to get a lock that is free, less than any lease of one that was left behind.
+PATIENCE = 5.0
+
+
+@asynccontextmanager
+async def held(storage: KeyedStorage, key: str, why: str) -> AsyncIterator[Lease | None]:
+    """Hold the lock of *key* for the length of a block; *why* says why it must be had by then."""
+    async with AsyncExitStack() as stack:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                lease = await stack.enter_async_context(storage.lock(key))
+        except TimeoutError:
+            raise AssertionError(f"lock() was not to be had within {PATIENCE:g} s: {why}") from None
+        yield lease
+
+
+async def hold(storage: KeyedStorage, key: str) -> None:
+    """Hold the lock of *key* until cancelled."""
+    async with storage.lock(key):
+        await asyncio.Event().wait()
+
+
+async def others_run(storage: KeyedStorage) -> None:
+    """Let whoever can run do so: over a few round trips to the server, and turns of the loop."""
+    for _ in range(10):
+        await storage.fetch(new_key())
+        await asyncio.sleep(0)
+
+
+async def cancelled(task: "asyncio.Future[None]") -> bool:
+    """Cancel *task*, and say whether it heeded that in time."""
+    task.cancel()
+    await asyncio.wait([task], timeout=PATIENCE)
+    return task.cancelled()
+
+
+async def is_over(lease: Lease) -> bool:
+    """Whether *lease* says that its lock is not held any more."""
+    try:
+        await lease()
+    except SessionLockError:
+        return True
+    return False
+
+
+class LockContract:
+    """One holder at a time for each key, and no way to leave a lock behind.
+
+    Attributes:
+        locks: Whether the storage has locks, and so offers ``exclusive_session``.  False: ``lock()`` has to raise
+            ``SessionUsageError``.
+    """
+
+    locks: ClassVar[bool] = True
+
+    def needs_locks(self) -> None:
+        """Skip a test of what only a storage with locks does."""
+        if not self.locks:
+            pytest.skip("locks = False: this storage does not offer exclusive_session")
+
+    async def test_a_storage_has_locks_or_refuses_them(self, storage: KeyedStorage) -> None:
+        """By ``SessionUsageError``, as the base does; one that lets everybody in would be worse."""
+        refused = False
+        try:
+            async with storage.lock(new_key()):
+                pass
+        except SessionUsageError:
+            refused = True
+        expected = "give a lock" if self.locks else "raise SessionUsageError"
+        assert refused is not self.locks, f"lock() of a storage with locks = {self.locks} must {expected}"
+
+    # --- one at a time
+
+    async def test_a_lock_has_one_holder_at_a_time(self, storage: KeyedStorage) -> None:
+        """And everybody has a turn."""
+        self.needs_locks()
+        key, inside = new_key(), 0
+        seen: list[int] = []
+
+        async def visit() -> None:
+            nonlocal inside
+            async with held(storage, key, "everybody must have a turn"):
+                inside += 1
+                seen.append(inside)
+                await others_run(storage)
+                inside -= 1
+
+        await asyncio.gather(*(visit() for _ in range(VISITORS)))
+        assert seen == [1] * VISITORS, f"a lock must have one holder at a time, not {max(seen)}"
+
+    async def test_a_counter_under_the_lock_is_exact(self, storage: KeyedStorage) -> None:
+        """Read, add, write back, as ``exclusive_session`` lets a handler do."""
+        self.needs_locks()
+        session_id = await stored_id(storage, count=0)
+        key = (await load(storage, session_id)).key
+
+        async def count() -> None:
+            async with held(storage, key, "everybody must have a turn") as lease:
+                session = await load(storage, session_id)
+                state_of(session).lease = lease
+                before = session["count"]
+                await asyncio.sleep(0)
+                session["count"] = before + 1
+                await storage.save(session)
+
+        await asyncio.gather(*(count() for _ in range(VISITORS)))
+        counted = (await load(storage, session_id))["count"]
+        assert counted == VISITORS, f"{VISITORS} times one more under the lock must make {VISITORS}, not {counted}"
+
+    async def test_different_keys_do_not_wait_for_each_other(self, storage: KeyedStorage) -> None:
+        """One visitor's lock is no business of another one's."""
+        self.needs_locks()
+        keys = [new_key() for _ in range(5)]
+        inside = 0
+        async with AsyncExitStack() as stack:
+            for key in keys:
+                await stack.enter_async_context(held(storage, key, "other keys are held, but not this one"))
+                inside += 1
+        assert inside == len(keys), "locks of different keys must be held at once"
+
+    async def test_a_lock_needs_no_record(self, storage: KeyedStorage) -> None:
+        """A new session has none yet."""
+        self.needs_locks()
+        key, entered = new_key(), False
+        async with held(storage, key, "nobody holds it, and it needs no record"):
+            entered = True
+        assert entered, "a key without a record must have a lock"
+
+    async def test_a_lock_outlives_its_record(self, storage: KeyedStorage, clock: ManualClock) -> None:
+        """A logout may come while somebody holds it."""
+        self.needs_locks()
+        key, entered = new_key(), False
+        await inserted(storage, key, b"data", int(clock()) + HOUR)
+
+        async def contend() -> None:
+            nonlocal entered
+            async with storage.lock(key):
+                entered = True
+
+        async with held(storage, key, "nobody holds it"):
+            await storage.delete(key)
+            other = asyncio.ensure_future(contend())
+            await others_run(storage)
+            entered_early = entered
+        await asyncio.wait([other], timeout=PATIENCE)
+        assert not entered_early, "delete() must not give the lock away"
+        assert entered, "whoever waits must get the lock when its holder has left, also if the record is gone"
+
+    # --- nobody else is held up
+
+    async def test_the_lock_holds_up_no_reader_and_no_writer(self, storage: KeyedStorage, clock: ManualClock) -> None:
+        """It keeps those apart who ask for it; the verbs never do."""
+        self.needs_locks()
+        key, expires_at = new_key(), int(clock()) + HOUR
+        version = await inserted(storage, key, b"first", expires_at)
+        done: list[str] = []
+        async with held(storage, key, "nobody holds it"):
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await storage.fetch(key)
+                    done.append("fetch")
+                    await storage.touch(key, expires_at + 1, version)
+                    done.append("touch")
+                    await storage.replace(key, b"second", expires_at, version)
+                    done.append("replace")
+                    await storage.delete(key)
+                    done.append("delete")
+            except TimeoutError:
+                pass
+        assert done == ["fetch", "touch", "replace", "delete"], f"the lock must hold up no verb: only {done} were done"
+
+    async def test_those_who_wait_hold_up_nobody_else(self, storage: KeyedStorage, clock: ManualClock) -> None:
+        """Neither the holder nor other visitors: many waiters must not use up a pool of connections or threads."""
+        self.needs_locks()
+        key, expires_at = new_key(), int(clock()) + HOUR
+        version = await inserted(storage, key, b"first", expires_at)
+        newer: bytes | None = None
+        async with held(storage, key, "nobody holds it"):
+            waiting = [asyncio.ensure_future(hold(storage, key)) for _ in range(2 * VISITORS)]
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await others_run(storage)
+                    newer = await storage.replace(key, b"second", expires_at, version)
+                async with held(storage, new_key(), "many wait for another key, but not for this one"):
+                    pass
+            except TimeoutError:
+                pass
+            finally:
+                heeded = [await cancelled(task) for task in waiting]
+        assert newer is not None, f"a holder must be able to write while {2 * VISITORS} wait for its lock"
+        assert all(heeded), "waiting for a lock must be cancelled when told to"
+
+    # --- no lock is left behind
+
+    async def test_a_lock_can_be_had_again_and_again(self, storage: KeyedStorage) -> None:
+        """Each time it is free at once."""
+        self.needs_locks()
+        key, times = new_key(), 0
+        for _ in range(5 * ROUNDS):
+            async with held(storage, key, "whoever held it has left"):
+                times += 1
+        assert times == 5 * ROUNDS, "a lock must be free when its holder has left"
+
+    async def test_an_exception_frees_the_lock(self, storage: KeyedStorage) -> None:
+        """And passes."""
+        self.needs_locks()
+        key, passed = new_key(), False
+        try:
+            async with held(storage, key, "nobody holds it"):
+                raise LookupError("on purpose")
+        except LookupError:
+            passed = True
+        assert passed, "an exception inside the lock must pass"
+        async with held(storage, key, "an exception ended the block of whoever held it"):
+            pass
+
+    async def test_waiting_for_the_lock_can_be_cancelled(self, storage: KeyedStorage) -> None:
+        """While somebody holds it; nothing of the wait is left."""
+        self.needs_locks()
+        key = new_key()
+        for steps in range(ROUNDS):
+            async with held(storage, key, "whoever waited for it was cancelled"):
+                waiting = asyncio.ensure_future(hold(storage, key))
+                for _ in range(3 * steps):
+                    await asyncio.sleep(0)
+                assert await cancelled(waiting), "waiting for a lock must be cancelled when told to"
+
+    async def test_a_lock_whose_taker_is_cancelled_is_free(self, storage: KeyedStorage) -> None:
+        """Whenever that happens: before the server has answered, just after, or when it is held."""
+        self.needs_locks()
+        key = new_key()
+        for steps in range(2 * ROUNDS):
+            taking = asyncio.ensure_future(hold(storage, key))
+            for _ in range(2 * steps):
+                await asyncio.sleep(0)
+            assert await cancelled(taking), "taking a lock must be cancelled when told to"
+            async with held(storage, key, "whoever took it was cancelled"):
+                pass
+
+    # --- the lease
+
+    async def test_the_lease_stands_while_the_lock_is_held(self, storage: KeyedStorage) -> None:
+        """Asked as often as a save asks it, which is before each compare-and-set; None where none can be lost."""
+        self.needs_locks()
+        async with held(storage, new_key(), "nobody holds it") as lease:
+            for _ in range(5):
+                await others_run(storage)
+                assert lease is None or not await is_over(lease), "the lease must stand while the lock is held"
+
+    async def test_a_lease_ends_with_its_lock(self, storage: KeyedStorage) -> None:
+        """It says nothing of whoever holds the lock now."""
+        self.needs_locks()
+        key = new_key()
+        async with held(storage, key, "nobody holds it") as lease:
+            pass
+        assert lease is None or await is_over(lease), "a lease must be over when its holder has left"
+        async with held(storage, key, "whoever held it has left"):
+            assert lease is None or await is_over(lease), "a lease must not stand because somebody else has the lock"

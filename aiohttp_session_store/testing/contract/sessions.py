@@ -1,0 +1,320 @@
+"""The contract of sessions as a storage keeps them: the promises, seen through ``read`` and ``save``."""
+
+import asyncio
+from typing import Any
+
+from ...session.session import Session
+from ...storages.base import KeyedStorage
+from ..clock import ManualClock
+
+REQUESTS = 20
+
+
+async def stored_id(storage: KeyedStorage, **data: Any) -> str:
+    """Store a new session with *data* and return its id."""
+    session = await storage.read(None)
+    session.update(data)
+    session_id = await storage.save(session)
+    assert session_id, "save() of a new session with data must return its id, to be sent as a cookie"
+    return session_id
+
+
+async def load(storage: KeyedStorage, session_id: str) -> Session:
+    """Load a session that must be there."""
+    session = await storage.read(session_id)
+    assert not session.new, "read() must find the stored session"
+    return session
+
+
+async def readable(storage: KeyedStorage, session_id: str) -> dict[str, Any]:
+    """Return what a request with *session_id* can read."""
+    return dict(await storage.read(session_id))
+
+
+class SessionContract:
+    """No write is lost, logout is final, sessions end on time, and an old id never reads new data."""
+
+    # --- one request
+
+    async def test_a_session_reads_as_it_was_saved(self, storage: KeyedStorage, clock: ManualClock) -> None:
+        """Every kind of value, in a request of its own."""
+        data = {
+            "n": 1,
+            "f": 0.5,
+            "s": "zażółć\n\0",
+            "b": True,
+            "none": None,
+            "list": [1, [2]],
+            "dict": {"a": {"b": []}},
+        }
+        session_id = await stored_id(storage, **data)
+        session = await load(storage, session_id)
+        assert dict(session) == data, "read() must give what save() stored"
+        assert session.created_at == int(clock()), "created_at must be the time of the first request"
+
+    async def test_a_session_that_was_only_read_is_not_written(self, storage: KeyedStorage) -> None:
+        """The record keeps its version."""
+        session = await load(storage, await stored_id(storage, cart=[1]))
+        before = await storage.fetch(session.key)
+        assert session["cart"] == [1], "the session must hold what was stored"
+        assert await storage.save(session) is None, "save() of an unchanged session must leave the cookie alone"
+        assert await storage.fetch(session.key) == before, "save() of an unchanged session must not write"
+
+    async def test_a_change_inside_a_list_is_stored(self, storage: KeyedStorage) -> None:
+        """Nobody has to say that it changed."""
+        session_id = await stored_id(storage, cart=[1])
+        session = await load(storage, session_id)
+        session["cart"].append(2)
+        await storage.save(session)
+        assert await readable(storage, session_id) == {"cart": [1, 2]}, "a change inside a list must be stored"
+
+    async def test_a_flash_is_read_by_one_later_request(self, storage: KeyedStorage) -> None:
+        """Not by the one that makes it, and not by the one after the next."""
+        session_id = await stored_id(storage, user=5)
+        session = await load(storage, session_id)
+        session.flash("notice", "Saved.")
+        await storage.save(session)
+        following = await load(storage, session_id)
+        assert following["notice"] == "Saved.", "the next request must read the flash"
+        await storage.save(following)
+        assert "notice" not in await storage.read(session_id), "the request after that must not read it again"
+
+    async def test_a_record_that_is_rubbish_reads_as_no_session(self, storage: KeyedStorage) -> None:
+        """Damage to one record costs one session, never an error page."""
+        session_id = await stored_id(storage, user=5)
+        session = await load(storage, session_id)
+        stored = await storage.fetch(session.key)
+        assert stored is not None, "the record must be found"
+        await storage.replace(session.key, b"\0rubbish\xff", stored.expires_at, stored.version)
+        assert (await storage.read(session_id)).new, "rubbish must read as a new session"
+        assert await storage.fetch(session.key) is None, "rubbish must be set aside when it is found"
+
+    # --- parallel requests
+
+    async def test_parallel_saves_of_different_keys_all_survive(self, storage: KeyedStorage) -> None:
+        """No write is lost."""
+        session_id = await stored_id(storage, first=True)
+        sessions = [await load(storage, session_id) for _ in range(REQUESTS)]
+        for number, session in enumerate(sessions):
+            session[f"key {number}"] = number
+        await asyncio.gather(*(storage.save(session) for session in sessions))
+        expected = {"first": True, **{f"key {number}": number for number in range(REQUESTS)}}
+        assert await readable(storage, session_id) == expected, "every parallel request's key must survive"
+
+    async def test_of_two_saves_of_one_key_the_last_stands(self, storage: KeyedStorage) -> None:
+        """Even if it sets what it had read, and what nobody else wrote stays."""
+        session_id = await stored_id(storage, theme="dark", user=5)
+        slow, fast = await load(storage, session_id), await load(storage, session_id)
+        fast["theme"] = "light"
+        await storage.save(fast)
+        slow["theme"] = "dark"
+        await storage.save(slow)
+        assert await readable(storage, session_id) == {"theme": "dark", "user": 5}, "the last save of a key must stand"
+
+    async def test_parallel_sessions_do_not_mix(self, storage: KeyedStorage) -> None:
+        """Each visitor reads what is his."""
+
+        async def visit(number: int) -> dict[str, Any]:
+            session_id = await stored_id(storage, visitor=number)
+            session = await load(storage, session_id)
+            session["again"] = number
+            await storage.save(session)
+            return await readable(storage, session_id)
+
+        visits = await asyncio.gather(*(visit(number) for number in range(REQUESTS)))
+        expected = [{"visitor": number, "again": number} for number in range(REQUESTS)]
+        assert visits == expected, "each session must hold its own data"
+
+    async def test_a_cancelled_save_is_finished(self, storage: KeyedStorage) -> None:
+        """It lost nobody's change, its own included."""
+        for steps in range(REQUESTS // 2):
+            session_id = await stored_id(storage, first=True)
+            cancelled, other = await load(storage, session_id), await load(storage, session_id)
+            cancelled["cancelled"], other["other"] = 1, 2
+            saving = asyncio.ensure_future(storage.save(cancelled))
+            for _ in range(1 + steps):
+                await asyncio.sleep(0)
+            saving.cancel()
+            await asyncio.gather(saving, storage.save(other), return_exceptions=True)
+            await storage.save(cancelled)  # waits for what is under way
+            expected = {"first": True, "cancelled": 1, "other": 2}
+            assert await readable(storage, session_id) == expected, "a save that has begun must be finished"
+
+    # --- logout
+
+    async def test_a_destroyed_session_is_gone(self, storage: KeyedStorage) -> None:
+        """Its record too."""
+        session_id = await stored_id(storage, user=5)
+        session = await load(storage, session_id)
+        session.destroy()
+        assert await storage.save(session) == "", "save() after destroy() must clear the cookie"
+        assert (await storage.read(session_id)).new, "a destroyed session must not be readable"
+        assert await storage.fetch(session.key) is None, "a destroyed session must leave no record"
+
+    async def test_logout_is_final_against_a_slow_writer(self, storage: KeyedStorage) -> None:
+        """Whose changes are dropped, and who is told."""
+        session_id = await stored_id(storage, user=5)
+        slow, leaving = await load(storage, session_id), await load(storage, session_id)
+        leaving.destroy()
+        await storage.save(leaving)
+        slow["late"] = True
+        assert await storage.save(slow) is None, "a save that comes after the logout must send no cookie"
+        assert slow.destroyed, "a save that comes after the logout must mark its session as destroyed"
+        assert (await storage.read(session_id)).new, "no slow request may bring a destroyed session back"
+
+    async def test_logout_is_final_in_a_race(self, storage: KeyedStorage) -> None:
+        """With writers, readers that extend, and rotations, all at once."""
+        for _ in range(REQUESTS // 2):
+            session_id = await stored_id(storage, user=5)
+            sessions = [await load(storage, session_id) for _ in range(6)]
+            for number, session in enumerate(sessions[:3]):
+                session[f"key {number}"] = number
+            sessions[3].regenerate_id()
+            sessions[4].regenerate_id(True)
+            sessions[5].destroy()
+            outcomes = await asyncio.gather(*(storage.save(session) for session in sessions))
+            for value in {session_id, *outcomes, *(session.id for session in sessions)} - {None, ""}:
+                assert (await storage.read(value)).new, "after a logout nobody may be logged in, by any id"
+
+    # --- time
+
+    async def test_a_session_ends_when_it_is_not_used(self, storage: KeyedStorage, clock: ManualClock) -> None:
+        """After the idle timeout, to the second."""
+        session_id = await stored_id(storage, user=5)
+        assert storage.timeouts.idle is not None, "build the storage with its default timeouts"
+        clock.advance(storage.timeouts.idle - 1)
+        await load(storage, session_id)
+        clock.advance(1)
+        assert (await storage.read(session_id)).new, "a session must end with its idle timeout"
+
+    async def test_reading_keeps_a_session_alive_without_rewriting_it(
+        self, storage: KeyedStorage, clock: ManualClock
+    ) -> None:
+        """By a touch, which keeps the version."""
+        session_id = await stored_id(storage, user=5)
+        session = await load(storage, session_id)
+        before = await storage.fetch(session.key)
+        assert storage.timeouts.idle is not None, "build the storage with its default timeouts"
+        for _ in range(3):
+            clock.advance(storage.timeouts.idle - 1)
+            session = await load(storage, session_id)
+            await storage.save(session)
+        after = await storage.fetch(session.key)
+        assert before is not None, "the record must be found"
+        assert after is not None, "the record must be found after a touch"
+        assert after.expires_at > before.expires_at, "reading must extend the expiry"
+        assert (after.data, after.version) == (before.data, before.version), "reading must not rewrite the record"
+
+    async def test_a_session_ends_after_its_lifetime_however_much_it_is_used(
+        self, storage: KeyedStorage, clock: ManualClock
+    ) -> None:
+        """A stolen cookie does not work forever."""
+        session_id, began = await stored_id(storage, user=5), clock()
+        assert storage.timeouts.idle is not None, "build the storage with its default timeouts"
+        assert storage.timeouts.lifetime is not None, "build the storage with its default timeouts"
+        while clock() + storage.timeouts.idle - 1 < began + storage.timeouts.lifetime:
+            clock.advance(storage.timeouts.idle - 1)
+            session = await load(storage, session_id)
+            session["seen"] = clock()
+            await storage.save(session)
+        clock.advance(began + storage.timeouts.lifetime - 1 - clock())
+        await load(storage, session_id)
+        clock.advance(1)
+        assert (await storage.read(session_id)).new, "a session must end with its lifetime, though in use"
+
+    # --- regenerate_id
+
+    async def test_regenerate_false_leaves_the_old_id_readable_as_it_was_for_a_while(
+        self, storage: KeyedStorage, clock: ManualClock
+    ) -> None:
+        """For requests that are under way; the old id never leads to the new data."""
+        old_id = await stored_id(storage, user=5)
+        session = await load(storage, old_id)
+        session["after"] = True
+        session.regenerate_id()
+        new_id = await storage.save(session)
+        assert new_id, "a regenerated session must send its new id"
+        assert new_id != old_id, "a regenerated session must have another id"
+        assert await readable(storage, new_id) == {"user": 5, "after": True}, "the new id must hold all data"
+        assert await readable(storage, old_id) == {"user": 5}, "the old id must read as it was"
+        clock.advance(storage.rotation_grace)
+        assert (await storage.read(old_id)).new, "after the grace the old id must be worthless"
+        await load(storage, new_id)
+
+    async def test_changes_under_an_id_that_was_regenerated_reach_the_new_one(self, storage: KeyedStorage) -> None:
+        """Whether the request loaded it before or after."""
+        old_id = await stored_id(storage, user=5)
+        before, session = await load(storage, old_id), await load(storage, old_id)
+        session.regenerate_id()
+        new_id = await storage.save(session)
+        assert new_id, "a regenerated session must send its new id"
+        after = await load(storage, old_id)
+        before["before"], after["after"] = 1, 2
+        assert await storage.save(before) is None, "a save under the old id must send no cookie"
+        assert await storage.save(after) is None, "a save under the old id must send no cookie"
+        assert await readable(storage, new_id) == {"user": 5, "before": 1, "after": 2}, "no write may be lost"
+        assert await readable(storage, old_id) == {"user": 5}, "the old id must never read newer data"
+
+    async def test_regenerate_true_makes_the_old_id_worthless_at_once(self, storage: KeyedStorage) -> None:
+        """To readers, and to a slow writer whose change is dropped: it may be somebody else's."""
+        old_id = await stored_id(storage, basket=[1])
+        slow, session = await load(storage, old_id), await load(storage, old_id)
+        session["user"] = 5
+        session.regenerate_id(True)
+        new_id = await storage.save(session)
+        assert new_id, "a regenerated session must send its new id"
+        assert (await storage.read(old_id)).new, "the old id must be worthless at once"
+        slow["late"] = True
+        await storage.save(slow)
+        assert await readable(storage, new_id) == {"basket": [1], "user": 5}, "a writer under the old id is dropped"
+        assert (await storage.read(old_id)).new, "a writer under the old id must not make it good again"
+
+    async def test_parallel_regenerations_leave_one_session_with_all_changes(self, storage: KeyedStorage) -> None:
+        """The first wins, and the others' changes go there."""
+        old_id = await stored_id(storage, user=5)
+        sessions = [await load(storage, old_id) for _ in range(4)]
+        for number, session in enumerate(sessions):
+            session[f"key {number}"] = number
+            session.regenerate_id()
+        outcomes = [value for value in await asyncio.gather(*map(storage.save, sessions)) if value]
+        assert len(outcomes) == 1, f"one of the regenerations must send its id, not {len(outcomes)}"
+        expected = {"user": 5, **{f"key {number}": number for number in range(4)}}
+        assert await readable(storage, outcomes[0]) == expected, "all changes must be in one session"
+
+    async def test_of_parallel_regenerations_with_true_one_has_the_session(self, storage: KeyedStorage) -> None:
+        """The others are dropped and told: one of them may be somebody who planted the old id."""
+        old_id = await stored_id(storage, user=5)
+        sessions = [await load(storage, old_id) for _ in range(4)]
+        for number, session in enumerate(sessions):
+            session[f"key {number}"] = number
+            session.regenerate_id(True)
+        outcomes = await asyncio.gather(*map(storage.save, sessions))
+        winners = [number for number, value in enumerate(outcomes) if value]
+        assert len(winners) == 1, f"one of the regenerations must send its id, not {len(winners)}"
+        assert [session.destroyed for session in sessions].count(True) == 3, "the others must be told"
+        winner = winners[0]
+        read = await readable(storage, outcomes[winner] or "")
+        assert read == {"user": 5, f"key {winner}": winner}, "nothing of the others may be in the session"
+
+    async def test_logout_under_an_old_id_ends_the_session_under_its_new_one(self, storage: KeyedStorage) -> None:
+        """And what the old id could still read."""
+        old_id = await stored_id(storage, user=5)
+        leaving, session = await load(storage, old_id), await load(storage, old_id)
+        session.regenerate_id()
+        new_id = await storage.save(session)
+        assert new_id, "a regenerated session must send its new id"
+        leaving.destroy()
+        await storage.save(leaving)
+        for session_id in (old_id, new_id):
+            assert (await storage.read(session_id)).new, "a logout must end the session under all of its ids"
+
+    async def test_logout_under_the_new_id_ends_what_the_old_one_can_read(self, storage: KeyedStorage) -> None:
+        """The grace is for requests under way, not for those who stay."""
+        old_id = await stored_id(storage, user=5)
+        session = await load(storage, old_id)
+        session.regenerate_id()
+        await storage.save(session)
+        session.destroy()
+        await storage.save(session)
+        assert (await storage.read(old_id)).new, "a logout must end the grace of the old id"
+        assert await storage.fetch(session.key) is None, "a logout must leave no record"

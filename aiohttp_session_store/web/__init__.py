@@ -1,0 +1,1 @@
+"""Where sessions meet aiohttp: the middleware, the cookie, and the headers of requests and responses."""

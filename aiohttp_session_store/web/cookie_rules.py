@@ -1,0 +1,64 @@
+"""The rules by which browsers drop a cookie in silence, checked when the cookie is configured."""
+
+import re
+from typing import Protocol
+
+from ..errors import ConfigurationError
+
+# RFC 6265bis, section 5.5: browsers cap a cookie's age at 400 days.
+MAX_AGE = 400 * 24 * 60 * 60
+# RFC 6265bis, section 4.1.1: a name is an RFC 9110 token; attribute values hold no control character and no semicolon.
+# Section 5.6: browsers leave out an attribute of more than 1024 bytes, and send the cookie elsewhere.
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+_ATTRIBUTE = re.compile(r"[ -:<-~]{1,1024}", re.ASCII)
+
+
+class CookieAttributes(Protocol):
+    """What the rules are about."""
+
+    name: str
+    path: str
+    domain: str | None
+    secure: bool | None
+    httponly: bool
+    samesite: str | None
+    partitioned: bool
+
+
+def check_parts(cookie: CookieAttributes) -> None:
+    """Refuse names and attributes that browsers cannot take.
+
+    Raises:
+        ConfigurationError: A part has a character that it must not have, or is too long.
+    """
+    if not isinstance(cookie.name, str) or not _NAME.fullmatch(cookie.name):
+        raise ConfigurationError(
+            f"a cookie name is made of ASCII letters, digits and !#$%&'*+.^_`|~-, not {cookie.name!r}"
+        )
+    if not isinstance(cookie.path, str) or not cookie.path.startswith("/") or not _ATTRIBUTE.fullmatch(cookie.path):
+        raise ConfigurationError(
+            f"a cookie path starts with / and has up to 1024 characters, no ; or control one, not {cookie.path!r}"
+        )
+    if cookie.domain is not None and (not isinstance(cookie.domain, str) or not _ATTRIBUTE.fullmatch(cookie.domain)):
+        raise ConfigurationError(f"a cookie domain is a host name of up to 1024 characters, not {cookie.domain!r}")
+    if cookie.samesite not in ("Lax", "Strict", "None", None):
+        raise ConfigurationError(f'samesite is "Lax", "Strict", "None" or None, not {cookie.samesite!r}')
+
+
+def check_prefixes(cookie: CookieAttributes) -> None:
+    """Refuse combinations of a name and attributes that browsers drop in silence.
+
+    Raises:
+        ConfigurationError: Browsers would drop such a cookie.
+    """
+    name = cookie.name.lower()  # browsers compare prefixes without regard to case
+    if name.startswith(("__secure-", "__host-", "__http-")) and cookie.secure is not True:
+        raise ConfigurationError(f"browsers drop a cookie named {cookie.name} without Secure: pass secure=True")
+    if name.startswith(("__http-", "__host-http-")) and not cookie.httponly:
+        raise ConfigurationError(f"browsers drop a cookie named {cookie.name} without HttpOnly: pass httponly=True")
+    if name.startswith("__host-") and (cookie.path != "/" or cookie.domain is not None):
+        raise ConfigurationError(f'browsers drop a cookie named {cookie.name} unless path is "/" and domain None')
+    if cookie.samesite == "None" and cookie.secure is not True:
+        raise ConfigurationError('browsers drop a cookie with samesite="None" without Secure: pass secure=True')
+    if cookie.partitioned and cookie.secure is not True:
+        raise ConfigurationError("browsers drop a partitioned cookie without Secure: pass secure=True")

@@ -1,0 +1,178 @@
+"""The session cookie: its settings, and the Cookie and Set-Cookie headers that carry it."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from ..errors import ConfigurationError, SessionUsageError
+from ..record.size import COOKIE_LIMIT
+from .cookie_rules import MAX_AGE, check_parts, check_prefixes
+from .cookie_signature import SIGNATURE_LENGTH, VERIFIED_KEPT, CookieSignature, Opened, checked_secrets
+from .request_headers import pattern_for, values_in
+
+__all__ = ["SessionCookie"]
+
+# Several cookies of one name come from other paths or an old domain; nobody honest has more.
+MAX_LIVE_TRIES = 4
+MAX_SIGNATURE_TRIES = 16
+
+
+class _Storage(Protocol):
+    @property
+    def kind(self) -> str: ...
+
+    def default_secrets(self) -> Sequence[str] | None: ...
+
+
+class SessionCookie:
+    """What the session cookie is called and how browsers are to treat it.
+
+    Its value is always signed (HMAC-SHA256 by itsdangerous), so that a forged one never reaches the storage.
+    """
+
+    def __init__(
+        self,
+        name: str = "session",
+        *,
+        secrets: str | bytes | Sequence[str | bytes] | None = None,
+        path: str = "/",
+        domain: str | None = None,
+        secure: bool | None = None,
+        httponly: bool = True,
+        samesite: str | None = "Lax",
+        partitioned: bool = False,
+        persistent: bool = False,
+    ) -> None:
+        """Prove the settings against the rules that browsers apply in silence.
+
+        Args:
+            name: In production best ``"__Host-session"``, with ``secure=True``: then no other host can set it.
+            secrets: What signs the cookie, newest first (the reverse of itsdangerous): the first signs, all verify.
+                Each has 32 characters at least; ``secrets.token_urlsafe(32)`` makes a good one.
+                None takes the storage's own, where it has one.
+            path: Below which the browser sends the cookie.
+            domain: Whose subdomains get the cookie too; None for this host alone.
+            secure: Whether it travels over HTTPS only; None for "whenever the request came over HTTPS", directly or
+                through a proxy that says so.
+            httponly: Whether scripts cannot read it; False warns.
+            samesite: ``"Lax"``, ``"Strict"``, ``"None"`` (which needs ``secure=True``), or None to leave it out.
+            partitioned: A jar of its own for each top-level site (CHIPS); needs ``secure=True``.
+            persistent: Whether it outlives the browser session, for the lifetime of ours, 400 days at most.
+
+        Raises:
+            ConfigurationError: Browsers would drop such a cookie, or a secret is weak.
+
+        References:
+            RFC 6265bis, sections 4.1 and 5.6; OWASP ASVS 5.0, 3.3.
+        """
+        self.name = name
+        self.path = path
+        self.domain = domain
+        self.secure = secure
+        self.httponly = httponly
+        self.samesite: str | None = samesite.capitalize() if isinstance(samesite, str) else samesite
+        self.partitioned = partitioned
+        self.persistent = persistent
+        self._secrets = None if secrets is None else checked_secrets(secrets)
+        check_parts(self)
+        check_prefixes(self)
+        if not httponly:
+            warnings.warn("httponly=False lets any script on the page steal the session", UserWarning, stacklevel=2)
+        #: How many bytes of unsealed value fit, so that name and value stay within what browsers keep.
+        self.value_limit: int = COOKIE_LIMIT - len(name) - SIGNATURE_LENGTH
+        self._pattern = pattern_for(name)
+        self._tails = {https: self._tail(https=https) for https in (False, True)}
+        self._signature: CookieSignature | None = None
+
+    def __repr__(self) -> str:
+        """Show the name, never the secrets."""
+        return f"<SessionCookie {self.name}>"
+
+    # --- sealing
+
+    def bind(self, storage: _Storage) -> "SessionCookie":
+        """Return this cookie, able to sign and verify for *storage*.
+
+        Raises:
+            ConfigurationError: There are no secrets, neither here nor from the storage.
+        """
+        secrets = self._secrets
+        if secrets is None:
+            own = storage.default_secrets()
+            if own is None:
+                raise ConfigurationError(
+                    f"{type(storage).__name__} has no secret of its own: pass SessionCookie(secrets=...). Make one with"
+                    ' python -c "import secrets; print(secrets.token_urlsafe(32))" and keep it out of the code'
+                )
+            secrets = checked_secrets(own)
+        bound = object.__new__(SessionCookie)
+        bound.__dict__.update(self.__dict__)
+        salt = f"aiohttp_session_store.{storage.kind}.{self.name}"
+        kept = VERIFIED_KEPT if storage.kind == "id" else VERIFIED_KEPT // 16  # these hold whole records
+        bound._signature = CookieSignature(secrets, salt, kept)
+        return bound
+
+    def seal(self, value: str) -> str:
+        """Return *value*, which a storage's ``save`` gave, with its signature.
+
+        Raises:
+            SessionUsageError: The cookie is not bound to a storage.
+        """
+        return self._bound_signature().seal(value)
+
+    def open(self, sealed: str) -> str | None:
+        """Return what was sealed, for a storage's ``read``, or None if the signature is not ours.
+
+        Raises:
+            SessionUsageError: The cookie is not bound to a storage.
+        """
+        opened = self._bound_signature().open(sealed)
+        return None if opened is None else opened.value
+
+    def _bound_signature(self) -> CookieSignature:
+        if self._signature is None:
+            raise SessionUsageError("call cookie.bind(storage) first: the signature depends on the kind of storage")
+        return self._signature
+
+    # --- headers
+
+    def candidates(self, headers: Iterable[str]) -> list[Opened]:
+        """Return what our signature stands under in the given Cookie headers, four values at most."""
+        found = []
+        for sealed in values_in(headers, self._pattern)[:MAX_SIGNATURE_TRIES]:
+            opened = self._bound_signature().open(sealed)
+            if opened is not None:
+                found.append(opened)
+                if len(found) == MAX_LIVE_TRIES:
+                    break
+        return found
+
+    def header(self, value: str, *, https: bool, max_age: int | None = None) -> str:
+        """Return the Set-Cookie header that hands *value*, unsealed, to the browser, or with ``""`` clears the cookie.
+
+        Args:
+            https: Whether the request came over HTTPS; counts where ``secure`` is None.
+            max_age: Seconds to keep it where the cookie is persistent.
+        """
+        if not value:
+            return f"{self.name}=; Max-Age=0{self._tails[https]}"
+        age = "" if max_age is None else f"; Max-Age={min(max_age, MAX_AGE)}"
+        return f"{self.name}={self.seal(value)}{age}{self._tails[https]}"
+
+    def is_secure(self, *, https: bool) -> bool:
+        """Whether the cookie carries the Secure attribute on a request that came so."""
+        return https if self.secure is None else self.secure
+
+    def _tail(self, *, https: bool) -> str:
+        parts = [f"Path={self.path}"]
+        if self.domain is not None:
+            parts.append(f"Domain={self.domain}")
+        if self.is_secure(https=https):
+            parts.append("Secure")
+        if self.httponly:
+            parts.append("HttpOnly")
+        if self.samesite is not None:
+            parts.append(f"SameSite={self.samesite}")
+        if self.partitioned:
+            parts.append("Partitioned")
+        return "".join(f"; {part}" for part in parts)

@@ -1,0 +1,91 @@
+"""What a response tells browsers and caches of the session: Set-Cookie, Vary, Cache-Control."""
+
+from typing import TYPE_CHECKING, Any
+
+from .cookie_rules import MAX_AGE
+from .request_headers import is_loopback, says_https
+from .request_session import AppSessions, RequestSession
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDict
+
+
+class SentCookie(str):
+    """A Set-Cookie header that was added to a response: it is for that one alone, whose headers an app may keep."""
+
+    __slots__ = ()
+
+
+def add_headers(holder: RequestSession, headers: Any, request: Any) -> None:
+    """Add what the browser is owed to the *headers* of the response that leaves for *request*."""
+    if holder.session is None:
+        return
+    if "Vary" not in headers:
+        headers["Vary"] = "Cookie"
+    else:
+        vary = ", ".join(headers.getall("Vary"))  # may be several lines
+        if {"*", "cookie"}.isdisjoint(field.strip().lower() for field in vary.split(",")):
+            headers["Vary"] = f"{vary}, Cookie"
+    if holder.owed is None:
+        headers.setdefault("Cache-Control", "private")
+    else:
+        _forbid_caching(holder.app, headers)
+        headers.add("Set-Cookie", SentCookie(_set_cookie(holder, holder.owed, request)))
+    if holder.clears is not None and (holder.owed is not None or not holder.adopted):
+        headers.add("Set-Cookie", holder.clears)
+
+
+def take_back(sessions: AppSessions, headers: "CIMultiDict[str]") -> None:
+    """Take a session cookie out of the headers of a response that is about to leave.
+
+    It was added to another response, which the app kept and made this one from: it is another visitor's.  One that the
+    app passes on from another server is left.
+    """
+    lines, begin = headers.getall("Set-Cookie"), f"{sessions.cookie.name}="
+    kept = [line for line in lines if not (isinstance(line, SentCookie) and line.startswith(begin))]
+    if len(kept) < len(lines):
+        del headers["Set-Cookie"]
+        headers.extend(("Set-Cookie", line) for line in kept)
+        sessions.warn_once(
+            "reused",
+            "a response came with the session cookie of another one, which would have given its visitor's session away;"
+            " it was taken out. Do not make responses from the headers of one that was sent",
+        )
+
+
+def _set_cookie(holder: RequestSession, value: str, request: Any) -> str:
+    cookie, headers, host = holder.app.cookie, request.headers, request.host
+    https = request.scheme == "https" or says_https(headers.get("X-Forwarded-Proto", ""), headers.get("Forwarded", ""))
+    if not cookie.is_secure(https=https) and not is_loopback(host):
+        holder.app.warn_once(
+            "insecure",
+            "the session cookie %s went to %s over plain HTTP, where anyone on the way can take it. Serve HTTPS and"
+            " pass SessionCookie(secure=True); behind a proxy, have it send X-Forwarded-Proto",
+            cookie.name,
+            host,
+        )
+    return cookie.header(value, https=https, max_age=_max_age(holder) if cookie.persistent else None)
+
+
+def _max_age(holder: RequestSession) -> int:
+    left = holder.seconds_left()
+    return MAX_AGE if left is None else max(0, left)
+
+
+def _forbid_caching(app: AppSessions, headers: Any) -> None:
+    if "Cache-Control" not in headers:
+        headers["Cache-Control"] = "no-store"
+        return
+    given = ", ".join(headers.getall("Cache-Control"))
+    directives = [directive.strip().lower() for directive in given.split(",")]
+    if not given or "public" in directives:
+        headers["Cache-Control"] = "no-store"
+    if "public" in directives:
+        app.warn_once(
+            "public",
+            "a response that sets the session cookie came with Cache-Control: %s; it was sent as no-store, or a"
+            " cache could hand one visitor's session to another",
+            given,
+        )
+    elif "no-store" not in directives:
+        headers["Cache-Control"] = f"{given}, no-store"

@@ -1,0 +1,85 @@
+"""The public interface, written down: whoever changes it sees it here, and in the CHANGELOG.
+
+``UPDATE_SNAPSHOT=1 python -m pytest tests/packaging/test_api_snapshot.py`` writes it anew.
+"""
+
+import importlib
+import inspect
+import os
+from pathlib import Path
+from typing import Any, Unpack, get_args, get_origin, get_type_hints
+
+from aiohttp_session_store.engine.verbs import Verbs
+
+SNAPSHOT = Path(__file__).with_name("public_api.txt")
+MODULES = ["", ".storages.redis", ".storages.postgres", ".testing", ".testing.fixtures", ".migrate"]
+
+
+def described(name: str, thing: Any) -> list[str]:
+    """Return a line for *thing*, and one for each public member of a class."""
+    if not inspect.isclass(thing):
+        return [f"{name}{signature(thing)}"]
+    bases = ", ".join(base.__name__ for base in thing.__bases__ if base is not object and not is_inner(base))
+    made = "__init__" in vars(thing) and not getattr(thing, "_is_protocol", False)
+    lines = [f"class {name}({bases}){signature(thing.__init__) if made else ''}"]
+    for member, value in sorted(members(thing).items()):
+        if member.startswith(("_", "test_")):
+            continue
+        if isinstance(value, property):
+            lines.append(f"    {member}: property")
+        elif isinstance(value, classmethod | staticmethod):
+            lines.append(f"    {member}{signature(value.__func__)}")
+        elif inspect.isroutine(value):
+            lines.append(f"    {member}{signature(value)}")
+    return lines
+
+
+def is_inner(base: type) -> bool:
+    """Whether *base* is a class of ours that is not public: what it has counts as its subclass's own."""
+    return base is Verbs
+
+
+def members(thing: type) -> dict[str, Any]:
+    inherited = [vars(base) for base in thing.__bases__ if is_inner(base)]
+    return {name: value for own in (*inherited, vars(thing)) for name, value in own.items()}
+
+
+def signature(thing: Any) -> str:
+    """Return how *thing* is called; names and kinds, whether there is a default, and no types.
+
+    Options that are named by a ``TypedDict`` are shown as the keyword arguments that they are.
+    """
+    try:
+        parameters = inspect.signature(thing).parameters.values()
+    except (TypeError, ValueError):
+        return ""
+    shown, keywords = [], False
+    for one in parameters:
+        options = get_args(one.annotation)[0] if get_origin(one.annotation) is Unpack else None
+        if options is not None:
+            shown += ([] if keywords else ["*"]) + [f"{name}=..." for name in get_type_hints(options)]
+            continue
+        if one.kind is one.KEYWORD_ONLY and not keywords:
+            keywords = True
+            shown.append("*")
+        mark = "*" if one.kind is one.VAR_POSITIONAL else "**" if one.kind is one.VAR_KEYWORD else ""
+        keywords = keywords or one.kind is one.VAR_POSITIONAL
+        shown.append(f"{mark}{one.name}{'' if one.default is one.empty else '=...'}")
+    if "*" in shown:
+        first = shown.index("*") + 1
+        shown[first:] = sorted(shown[first:], key=lambda name: (name.startswith("**"), name))
+    return f"({', '.join(shown)})"
+
+
+def test_the_public_interface_is_the_one_that_was_written_down() -> None:
+    lines = []
+    for suffix in MODULES:
+        module = importlib.import_module(f"aiohttp_session_store{suffix}")
+        lines.append(f"# aiohttp_session_store{suffix}")
+        for name in module.__all__:
+            lines += described(name, getattr(module, name))
+    text = "\n".join(lines) + "\n"
+    if os.environ.get("UPDATE_SNAPSHOT"):
+        SNAPSHOT.write_text(text)
+
+    assert text == SNAPSHOT.read_text()

@@ -1,0 +1,246 @@
+"""The stored form, which outlives the process that wrote it, and how changes are merged onto it."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiohttp_session_store.record.changes import Changes, Flash
+from aiohttp_session_store.record.format import (
+    TOMBSTONE,
+    NewerRecordError,
+    Record,
+    Retired,
+    decode_record,
+    encode_record,
+    encode_retired,
+)
+from aiohttp_session_store.record.merge import merge, same_content
+from aiohttp_session_store.record.values import freeze
+from tests.record.strategies import data, text, typed, values
+
+KEY = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+# These bytes lie on disks and in databases: whoever changes them logs everybody out. Add a format, do not edit these.
+LIVE: list[tuple[bytes, Record]] = [
+    (b"1 L 1700000000 1700000100 1209600\n{}", Record(1_700_000_000, 1_700_000_100, 1_209_600, {})),
+    (b'1 L 1700000000 1700000100 -\n{"user":5}', Record(1_700_000_000, 1_700_000_100, None, {"user": 5})),
+    (
+        '1 L 1 2 3\n{"a":[1,2.5,null,true,{"b":"ż\\n"}]}\n[["hJ3kzX0q","notice","Saved."],["x","n",[1]]]'.encode(),
+        Record(
+            1,
+            2,
+            3,
+            {"a": [1, 2.5, None, True, {"b": "ż\n"}]},
+            (Flash("hJ3kzX0q", "notice", "Saved."), Flash("x", "n", [1])),
+        ),
+    ),
+]
+RETIRED: list[tuple[bytes, Retired]] = [
+    (b"1 R 1700000060 " + KEY.encode(), Retired(KEY, 1_700_000_060)),
+    (
+        b"1 R 1700000060 " + KEY.encode() + b'\n1 L 1 2 3\n{"a":1}',
+        Retired(KEY, 1_700_000_060, b'1 L 1 2 3\n{"a":1}'),
+    ),
+    (b"1 R 0 -", TOMBSTONE),
+]
+
+
+def changes(
+    values: dict[str, Any] | None = None,
+    *,
+    unset: tuple[str, ...] = (),
+    cleared: bool = False,
+    used: tuple[str, ...] = (),
+    added: tuple[Flash, ...] = (),
+) -> Changes:
+    return Changes(values or {}, frozenset(unset), cleared, frozenset(used), added)
+
+
+# --- the stored form
+
+
+@pytest.mark.parametrize(("stored", "record"), LIVE)
+def test_a_live_record_is_stored_in_these_very_bytes(stored: bytes, record: Record) -> None:
+    assert encode_record(record) == stored
+
+
+@pytest.mark.parametrize(("stored", "retired"), RETIRED)
+def test_a_retired_record_is_stored_in_these_very_bytes(stored: bytes, retired: Retired) -> None:
+    assert encode_retired(retired) == stored
+
+
+@pytest.mark.parametrize(("stored", "record"), [*LIVE, *RETIRED])
+def test_records_stored_by_earlier_versions_are_read(stored: bytes, record: Record | Retired) -> None:
+    assert decode_record(stored) == record
+
+
+@pytest.mark.parametrize("stored", [b"3 L 1 2 3 4 5\nwhatever", b"3", b"9999 X\n\xff", b"10 R"])
+def test_a_newer_format_is_told_apart_from_damage(stored: bytes) -> None:
+    with pytest.raises(NewerRecordError, match="newer than this package"):
+        decode_record(stored)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        b"",
+        b"\n",
+        b"0 L 1 2 3\n{}",
+        b"01 L 1 2 3\n{}",
+        b"99999 L 1 2 3\n{}",
+        b"-2 L",
+        b"1",
+        b"1 L",
+        b"1 X 1 2 3\n{}",
+        b"1 L 1 2\n{}",
+        b"2",
+        b"2 L 1 2 3 4\n{}",
+        b"2 R 1 -",
+        b"2 C 1 2 3\n{}",
+        b"2 C 1 2 3 UPPER\n{}",
+        b"1 L 1 2 3 4\n{}",
+        b"1 L 1 2 3",
+        b"1 L 1 2 3\n",
+        b"1 L 1 2 3\n[]",
+        b'1 L 1 2 3\n{"a":1',
+        b'1 L 1 2 3\n{"a":NaN}',
+        b'1 L 1 2 3\n{"a":1e999}',
+        b"1 L a 2 3\n{}",
+        b"1 L -1 2 3\n{}",
+        b"1 L 1 2 \n{}",
+        b"1 L 1234567890123456 2 3\n{}",
+        b"1 L 1 2 3\n{}\n{}",
+        b'1 L 1 2 3\n{}\n[["id","key"]]',
+        b'1 L 1 2 3\n{}\n[["id",1,"value"]]',
+        b'1 L 1 2 3\n{}\n[[1,"key","value"]]',
+        b'1 L 1 2 3\n{}\n["abc"]',
+        b"1 R 1",
+        b"1 R x " + KEY.encode(),
+        b"1 R 1 " + KEY.encode() + b" 2",
+        b"1 R 1 \xff",
+        b"1 R 1 ../../../../etc/passwd",
+        b"1 R 1 " + KEY[1:].encode(),
+        b"1 R 1 " + KEY.upper().encode(),
+        LIVE[2][0][:-1],
+        LIVE[2][0][:-20],
+    ],
+)
+def test_damage_is_a_value_error_and_not_a_newer_format(stored: bytes) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  any kind of it but one
+        decode_record(stored)
+
+    assert not isinstance(caught.value, NewerRecordError)
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_are_a_record_or_a_value_error(stored: bytes) -> None:
+    try:
+        record = decode_record(stored)
+    except ValueError:
+        return
+    assert decode_record(stored) == record
+
+
+@given(st.sampled_from([stored for stored, _ in [*LIVE, *RETIRED]]), st.data())
+def test_any_damaged_record_is_a_record_or_a_value_error(stored: bytes, drawn: st.DataObject) -> None:
+    start = drawn.draw(st.integers(0, len(stored)))
+    end = drawn.draw(st.integers(start, len(stored)))
+    try:
+        record = decode_record(stored[:start] + drawn.draw(st.binary(max_size=8)) + stored[end:])
+    except ValueError:
+        return
+    if isinstance(record, Record):
+        encode_record(record)  # what could be read can be written again
+
+
+flashes = st.builds(Flash, id=text, key=text, value=values.map(lambda value: freeze(value, "k")))
+seconds = st.integers(0, 10**14)
+
+
+@given(
+    st.builds(
+        Record,
+        created_at=seconds,
+        written_at=seconds,
+        idle_timeout=st.none() | seconds,
+        data=data,
+        flashes=st.lists(flashes, max_size=3).map(tuple),
+    )
+)
+def test_every_record_comes_back_the_same(record: Record) -> None:
+    loaded = decode_record(encode_record(record))
+
+    assert isinstance(loaded, Record)
+    assert loaded == record
+    assert typed(loaded.data) == typed(record.data)
+
+
+@pytest.mark.no_cover  # thousands of times the same lines
+@given(data)
+def test_a_truncated_record_is_never_taken_for_a_whole_one(data: dict[str, Any]) -> None:
+    stored = encode_record(Record(1, 2, 3, data))
+    for length in range(len(stored)):
+        with pytest.raises(ValueError):  # noqa: PT011  any kind of it
+            decode_record(stored[:length])
+
+
+def test_the_same_content_is_the_same_whenever_it_was_written() -> None:
+    assert same_content(b'1 L 1 2 3\n{"a":1}', b'1 L 1 9 -\n{"a":1}')
+
+
+def test_other_flashes_are_other_content() -> None:
+    assert not same_content(b'1 L 1 2 3\n{"a":1}', b'1 L 1 2 3\n{"a":1}\n[["i","k",1]]')
+
+
+# --- merging
+
+RECORD = Record(1, 2, 3, {"a": 1, "b": 2}, (Flash("f1", "notice", "one"), Flash("f2", "other", "two")))
+
+
+def test_keys_that_nobody_changed_stay() -> None:
+    assert merge(RECORD, [changes({"c": 3})], 9, 8).data == {"a": 1, "b": 2, "c": 3}
+
+
+def test_an_unset_key_goes_and_need_not_be_there() -> None:
+    assert merge(RECORD, [changes(unset=("a", "missing"))], 9, 8).data == {"b": 2}
+
+
+def test_of_two_changes_of_one_key_the_later_stands() -> None:
+    assert merge(RECORD, [changes({"a": 2}), changes({"a": 3}), changes({"b": 0})], 9, 8).data == {"a": 3, "b": 0}
+
+
+def test_clearing_takes_other_requests_keys_and_flashes_too() -> None:
+    merged = merge(RECORD, [changes({"theirs": 1}), changes({"mine": 2}, cleared=True)], 9, 8)
+
+    assert (merged.data, merged.flashes) == ({"mine": 2}, ())
+
+
+def test_what_comes_after_a_clear_stays() -> None:
+    assert merge(RECORD, [changes(cleared=True), changes({"later": 1})], 9, 8).data == {"later": 1}
+
+
+def test_a_used_flash_goes_and_no_other() -> None:
+    assert merge(RECORD, [changes(used=("f1", "gone before"))], 9, 8).flashes == (Flash("f2", "other", "two"),)
+
+
+def test_a_new_flash_replaces_one_of_the_same_key() -> None:
+    new = Flash("f3", "notice", "three")
+
+    assert merge(RECORD, [changes(added=(new,))], 9, 8).flashes == (Flash("f2", "other", "two"), new)
+
+
+def test_a_flash_made_meanwhile_is_not_used_up_by_whoever_read_the_one_before() -> None:
+    new = Flash("f3", "notice", "three")
+    merged = merge(RECORD, [changes(added=(new,)), changes(used=("f1", "f2"))], 9, 8)
+
+    assert merged.flashes == (new,)
+
+
+def test_merging_leaves_the_record_alone_and_says_when_the_result_was_written() -> None:
+    before = encode_record(RECORD)
+    merged = merge(RECORD, [changes({"a": 5}, unset=("b",), used=("f1",), added=(Flash("x", "y", 1),))], 9, 8)
+
+    assert encode_record(RECORD) == before
+    assert (merged.created_at, merged.written_at, merged.idle_timeout) == (1, 9, 8)

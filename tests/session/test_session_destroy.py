@@ -1,0 +1,199 @@
+"""The end of a session, by destroy() or because a new one takes its place."""
+
+from collections.abc import Callable
+
+import pytest
+
+from aiohttp_session_store import MemoryStorage, Session, SessionDestroyedError
+from aiohttp_session_store.session.session import state_of
+from tests.session.conftest import Load
+from tests.session.test_session import WRITES
+
+# --- destroy
+
+
+async def test_a_destroyed_session_reads_as_empty_at_once(load: Load) -> None:
+    session = await load(a=1, cart=[1])
+    session.destroy()
+
+    assert (dict(session), len(session), session.get("a"), session.has("a")) == ({}, 0, None, False)
+    assert session.destroyed
+    assert session.dirty
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+async def test_a_write_to_a_destroyed_session_is_refused(load: Load, write: Callable[[Session], object]) -> None:
+    session = await load()
+    session.destroy()
+
+    with pytest.raises(SessionDestroyedError, match="get an empty one with new_session"):
+        write(session)
+    assert dict(session) == {}
+
+
+async def test_destroy_deletes_the_record_and_clears_the_cookie_once(storage: MemoryStorage, load: Load) -> None:
+    session = await load()
+    session.destroy()
+    assert session.delete_id == session.id
+
+    assert await storage.save(session) == ""
+    assert len(storage) == 0
+    assert not session.dirty
+    assert await storage.save(session) is None
+
+
+async def test_destroying_twice_is_destroying(storage: MemoryStorage, load: Load) -> None:
+    session = await load()
+    session.destroy()
+    session.destroy()
+
+    assert await storage.save(session) == ""
+
+
+async def test_destroying_a_new_session_clears_a_cookie_that_leads_nowhere(storage: MemoryStorage) -> None:
+    session = await storage.read("A" * 43)
+    session["a"] = 1
+    session.destroy()
+
+    assert await storage.save(session) == ""
+    assert session.delete_id is None
+    assert len(storage) == 0
+
+
+async def test_destroy_withdraws_a_new_id(storage: MemoryStorage, load: Load) -> None:
+    session = await load()
+    old_id = session.id
+    session.regenerate_id()
+    session.destroy()
+    assert session.delete_id == old_id
+    await storage.save(session)
+
+    assert len(storage) == 0
+
+
+async def test_a_list_of_a_destroyed_session_changes_nothing(storage: MemoryStorage, load: Load) -> None:
+    session = await load(cart=[1])
+    cart = session["cart"]
+    session.destroy()
+    cart.append(2)
+
+    assert dict(session) == {}
+    assert await storage.save(session) == ""
+
+
+async def test_destroying_under_an_old_id_ends_every_session_that_it_became(storage: MemoryStorage, load: Load) -> None:
+    session = await load()
+    slow = await storage.read(session.id)
+    for _ in range(3):
+        session.regenerate_id(True)
+        await storage.save(session)
+    slow.destroy()
+    await storage.save(slow)
+
+    assert (await storage.read(session.id)).new
+    assert len(storage) == 0
+
+
+async def test_whoever_saves_after_the_logout_learns_of_it_and_sends_no_cookie(
+    storage: MemoryStorage, load: Load, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = await load()
+    other = await storage.read(session.id)
+    other.destroy()
+    await storage.save(other)
+    session["late"] = 1
+    caplog.set_level("INFO", "aiohttp_session_store")
+
+    assert await storage.save(session) is None
+    assert session.destroyed
+    assert (dict(session), session.dirty) == ({}, False)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"session {session.key} was destroyed while a request was changing it: the changes are dropped"
+    ]
+
+
+async def test_whoever_sets_the_value_that_was_loaded_learns_of_the_logout_too(
+    storage: MemoryStorage, load: Load
+) -> None:
+    session = await load()
+    other = await storage.read(session.id)
+    other.destroy()
+    await storage.save(other)
+    session["user"] = 5
+    await storage.save(session)
+
+    assert session.destroyed
+
+
+async def test_whoever_regenerates_after_the_logout_learns_of_it_and_leaves_no_record(
+    storage: MemoryStorage, load: Load
+) -> None:
+    session = await load()
+    other = await storage.read(session.id)
+    other.destroy()
+    await storage.save(other)
+    session.regenerate_id(True)
+
+    assert await storage.save(session) is None
+    assert session.destroyed
+    assert len(storage) == 0
+
+
+# --- replaced by a new session, as new_session() does
+
+
+async def replaced(storage: MemoryStorage, session: Session) -> Session:
+    fresh = await storage.read(None)
+    state_of(fresh).replaces = state_of(session)
+    state_of(session).superseded = True
+    return fresh
+
+
+async def test_a_new_session_takes_the_old_one_with_it(storage: MemoryStorage, load: Load) -> None:
+    session = await load()
+    fresh = await replaced(storage, session)
+    assert fresh.delete_id == session.id
+    assert fresh.dirty
+    fresh["a"] = 1
+
+    assert await storage.save(fresh) == fresh.id
+    assert (await storage.read(session.id)).new
+    assert dict(await storage.read(fresh.id)) == {"a": 1}
+    assert len(storage) == 1
+
+
+async def test_a_new_session_that_stays_empty_clears_the_cookie_of_the_old_one(
+    storage: MemoryStorage, load: Load
+) -> None:
+    fresh = await replaced(storage, await load())
+
+    assert await storage.save(fresh) == ""
+    assert len(storage) == 0
+
+
+async def test_destroying_the_new_session_ends_the_old_one_too(storage: MemoryStorage, load: Load) -> None:
+    fresh = await replaced(storage, await load())
+    fresh.destroy()
+
+    assert await storage.save(fresh) == ""
+    assert len(storage) == 0
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+async def test_the_old_session_can_be_read_and_not_written(
+    storage: MemoryStorage, load: Load, write: Callable[[Session], object]
+) -> None:
+    session = await load()
+    await replaced(storage, session)
+
+    with pytest.raises(SessionDestroyedError, match="write to the one it returned"):
+        write(session)
+    assert dict(session) == {"user": 5}
+
+
+async def test_the_old_session_cannot_be_destroyed_again(storage: MemoryStorage, load: Load) -> None:
+    session = await load()
+    await replaced(storage, session)
+
+    with pytest.raises(SessionDestroyedError, match="it is destroyed with the save"):
+        session.destroy()

@@ -1,0 +1,146 @@
+"""Somebody empties or removes the directory beneath a running app, or puts into it what does not belong there."""
+
+import asyncio
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from aiohttp_session_store import FileSystemStorage
+from aiohttp_session_store.storages.filesystem.lock import BusyError, LockFile
+from tests.storages.filesystem.filesystem_tools import make_session, open_files
+
+FIRST, SECOND = 2, 4  # offsets
+KEY = "ab" + 62 * "0"
+LATER = 4_000_000_000
+
+
+def test_what_is_held_when_the_file_is_replaced_does_not_keep_its_holder_in_the_old_one(tmp_path: Path) -> None:
+    """A visitor who has his session exclusively for long would, and all that this process locks meanwhile with it."""
+    path = tmp_path / "locks"
+    ours, others = LockFile(str(path)), LockFile(str(path))
+    before = open_files()
+    ours.acquire(FIRST)
+    path.unlink()
+
+    ours.acquire(SECOND)
+
+    with pytest.raises(BusyError):
+        others.acquire(SECOND)
+    with pytest.raises(BusyError):
+        ours.acquire(FIRST)
+    ours.release(SECOND)
+    ours.release(FIRST)
+    others.acquire(SECOND)
+    with pytest.raises(BusyError):
+        ours.acquire(SECOND)
+    others.release(SECOND)
+    ours.close()
+    others.close()
+    assert open_files() == before
+
+
+def test_a_file_that_was_replaced_is_still_locked_by_whoever_holds_it(tmp_path: Path) -> None:
+    path, kept = tmp_path / "locks", tmp_path / "kept"
+    ours = LockFile(str(path))
+    ours.acquire(FIRST)
+    path.rename(kept)
+    ours.acquire(SECOND)
+    ours.release(SECOND)
+
+    with pytest.raises(BusyError):
+        LockFile(str(kept)).acquire(FIRST)
+
+
+async def test_a_removed_directory_is_made_again_by_whoever_comes_first(tmp_path: Path) -> None:
+    storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
+    value = await make_session(storage, a=1)
+    shutil.rmtree(storage.directory)
+
+    assert await storage.sweep() == 0
+    assert Path(storage.directory).stat().st_mode & 0o777 == 0o700
+    shutil.rmtree(storage.directory)
+    async with storage.lock(KEY):
+        assert (await storage.read(value)).new
+    assert dict(await storage.read(await make_session(storage, b=1))) == {"b": 1}
+    await storage.aclose()
+
+
+@pytest.mark.parametrize("what", ["file", "link", "link to nowhere"])
+async def test_what_stands_where_a_folder_belongs_is_set_aside_by_the_first_who_needs_it(
+    tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else every 256th new visitor is answered 503: nobody has a session there, so nobody would look for one."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
+    misplaced = Path(storage.directory, KEY[:2])
+    if what == "file":
+        misplaced.write_text("a note")
+    else:
+        misplaced.symlink_to(elsewhere if what == "link" else tmp_path / "nowhere")
+
+    assert await storage.insert(KEY, b"data", LATER)
+
+    found = await storage.fetch(KEY)
+    assert found is not None
+    assert found.data == b"data"
+    assert not list(elsewhere.iterdir())
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert len(list(Path(storage.directory, "set-aside").iterdir())) == 1
+    await storage.aclose()
+
+
+async def test_a_pipe_in_the_place_of_a_record_is_rubbish_to_all(tmp_path: Path) -> None:
+    storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
+    pipe = Path(storage.directory, KEY[:2], KEY[2:])
+    pipe.parent.mkdir(mode=0o700)
+    os.mkfifo(pipe)
+
+    assert await storage.replace(KEY, b"data", LATER, b"versions") is None
+    assert not await storage.touch(KEY, LATER, b"versions")
+    assert await storage.sweep() == 0
+    assert not pipe.exists()
+    await storage.aclose()
+
+
+async def test_many_who_meet_it_at_once_all_get_their_sessions_and_keep_them(tmp_path: Path) -> None:
+    for round_ in range(20):
+        first, second = (FileSystemStorage(tmp_path / f"{round_}", sweep_interval=None) for _ in range(2))
+        Path(first.directory, KEY[:2]).write_text("a note")
+        keys = [f"{KEY[:2]}{number:02x}{60 * '0'}" for number in range(16)]
+
+        await asyncio.gather(*((first, second)[index % 2].insert(key, b"", LATER) for index, key in enumerate(keys)))
+
+        assert None not in await asyncio.gather(*(first.fetch(key) for key in keys))
+        await first.aclose()
+        await second.aclose()
+
+
+async def test_a_folder_that_was_put_right_meanwhile_is_not_set_aside_with_what_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, other = (FileSystemStorage(tmp_path / "sessions", sweep_interval=None) for _ in range(2))
+    misplaced, neighbour = Path(storage.directory, KEY[:2]), KEY[:2] + 62 * "1"
+    misplaced.write_text("a note")
+    real = os.lstat
+    looked: list[str] = []
+
+    def lstat(path: str) -> os.stat_result:
+        found = real(path)
+        if not looked:  # just after this, another process is faster
+            looked.append(path)
+            misplaced.unlink()
+            asyncio.run(other.insert(neighbour, b"answered", LATER))
+        return found
+
+    monkeypatch.setattr(os, "lstat", lstat)
+
+    assert await storage.insert(KEY, b"data", LATER)
+    assert looked
+    assert await storage.fetch(neighbour) is not None
+    assert not list(Path(storage.directory, "set-aside").iterdir())
+    await storage.aclose()
+    await other.aclose()

@@ -1,0 +1,180 @@
+"""The read cache: as fast as memory, and never a stale record."""
+
+import asyncio
+import mmap
+import os
+import struct
+from pathlib import Path
+
+import pytest
+
+from aiohttp_session_store import ConfigurationError, FileSystemStorage
+from aiohttp_session_store.storages.filesystem import stat_cache as cache
+from tests.storages.filesystem.filesystem_tools import exit_code, file_of, make_session, run_in_child
+
+NUMBER = struct.Struct("<q")
+
+
+class CountingStorage(FileSystemStorage):
+    """Counts the reads that went to a thread."""
+
+    hops = 0
+
+    def count(self) -> None:
+        real = self._fetch
+
+        async def fetch(key: str) -> cache.Seen | None:
+            self.hops += 1
+            return await real(key)
+
+        self._fetch = fetch
+
+
+async def test_a_record_that_was_read_or_written_here_is_read_without_a_thread(tmp_path: Path) -> None:
+    storage = CountingStorage(tmp_path / "sessions", sweep_interval=None)
+    storage.count()
+    value = await make_session(storage, number=1)
+
+    for _ in range(3):
+        assert (await storage.read(value))["number"] == 1
+
+    assert storage.hops == 0
+    await storage.aclose()
+
+
+async def test_what_another_process_writes_is_seen_at_once(tmp_path: Path) -> None:
+    """Twice within one tick of the clock, with records of one size, on inodes that alternate."""
+    here, there = (FileSystemStorage(tmp_path / "sessions", sweep_interval=None) for _ in range(2))
+    value = await make_session(here, number=1000)
+
+    for number in range(1001, 1501):
+        for written in (0, number):
+            session = await there.read(value)
+            session["number"] = written or 9999
+            await there.save(session)
+
+        assert (await here.read(value))["number"] == number
+    await here.aclose()
+    await there.aclose()
+
+
+async def test_that_test_bites_when_files_have_no_time_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiohttp_session_store.storages.filesystem.files.own_time_ns", lambda: 1)
+
+    with pytest.raises(AssertionError):
+        await test_what_another_process_writes_is_seen_at_once(tmp_path)
+
+
+def test_two_processes_hammering_one_session_see_no_stale_record(tmp_path: Path) -> None:
+    """The reader asks for the last acknowledged number before it reads, and must find that one or a later one."""
+    storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
+    shared = mmap.mmap(-1, NUMBER.size)
+    writes = 3000
+
+    async def first() -> str:
+        value = await make_session(storage, number=0)
+        await storage.aclose()
+        return value
+
+    value = asyncio.run(first())
+
+    async def write() -> None:
+        for number in range(1, writes + 1):
+            session = await storage.read(value)
+            session["number"] = number
+            await storage.save(session)
+            NUMBER.pack_into(shared, 0, number)
+
+    async def read() -> int:
+        reads = 0
+        while (acknowledged := NUMBER.unpack_from(shared)[0]) < writes:
+            assert (await storage.read(value))["number"] >= acknowledged
+            reads += 1
+            await asyncio.sleep(0)
+        await storage.aclose()
+        return reads
+
+    writer = run_in_child(write)
+    reads = asyncio.run(read())
+
+    assert exit_code(writer) == 0
+    assert reads > writes / 10
+
+
+async def test_a_touch_by_another_process_is_seen_before_a_session_is_called_expired(tmp_path: Path) -> None:
+    now = 1_700_000_000.0
+    here, there = (
+        FileSystemStorage(tmp_path / "sessions", sweep_interval=None, idle_timeout=100, clock=lambda: now)
+        for _ in range(2)
+    )
+    value = await make_session(here, number=1)
+    now += 60
+    await there.save(await there.read(value))
+
+    now += 60
+
+    assert not (await here.read(value)).new
+    await here.aclose()
+    await there.aclose()
+
+
+async def test_the_cache_is_bounded(tmp_path: Path) -> None:
+    storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None, cache_size=3)
+    for number in range(5):
+        await make_session(storage, number=number)
+
+    assert len(storage._cache) == 3
+    await storage.aclose()
+
+
+async def test_large_records_are_not_kept(tmp_path: Path) -> None:
+    storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
+    value = await make_session(storage, filling="x" * 20_000)
+
+    assert len((await storage.read(value))["filling"]) == 20_000
+    assert len(storage._cache) == 0
+    await storage.aclose()
+
+
+async def test_a_size_of_zero_turns_it_off(tmp_path: Path) -> None:
+    storage = CountingStorage(tmp_path / "sessions", sweep_interval=None, cache_size=0)
+    storage.count()
+    value = await make_session(storage, number=1)
+
+    await storage.read(value)
+
+    assert storage.hops == 1
+    await storage.aclose()
+
+
+async def test_coarse_times_of_files_turn_it_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.utime
+
+    def coarse(path: int, ns: tuple[int, int]) -> None:
+        real(path, ns=tuple(value // 10**9 * 10**9 for value in ns))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "utime", coarse)
+    assert not cache.keeps_own_times(str(tmp_path))
+    storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
+    await make_session(storage, number=1)
+
+    assert len(storage._cache) == 0
+    await storage.aclose()
+
+
+@pytest.mark.parametrize("size", [-1, 1.5, True])
+def test_a_size_that_is_no_number_of_records_is_refused(tmp_path: Path, size: int) -> None:
+    with pytest.raises(ConfigurationError, match="cache_size"):
+        FileSystemStorage(tmp_path / "sessions", cache_size=size)
+
+
+async def test_a_file_that_vanished_is_forgotten(tmp_path: Path) -> None:
+    storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
+    value = await make_session(storage, number=1)
+    file_of(storage, await storage.read(value)).unlink()
+
+    assert (await storage.read(value)).new
+    assert len(storage._cache) == 0
+    await storage.aclose()

@@ -1,0 +1,272 @@
+"""The sweep of files: among many, beside requests, beside other sweeps, and cut off."""
+
+import asyncio
+import errno
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiohttp_session_store import FileSystemStorage, StorageError
+from aiohttp_session_store.storages.base import RECLAIM_AFTER
+from aiohttp_session_store.storages.filesystem import sweep
+from aiohttp_session_store.storages.filesystem.atomic_files import read_header
+from aiohttp_session_store.storages.filesystem.file_format import Header
+from aiohttp_session_store.storages.filesystem.lock import SWEEP
+from aiohttp_session_store.testing import ManualClock
+from tests.storages.filesystem.filesystem_tools import exit_code, file_of, make_session, run_in_child, temporary_files
+
+DAY = 86_400
+IDLE = 14 * DAY
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(1_700_000_000)
+
+
+@pytest.fixture
+def storage(tmp_path: Path, clock: ManualClock) -> FileSystemStorage:
+    return FileSystemStorage(tmp_path / "sessions", clock=clock, sweep_interval=None)
+
+
+async def make_many(storage: FileSystemStorage, count: int) -> list[str]:
+    return await asyncio.gather(*(make_session(storage, number=number) for number in range(count)))
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+async def test_what_cannot_be_read_is_told_and_keeps_nothing_else_from_being_swept(
+    storage: FileSystemStorage, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Somebody ran a script as another user, or a sector of the disk is bad."""
+    await make_many(storage, 20)
+    files = sorted(Path(storage.directory).glob("??/*"))
+    closed = files[0] if what == "file" else files[0].parent
+    kept = [file for file in files if closed in (file, file.parent)]
+    clock.advance(IDLE + RECLAIM_AFTER)
+    real = os.open
+
+    def refuse(path: str, *args: Any, **kwargs: Any) -> int:
+        if str(path) in (closed.name, str(closed)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return real(path, *args, **kwargs)
+
+    with monkeypatch.context() as patched:  # nothing is closed to the user that tests run as in a container
+        patched.setattr(os, "open", refuse)
+        with pytest.raises(StorageError, match="Permission denied"):
+            await storage.sweep()
+
+    assert list(Path(storage.directory).glob("??/*")) == kept
+    assert await storage.sweep() == len(kept)
+
+
+async def test_two_thousand_expired_go_while_live_ones_are_used(storage: FileSystemStorage, clock: ManualClock) -> None:
+    await make_many(storage, 2000)
+    clock.advance(IDLE + RECLAIM_AFTER)
+    live = await make_many(storage, 200)
+    waits: list[float] = []
+    done = asyncio.Event()
+
+    async def visit() -> None:
+        while not done.is_set():
+            for value in live:
+                started = time.perf_counter()
+                session = await storage.read(value)
+                session["visits"] = session.get("visits", 0) + 1
+                await storage.save(session)
+                waits.append(time.perf_counter() - started)
+
+    visitor = asyncio.ensure_future(visit())
+    removed = await storage.sweep()
+    done.set()
+    await visitor
+
+    assert removed == 2000
+    assert len(waits) >= len(live)
+    for value in live:
+        assert (await storage.read(value))["visits"] >= 1
+    await storage.aclose()
+
+
+async def test_a_session_that_is_touched_during_the_sweep_stays(
+    storage: FileSystemStorage, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at its header and its removal; only the second look, under the lock, can tell."""
+    value = await make_session(storage, number=1)
+    session = await storage.read(value)
+    key, version = session.key, (await storage.fetch(session.key)).version  # type: ignore[union-attr]
+    clock.advance(IDLE + RECLAIM_AFTER)
+    looks: list[str] = []
+
+    def look(folder: int, name: str) -> Header | None:
+        header = read_header(folder, name)
+        if not looks:
+            asyncio.run_coroutine_threadsafe(storage.touch(key, int(clock()) + IDLE, version), loop).result(5)
+        looks.append(name)
+        return header
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(sweep, "read_header", look)
+
+    assert await storage.sweep() == 0
+    assert len(looks) == 2
+    assert (await storage.read(value))["number"] == 1
+    await storage.aclose()
+
+
+async def test_nothing_goes_before_a_slow_request_can_have_saved_it(
+    storage: FileSystemStorage, clock: ManualClock
+) -> None:
+    value = await make_session(storage, number=1)
+    session = await storage.read(value)
+    clock.advance(IDLE + RECLAIM_AFTER - 1)
+
+    assert await storage.sweep() == 0
+    session["late"] = True
+    await storage.save(session)
+
+    assert await storage.sweep() == 0
+    assert (await storage.read(value))["late"]
+    await storage.aclose()
+
+
+async def test_empty_folders_go_and_come_back(storage: FileSystemStorage, clock: ManualClock) -> None:
+    await make_many(storage, 50)
+    clock.advance(IDLE + RECLAIM_AFTER)
+
+    await storage.sweep()
+
+    assert [path.name for path in Path(storage.directory).iterdir()] == ["locks"]
+    assert (await storage.read(await make_session(storage, number=1)))["number"] == 1
+    await storage.aclose()
+
+
+async def test_making_sessions_while_folders_vanish_fails_never(storage: FileSystemStorage) -> None:
+    """An empty folder can go between its opening and the first file in it."""
+    done = asyncio.Event()
+
+    async def sweep_on() -> None:
+        while not done.is_set():
+            await storage.sweep()
+
+    sweeper = asyncio.ensure_future(sweep_on())
+    for _ in range(10):
+        values = await make_many(storage, 20)
+        for value in values:
+            session = await storage.read(value)
+            session.destroy()
+            await storage.save(session)
+    done.set()
+    await sweeper
+    await storage.aclose()
+
+
+async def test_a_sweep_that_is_cut_off_is_resumed_by_the_next(storage: FileSystemStorage, clock: ManualClock) -> None:
+    await make_many(storage, 600)
+    clock.advance(IDLE + RECLAIM_AFTER)
+    files = list(Path(storage.directory).rglob("??/*"))
+    task = asyncio.ensure_future(storage.sweep())
+    async with asyncio.timeout(10):
+        while all(path.exists() for path in files):
+            await asyncio.sleep(0)
+
+    task.cancel()
+    await asyncio.wait([task])
+    await storage.aclose()  # a thread may still be at work on one of them
+    left = sum(path.exists() for path in files)
+
+    assert 0 < left < 600
+    assert await storage.sweep() == left
+    await storage.aclose()
+
+
+async def test_of_two_sweeps_one_works_and_the_other_returns_at_once(storage: FileSystemStorage) -> None:
+    other = FileSystemStorage(storage.directory, clock=storage.clock, sweep_interval=None)
+    storage._locks.acquire(SWEEP)
+
+    assert await other.sweep() == 0
+
+    storage._locks.release(SWEEP)
+    await other.aclose()
+
+
+def test_processes_that_sweep_at_the_same_time_remove_each_file_once(
+    storage: FileSystemStorage, clock: ManualClock, tmp_path: Path
+) -> None:
+    async def fill() -> None:
+        await make_many(storage, 400)
+        await storage.aclose()
+
+    asyncio.run(fill())
+    clock.advance(IDLE + RECLAIM_AFTER)
+    children = []
+    for number in range(4):
+
+        async def sweep_once(number: int = number) -> None:
+            (tmp_path / str(number)).write_text(str(await storage.sweep()))
+            await storage.aclose()
+
+        children.append(run_in_child(sweep_once))
+
+    assert [exit_code(child) for child in children] == [0] * 4
+    assert sum(int((tmp_path / str(number)).read_text()) for number in range(4)) == 400
+
+
+async def test_a_file_whose_writer_is_at_it_stays_until_next_time(
+    storage: FileSystemStorage, clock: ManualClock
+) -> None:
+    value = await make_session(storage, number=1)
+    path = file_of(storage, await storage.read(value))
+    clock.advance(IDLE + RECLAIM_AFTER)
+    offset = int((path.parent.name + path.name)[:15], 16) * 2
+    storage._locks.acquire(offset)
+
+    assert await storage.sweep() == 0
+
+    storage._locks.release(offset)
+    assert await storage.sweep() == 1
+    await storage.aclose()
+
+
+async def test_leftovers_go_by_their_age(storage: FileSystemStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    value = await make_session(storage, number=1)
+    folder = file_of(storage, await storage.read(value)).parent
+    (folder / ".tmp-0123456789abcdef").write_bytes(b"torn")
+
+    await storage.sweep()
+    assert len(temporary_files(storage)) == 1
+
+    monkeypatch.setattr(sweep, "TEMPORARY_KEPT", -1)
+    await storage.sweep()
+    assert temporary_files(storage) == []
+    await storage.aclose()
+
+
+async def test_what_was_set_aside_long_ago_goes(storage: FileSystemStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    value = await make_session(storage, number=1)
+    file_of(storage, await storage.read(value)).write_bytes(b"rubbish")
+    await storage.read(value)
+    aside = Path(storage.directory, "set-aside")
+
+    await storage.sweep()
+    assert len(list(aside.iterdir())) == 1
+
+    monkeypatch.setattr(sweep, "SET_ASIDE_KEPT", -1)
+    await storage.sweep()
+    assert list(aside.iterdir()) == []
+    await storage.aclose()
+
+
+async def test_the_background_sweep_comes_by_itself(tmp_path: Path, clock: ManualClock) -> None:
+    storage = FileSystemStorage(tmp_path / "sessions", clock=clock, sweep_interval=1)
+    await make_session(storage, number=1)
+    clock.advance(IDLE + RECLAIM_AFTER)
+    await storage.start()
+
+    async with asyncio.timeout(10):
+        while list(Path(storage.directory).glob("??/*")):
+            await asyncio.sleep(0.05)
+
+    await storage.aclose()

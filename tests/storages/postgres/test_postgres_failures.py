@@ -1,0 +1,256 @@
+"""Servers that are away, slow, read-only or out of connections, and come back: 503 meanwhile, nothing to restart."""
+
+import asyncio
+import time
+from typing import Any
+
+import aiohttp
+import asyncpg
+import pytest
+from aiohttp import web
+from pytest_aiohttp import AiohttpClient
+
+from aiohttp_session_store import SessionCookie, SessionLockError, StorageError, exclusive_session, get_session, setup
+from aiohttp_session_store.storages.postgres import PostgresStorage
+from tests.servers.away import EXPIRES_AT, KEY, all_fail, silent_server, started
+from tests.servers.postgres import PostgresServer
+from tests.web.storages import SECRET
+
+
+async def test_a_server_that_is_away_is_a_storage_error_until_it_is_back(server: PostgresServer) -> None:
+    async with started(PostgresStorage.from_dsn(server.dsn)) as storage:
+        await storage.create_schema()
+        await storage.insert(KEY, b"data", EXPIRES_AT)
+        server.stop()
+        await all_fail(storage)
+        await asyncio.to_thread(server.start)
+
+        assert await storage.fetch(KEY)
+        assert await storage.sweep() == 0
+
+
+async def test_a_server_that_never_answers_is_given_up() -> None:
+    async with (
+        silent_server() as port,
+        started(PostgresStorage.from_dsn(f"postgresql://u@127.0.0.1:{port}/d", timeout=0.2)) as storage,
+    ):
+        before = time.monotonic()
+        said = await all_fail(storage)
+
+        assert time.monotonic() - before < 5 * 0.2 + 3
+        assert all("did not answer" in one for one in said), said
+
+
+async def test_a_server_that_stops_answering_is_given_up(server: PostgresServer) -> None:
+    """In the midst of a connection: here because somebody has locked the table."""
+    async with started(PostgresStorage.from_dsn(server.dsn, timeout=0.3)) as storage:
+        await storage.create_schema()
+        connection = await asyncpg.connect(server.dsn)
+        async with connection.transaction():
+            await connection.execute(f"LOCK TABLE {storage._statements.table} IN ACCESS EXCLUSIVE MODE")
+            before = time.monotonic()
+            await all_fail(storage)
+            assert time.monotonic() - before < 5 * 0.3 + 3
+        await connection.close()
+
+        assert await storage.fetch(KEY) is None
+
+
+async def ready(storage: PostgresStorage) -> None:
+    """Wait until it has a table and a connection in its pool, however busy this machine is."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await storage.create_schema()
+                await storage.fetch(KEY)
+            except StorageError:
+                continue
+            return
+
+
+@pytest.mark.parametrize("owned", [True, False])
+async def test_a_server_that_freezes_is_given_up_whatever_was_asked(server: PostgresServer, owned: bool) -> None:
+    """Between two statements, too; each wait is bounded: for a connection, for the answer, for its coming back."""
+    pool = await asyncpg.create_pool(server.dsn, min_size=0, max_size=4)
+    storage = PostgresStorage.from_dsn(server.dsn, timeout=0.3) if owned else PostgresStorage(pool, timeout=0.3)
+
+    async def lock() -> None:
+        async with storage.lock(KEY):
+            pass
+
+    for ask in (lambda: storage.fetch(KEY), storage.sweep, storage.create_schema, lock):
+        await ready(storage)
+        with server.frozen():
+            asking: asyncio.Future[object] = asyncio.ensure_future(ask())
+            given_up, _ = await asyncio.wait([asking], timeout=3 * 0.3 + 5)
+        assert given_up
+        with pytest.raises(StorageError, match="did not answer"):
+            await asking
+    await ready(storage)
+    await storage.aclose()
+    pool.terminate()
+
+
+@pytest.mark.parametrize("verb", ["fetch", "sweep"])
+async def test_who_is_cancelled_while_the_server_is_frozen_is_cancelled(server: PostgresServer, verb: str) -> None:
+    """Not told of a StorageError: the sweep of an app that stops would go on for ever."""
+    async with started(PostgresStorage.from_dsn(server.dsn, timeout=2)) as storage:
+        await ready(storage)
+        async with asyncpg.create_pool(server.dsn, min_size=0, max_size=2) as pool, pool.acquire() as other:
+            await other.execute(f"BEGIN; LOCK TABLE {storage._statements.table}")
+            asking: asyncio.Future[object] = asyncio.ensure_future(
+                storage.fetch(KEY) if verb == "fetch" else storage.sweep()
+            )
+            async with asyncio.timeout(5):
+                while not await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                    await asyncio.sleep(0.01)
+            with server.frozen():
+                asking.cancel()
+                await asyncio.wait([asking], timeout=10)
+            assert asking.cancelled()
+            await other.execute("ROLLBACK")
+
+
+async def test_a_lease_on_a_server_that_freezes_is_lost(server: PostgresServer) -> None:
+    async with started(PostgresStorage.from_dsn(server.dsn, timeout=1)) as storage:
+        await ready(storage)
+        async with storage.lock(KEY) as lease:
+            assert lease is not None
+            for _ in range(2):
+                with server.frozen():
+                    asking = asyncio.ensure_future(lease())
+                    given_up, _ = await asyncio.wait([asking], timeout=1 + 5)
+                assert given_up
+                with pytest.raises(SessionLockError, match="try again: PostgreSQL"):
+                    await asking
+        await ready(storage)
+        async with asyncio.timeout(5), storage.lock(KEY):
+            pass
+
+
+async def test_a_holder_leaves_in_time_although_the_server_is_frozen(
+    server: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def visit(entered: asyncio.Event, leave: asyncio.Event) -> None:
+        async with storage.lock(KEY):
+            entered.set()
+            await leave.wait()
+
+    async with started(PostgresStorage.from_dsn(server.dsn, timeout=1)) as storage:
+        await ready(storage)
+        entered, leave = asyncio.Event(), asyncio.Event()
+        visiting = asyncio.ensure_future(visit(entered, leave))
+        await entered.wait()
+        with server.frozen():
+            leave.set()
+            left, _ = await asyncio.wait([visiting], timeout=3 * 1 + 5)
+        assert left
+        await visiting
+        assert "the connection of an exclusive lock was lost" in caplog.text
+        await ready(storage)
+        async with asyncio.timeout(5), storage.lock(KEY):
+            pass
+
+
+async def test_a_pool_that_is_exhausted_is_a_storage_error_not_a_hang(pool: asyncpg.Pool, schema: str) -> None:
+    storage = PostgresStorage(pool, schema=schema, timeout=0.2)
+    await storage.create_schema()
+    taken = [await pool.acquire() for _ in range(pool.get_max_size())]
+    with pytest.raises(StorageError, match="all 10 connections were busy"):
+        await storage.fetch(KEY)
+    for one in taken:
+        await pool.release(one)
+
+    assert await storage.fetch(KEY) is None
+
+
+async def test_a_server_without_connections_to_spare_is_a_storage_error(server: PostgresServer) -> None:
+    others: list[Any] = []
+
+    async def connect() -> None:
+        while True:
+            others.append(await asyncpg.connect(server.dsn))
+
+    with pytest.raises(asyncpg.TooManyConnectionsError):
+        await connect()
+    async with started(PostgresStorage.from_dsn(server.dsn)) as storage:
+        with pytest.raises(StorageError, match="TooManyConnectionsError"):
+            await storage.fetch(KEY)
+        for one in others:
+            await one.close()
+
+        await storage.create_schema()
+        assert await storage.fetch(KEY) is None
+
+
+async def test_a_read_only_server_is_a_storage_error_and_connections_are_let_go(server: PostgresServer) -> None:
+    """Its name may lead to the new primary by now, which only a new connection finds."""
+    async with started(PostgresStorage.from_dsn(server.dsn)) as storage:
+        await storage.create_schema()
+        connection = await asyncpg.connect(server.dsn)
+        await connection.execute("ALTER DATABASE postgres SET default_transaction_read_only = on")
+        await (await storage._connections.pool()).expire_connections()
+        with pytest.raises(StorageError, match="read-only"):
+            await storage.insert(KEY, b"", EXPIRES_AT)
+        await connection.execute("SET default_transaction_read_only = off")
+        await connection.execute("ALTER DATABASE postgres SET default_transaction_read_only = off")
+
+        assert await storage.insert(KEY, b"", EXPIRES_AT)
+        await connection.close()
+
+
+# --- an app in front of it
+
+
+async def count(request: web.Request) -> web.Response:
+    session = await get_session(request)
+    session["visits"] = session.get("visits", 0) + 1
+    return web.Response(text=str(session["visits"]))
+
+
+async def test_a_server_that_restarts_amid_traffic_costs_503s_and_no_answered_write(
+    aiohttp_client: AiohttpClient, server: PostgresServer
+) -> None:
+    storage = PostgresStorage.from_dsn(server.dsn, timeout=2)
+    await storage.create_schema()
+    app = web.Application()
+    app.router.add_get("/", count)
+    setup(app, storage, cookie=SessionCookie(secrets=SECRET))
+    client = await aiohttp_client(app)
+
+    async def ask() -> tuple[int, str]:
+        async with client.get("/") as response:
+            return response.status, await response.text()
+
+    for number in range(20):
+        assert await ask() == (200, str(number + 1))
+    server.stop()
+    assert (await ask())[0] == 503
+    await asyncio.to_thread(server.start)
+    for number in range(20, 40):
+        assert await ask() == (200, str(number + 1))
+
+
+async def test_holders_of_locks_never_have_all_connections(
+    aiohttp_client: AiohttpClient, shared_server: PostgresServer, schema: str
+) -> None:
+    """Each needs a second one for what it does under the lock: 30 visitors, two connections."""
+    storage = PostgresStorage.from_dsn(shared_server.dsn, pool_size=2, schema=schema, timeout=10)
+    await storage.create_schema()
+
+    async def exclusive(request: web.Request) -> web.Response:
+        async with exclusive_session(request, timeout=30) as session:
+            session["count"] = session.get("count", 0) + 1
+        return web.Response(text=str(session["count"]))
+
+    app = web.Application()
+    app.router.add_get("/", exclusive)
+    setup(app, storage, cookie=SessionCookie(secrets=SECRET))
+    client = await aiohttp_client(app, cookie_jar=aiohttp.DummyCookieJar())
+
+    async def visit() -> None:
+        async with client.get("/") as response:
+            assert response.status == 200
+
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(visit() for _ in range(30)))

@@ -1,0 +1,197 @@
+"""Servers that are away, slow, full or read-only, and come back: 503 in the meantime, and nothing to restart."""
+
+import asyncio
+import logging
+import os
+import time
+
+import pytest
+from aiohttp import web
+from pytest_aiohttp import AiohttpClient
+from redis.asyncio import Redis
+
+from aiohttp_session_store import SessionCookie, StorageError, get_session, setup
+from aiohttp_session_store.storages.redis import RedisStorage
+from tests.servers.away import EXPIRES_AT, KEY, all_fail, silent_server, started
+from tests.servers.redis import RedisServer, redis_server
+from tests.web.storages import SECRET
+
+
+async def test_a_server_that_is_away_is_a_storage_error_until_it_is_back(server: RedisServer) -> None:
+    async with started(RedisStorage.from_url(server.url)) as storage:
+        await storage.insert(KEY, b"", EXPIRES_AT)
+        server.kill()
+        await all_fail(storage)
+        server.start()
+
+        assert await storage.fetch(KEY) is None
+        assert await storage.insert(KEY, b"", EXPIRES_AT)
+
+
+async def test_an_app_starts_without_its_server_and_says_so(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.kill()
+    async with started(RedisStorage.from_url(server.url)) as storage:
+        assert "sessions are unavailable" in caplog.text
+        server.start()
+
+        assert await storage.fetch(KEY) is None
+
+
+async def test_a_server_that_never_answers_is_given_up() -> None:
+    async with (
+        silent_server() as port,
+        started(RedisStorage.from_url(f"redis://127.0.0.1:{port}", timeout=0.2)) as storage,
+    ):
+        before = time.monotonic()
+        said = await all_fail(storage)
+
+        assert time.monotonic() - before < 5 * 0.2 + 3
+        assert all("did not answer" in one for one in said), said
+
+
+async def test_a_server_that_is_full_keeps_what_it_has(server: RedisServer) -> None:
+    async with started(RedisStorage.from_url(server.url)) as storage, Redis.from_url(server.url) as client:
+        version = await storage.insert(KEY, b"old", EXPIRES_AT)
+        await client.config_set("maxmemory", "1mb")
+        await client.config_set("maxmemory", 1)
+        with pytest.raises(StorageError, match="maxmemory"):
+            await storage.replace(KEY, b"new", EXPIRES_AT, version or b"")
+        stored = await storage.fetch(KEY)
+        assert stored is not None
+        assert stored.data == b"old"
+
+        await client.config_set("maxmemory", 0)
+        assert await storage.replace(KEY, b"new", EXPIRES_AT, version or b"")
+
+
+async def test_a_read_only_replica_is_a_storage_error_until_it_is_promoted(
+    server: RedisServer, shared_server: RedisServer
+) -> None:
+    async with started(RedisStorage.from_url(server.url)) as storage, Redis.from_url(server.url) as client:
+        await client.replicaof("127.0.0.1", shared_server.port)
+        with pytest.raises(StorageError, match="read only replica"):
+            await storage.insert(KEY, b"", EXPIRES_AT)
+        await client.replicaof("NO", "ONE")
+
+        assert await storage.insert(KEY, b"", EXPIRES_AT)
+
+
+async def test_after_a_failover_connections_to_the_demoted_server_are_let_go(
+    server: RedisServer, shared_server: RedisServer
+) -> None:
+    """Its name may lead to the new one by now, which only a new connection finds."""
+    async with started(RedisStorage.from_url(server.url)) as storage, Redis.from_url(server.url) as client:
+        await storage.fetch(KEY)
+        await client.replicaof("127.0.0.1", shared_server.port)
+        with pytest.raises(StorageError):
+            await storage.insert(KEY, b"", EXPIRES_AT)
+
+        assert not any(one.is_connected for one in storage._client.connection_pool._available_connections)
+
+
+async def test_a_server_that_is_loading_is_a_storage_error_until_it_has_loaded(server: RedisServer) -> None:
+    with server.client() as client:
+        client.mset({f"filler:{number}": os.urandom(10_000) for number in range(2000)})  # it looks up every 2 MB
+        client.save()
+    server.kill()
+    server.options = ("--key-load-delay", "1000")
+    server.launch()
+
+    said = set()
+    async with started(RedisStorage.from_url(server.url, timeout=2)) as storage, asyncio.timeout(20):
+        while True:
+            try:
+                await storage.fetch(KEY)
+                break
+            except StorageError as error:
+                said.add(str(error))
+                await asyncio.sleep(0.02)
+
+    assert any("loading the dataset" in one for one in said), said
+
+
+# --- what may be evicted
+
+
+@pytest.mark.parametrize(
+    ("policy", "maxmemory", "warning"),
+    [
+        ("noeviction", "100mb", None),
+        ("allkeys-lru", "0", None),
+        ("allkeys-lru", "100mb", "evicts any key"),
+        ("volatile-ttl", "100mb", "evicts keys that expire, as sessions do"),
+    ],
+)
+async def test_a_server_that_may_evict_sessions_is_warned_of(
+    server: RedisServer, caplog: pytest.LogCaptureFixture, policy: str, maxmemory: str, warning: str | None
+) -> None:
+    with server.client() as client:
+        client.config_set("maxmemory", maxmemory)
+        client.config_set("maxmemory-policy", policy)
+    with caplog.at_level(logging.WARNING):
+        async with started(RedisStorage.from_url(server.url)):
+            pass
+
+    assert (warning in caplog.text) if warning else not caplog.records
+
+
+async def test_a_user_who_may_not_ask_that_has_sessions_all_the_same(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """INFO is a dangerous command, by Redis's own category, and often withheld."""
+    with server.client() as client:
+        client.acl_setuser(
+            "app", enabled=True, passwords=["+pw"], keys=["session:*"], categories=["+@all", "-@dangerous"]
+        )
+    url = f"redis://app:pw@127.0.0.1:{server.port}"
+    with caplog.at_level(logging.INFO):
+        async with started(RedisStorage.from_url(url)) as storage:
+            assert await storage.insert(KEY, b"", EXPIRES_AT)
+
+    assert [(record.levelname, "cannot be asked" in record.message) for record in caplog.records] == [("INFO", True)]
+
+
+# --- an app in front of it
+
+
+async def count(request: web.Request) -> web.Response:
+    session = await get_session(request)
+    session["visits"] = session.get("visits", 0) + 1
+    return web.Response(text=str(session["visits"]))
+
+
+async def test_a_server_that_restarts_amid_traffic_costs_503s_and_no_answered_write(
+    aiohttp_client: AiohttpClient,
+) -> None:
+    """With a log that is synced at each write; without one it forgets everything, and all visitors start anew."""
+    durable = ("--appendonly", "yes", "--appendfsync", "always")
+    with redis_server(*durable) as server:
+        app = web.Application()
+        app.router.add_get("/", count)
+        setup(app, RedisStorage.from_url(server.url, timeout=2), cookie=SessionCookie(secrets=SECRET))
+        client = await aiohttp_client(app)
+        answered, statuses = 0, set()
+
+        async def ask() -> int:
+            nonlocal answered
+            async with client.get("/") as response:
+                statuses.add(response.status)
+                if response.status == 200:
+                    visits = int(await response.text())
+                    # a write whose answer was lost may have been stored: never fewer than were answered
+                    assert visits > answered
+                    answered = visits
+                return response.status
+
+        for _ in range(20):
+            assert await ask() == 200
+        server.kill()
+        assert await ask() == 503
+        server.start()
+        for _ in range(20):
+            assert await ask() == 200
+
+        assert answered >= 40
+        assert statuses == {200, 503}

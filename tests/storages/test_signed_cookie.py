@@ -1,0 +1,307 @@
+"""Sessions in the cookie: nothing is merged or revoked, and the server still says when a session ends."""
+
+import logging
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiohttp_session_store import ConfigurationError, CookieStorage, SessionCommittedError, SessionTooLargeError
+from aiohttp_session_store.session.session import state_of
+from aiohttp_session_store.testing import ManualClock
+
+DAY = 86400
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def storage(clock: ManualClock) -> CookieStorage:
+    return CookieStorage(clock=clock)
+
+
+async def value_of(storage: CookieStorage, **data: Any) -> str:
+    """Store a new session with *data* and return its cookie value."""
+    session = await storage.read(None)
+    session.update(data or {"user": 5})
+    value = await storage.save(session)
+    assert value
+    return value
+
+
+# --- reading and writing
+
+
+async def test_a_session_reads_as_it_was_saved(storage: CookieStorage) -> None:
+    data = {"n": 1, "s": "ż\n", "list": [1, {"a": None}]}
+
+    assert dict(await storage.read(await value_of(storage, **data))) == data
+
+
+async def test_a_session_keeps_its_id_and_beginning(storage: CookieStorage, clock: ManualClock) -> None:
+    first = await storage.read(await value_of(storage))
+    clock.advance(5 * DAY)
+    first["a"] = 1
+    second = await storage.read(await storage.save(first))
+
+    assert (second.id, second.created_at) == (first.id, int(clock()) - 5 * DAY)
+
+
+async def test_an_unchanged_session_sends_no_cookie(storage: CookieStorage) -> None:
+    session = await storage.read(await value_of(storage, cart=[1]))
+    assert session["cart"] == [1]
+    session["cart"] = [1]
+
+    assert await storage.save(session) is None
+
+
+async def test_a_new_session_that_stays_empty_sends_no_cookie(storage: CookieStorage) -> None:
+    assert await storage.save(await storage.read(None)) is None
+
+
+async def test_a_change_inside_a_list_is_stored(storage: CookieStorage) -> None:
+    session = await storage.read(await value_of(storage, cart=[1]))
+    session["cart"].append(2)
+
+    assert dict(await storage.read(await storage.save(session))) == {"cart": [1, 2]}
+
+
+async def test_a_flash_is_read_by_the_next_request_alone(storage: CookieStorage) -> None:
+    session = await storage.read(await value_of(storage))
+    session.flash("notice", "Saved.")
+    following = await storage.read(await storage.save(session))
+    assert following["notice"] == "Saved."
+
+    assert "notice" not in await storage.read(await storage.save(following))
+
+
+async def test_what_discard_took_back_is_not_stored_by_a_later_save(storage: CookieStorage) -> None:
+    session = await storage.read(await value_of(storage, cart=[1]))
+    session["a"] = 1
+    await storage.save(session)
+    session["cart"].append(2)
+    session.discard()
+    session["b"] = 2
+
+    assert dict(await storage.read(await storage.save(session))) == {"cart": [1], "a": 1, "b": 2}
+
+
+async def test_a_save_that_fails_keeps_its_changes(storage: CookieStorage) -> None:
+    session = await storage.read(await value_of(storage, cart=[1]))
+    session["cart"].append("x" * 5000)
+    with pytest.raises(SessionTooLargeError):
+        await storage.save(session)
+    assert session.dirty
+    session["cart"].pop()
+    session["a"] = 1
+
+    assert dict(await storage.read(await storage.save(session))) == {"cart": [1], "a": 1}
+
+
+async def test_a_first_save_after_the_headers_has_nowhere_to_go(storage: CookieStorage) -> None:
+    session = await storage.read(await value_of(storage))
+    state_of(session).headers_sent = True
+
+    with pytest.raises(RuntimeError, match="CookieStorage can never store one later"):
+        session["a"] = 1
+    assert await storage.save(session) is None
+
+
+async def test_a_change_inside_a_list_after_the_headers_is_a_loud_error(storage: CookieStorage) -> None:
+    session = await storage.read(await value_of(storage, cart=[1]))
+    cart = session["cart"]
+    state_of(session).headers_sent = True
+    assert await storage.save(session) is None
+    cart.append(2)
+
+    with pytest.raises(SessionCommittedError, match="CookieStorage can never store that"):
+        await storage.save(session)
+
+
+# --- what it cannot do
+
+
+async def test_parallel_requests_are_not_merged(storage: CookieStorage) -> None:
+    value = await value_of(storage, user=5)
+    one, other = await storage.read(value), await storage.read(value)
+    one["a"], other["b"] = 1, 2
+    await storage.save(one)
+
+    assert dict(await storage.read(await storage.save(other))) == {"user": 5, "b": 2}
+
+
+async def test_a_logout_clears_the_cookie_and_revokes_no_copy(storage: CookieStorage) -> None:
+    value = await value_of(storage, user=5)
+    session = await storage.read(value)
+    session.destroy()
+
+    assert await storage.save(session) == ""
+    assert dict(await storage.read(value)) == {"user": 5}
+
+
+async def test_a_logout_clears_the_cookie_once(storage: CookieStorage) -> None:
+    session = await storage.read(await value_of(storage))
+    session.destroy()
+    await storage.save(session)
+
+    assert await storage.save(session) is None
+
+
+async def test_a_new_id_is_sent_and_the_old_cookie_still_reads(storage: CookieStorage) -> None:
+    value = await value_of(storage, user=5)
+    session = await storage.read(value)
+    session.regenerate_id()
+    renewed = await storage.read(await storage.save(session))
+
+    assert renewed.id == session.id != (await storage.read(value)).id
+
+
+async def test_regenerating_with_true_warns_once_that_it_cannot_recall_the_old_cookie(
+    storage: CookieStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        session = await storage.read(await value_of(storage))
+        session.regenerate_id(True)
+        await storage.save(session)
+
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "cannot recall the old cookie" in caplog.text
+
+
+async def test_regenerating_with_false_warns_of_nothing(
+    storage: CookieStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = await storage.read(await value_of(storage))
+    session.regenerate_id()
+    await storage.save(session)
+
+    assert not caplog.records
+
+
+def test_there_is_no_safe_secret_by_default(storage: CookieStorage) -> None:
+    assert storage.default_secrets() is None
+
+
+# --- time, which the server enforces
+
+
+async def test_a_session_ends_when_it_is_not_used(storage: CookieStorage, clock: ManualClock) -> None:
+    value = await value_of(storage)
+    clock.advance(14 * DAY - 1)
+    assert not (await storage.read(value)).new
+    clock.advance(1)
+
+    assert (await storage.read(value)).new
+
+
+async def test_a_session_ends_with_its_lifetime_though_in_use(storage: CookieStorage, clock: ManualClock) -> None:
+    value = await value_of(storage, n=0)
+    for day in range(89):
+        clock.advance(DAY)
+        session = await storage.read(value)
+        session["n"] = day + 1
+        value = await storage.save(session) or ""
+    clock.advance(DAY)
+
+    assert (await storage.read(value)).new
+
+
+async def test_reading_sends_the_cookie_again_once_a_tenth_of_the_idle_timeout_has_passed(
+    storage: CookieStorage, clock: ManualClock
+) -> None:
+    value = await value_of(storage)
+    clock.advance(14 * DAY / 10 - 1)
+    assert await storage.save(await storage.read(value)) is None
+    clock.advance(1)
+    session = await storage.read(value)
+    again = await storage.save(session)
+
+    assert again
+    assert again != value
+    assert (await storage.read(again)).expires_at == session.expires_at == int(clock()) + 14 * DAY
+
+
+async def test_a_limit_that_was_lowered_binds_cookies_that_are_out(storage: CookieStorage, clock: ManualClock) -> None:
+    value = await value_of(storage)
+    clock.advance(100)
+
+    assert (await CookieStorage(clock=clock, idle_timeout=100).read(value)).new
+    assert (await CookieStorage(clock=clock, lifetime=100).read(value)).new
+    assert not (await CookieStorage(clock=clock, idle_timeout=101, lifetime=101).read(value)).new
+
+
+async def test_renew_lifetime_starts_the_lifetime_again(storage: CookieStorage, clock: ManualClock) -> None:
+    session = await storage.read(await value_of(storage))
+    clock.advance(10 * DAY)
+    session.regenerate_id(renew_lifetime=True)
+
+    assert (await storage.read(await storage.save(session))).created_at == session.created_at == int(clock())
+
+
+def test_no_limit_at_all_is_refused() -> None:
+    with pytest.raises(ConfigurationError):
+        CookieStorage(idle_timeout=None, lifetime=None)
+
+
+# --- size
+
+
+async def test_a_value_of_just_the_limit_is_sent(storage: CookieStorage) -> None:
+    session = await storage.read(None)
+    session["text"] = "x" * 100
+    state_of(session).cookie_limit = len(await value_of(storage, text="x" * 100))
+
+    assert len(await storage.save(session) or "") == state_of(session).cookie_limit
+
+
+async def test_a_value_of_one_more_byte_is_refused_and_says_by_how_much(storage: CookieStorage) -> None:
+    session = await storage.read(None)
+    session["text"] = "x" * 100
+    limit = len(await value_of(storage, text="x" * 100)) - 1
+    state_of(session).cookie_limit = limit
+    with pytest.raises(SessionTooLargeError) as caught:
+        await storage.save(session)
+
+    assert (caught.value.size, caught.value.limit) == (4097, 4096)
+
+
+async def test_the_error_names_the_largest_keys(storage: CookieStorage) -> None:
+    session = await storage.read(None)
+    session.update(small=1, large="x" * 4000, middle="x" * 300, less="x" * 30)
+    with pytest.raises(
+        SessionTooLargeError, match=r"'large' \(4012 bytes\), 'middle' \(313 bytes\), 'less' \(41 bytes\)"
+    ):
+        await storage.save(session)
+
+
+async def test_a_new_session_that_is_too_large_stays_new_and_keeps_its_changes(storage: CookieStorage) -> None:
+    session = await storage.read(None)
+    session["large"] = "x" * 5000
+    with pytest.raises(SessionTooLargeError):
+        await storage.save(session)
+
+    assert session.new
+    assert session.dirty
+
+
+# --- values that we signed once, and cannot read
+
+
+@given(st.text(max_size=80) | st.binary(max_size=80).map(lambda data: data.decode("latin-1")))
+async def test_any_value_is_a_session_or_a_new_one(value: str) -> None:
+    assert dict(await CookieStorage(clock=ManualClock()).read(value)) == {}
+
+
+@pytest.mark.parametrize("value", ["", "A", "AAAA", "====", "not base64!", "ä", "MTcwMDAwMDAwMCB4CjIgWA"])
+async def test_a_value_that_cannot_be_read_is_a_new_session_and_one_debug_line(
+    storage: CookieStorage, value: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "aiohttp_session_store")
+
+    assert (await storage.read(value)).new
+    assert len(caplog.records) <= 1
+    assert all(record.levelno == logging.DEBUG for record in caplog.records)

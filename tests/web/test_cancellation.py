@@ -1,0 +1,288 @@
+"""A visitor who hangs up: a save that has begun is finished, one that has not is dropped, nothing is left undone."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+
+from aiohttp_session_store import StorageError, get_session, save_session
+from tests.web.hang_up import HangUp
+from tests.web.visits import Client, visit
+
+LOGGER = "aiohttp_session_store"
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[HangUp]:
+    scene = HangUp()
+    yield scene
+    scene.storage.gates.clear()
+    await scene.client.close()
+
+
+async def data_of(client: Client, cookie: str) -> object:
+    return json.loads((await visit(client, "/read", cookie)).text)
+
+
+async def change(request: web.Request) -> web.Response:
+    (await get_session(request))["user"] = "bob"
+    return web.Response()
+
+
+async def regenerate(request: web.Request) -> web.Response:
+    (await get_session(request)).regenerate_id(True)
+    return web.Response()
+
+
+async def leave(request: web.Request) -> web.Response:
+    (await get_session(request)).destroy()
+    return web.Response()
+
+
+# --- begun
+
+
+async def test_a_change_whose_save_has_begun_is_stored(scene: HangUp) -> None:
+    client = await scene.serve(change)
+    cookie = (await visit(client, "/write?user=ada")).cookie
+    gate = scene.storage.shut("replace")
+    await scene.hang_up_at(scene.storage.reached["replace"], cookie)
+    await scene.cancelled.wait()
+
+    gate.set()
+    await scene.storage.aclose()  # waits for what is under way
+
+    assert await data_of(client, cookie) == {"user": "bob"}
+
+
+async def test_a_first_save_that_has_begun_is_stored(scene: HangUp) -> None:
+    client = await scene.serve(change)
+    gate = scene.storage.shut("insert")
+    await scene.hang_up_at(scene.storage.reached["insert"], "")
+    await scene.cancelled.wait()
+
+    gate.set()
+    await scene.storage.aclose()
+
+    assert len(scene.storage) == 1
+    assert await data_of(client, "") == {}
+
+
+@pytest.mark.parametrize("verb", ["insert", "replace"])
+async def test_a_change_of_id_that_has_begun_is_carried_out_whole(scene: HangUp, verb: str) -> None:
+    """Nobody has the new id then, and yet the old one must not live on."""
+    client = await scene.serve(regenerate)
+    cookie = (await visit(client, "/write?user=ada")).cookie
+    gate = scene.storage.shut(verb)
+    await scene.hang_up_at(scene.storage.reached[verb], cookie)
+    await scene.cancelled.wait()
+
+    gate.set()
+    await scene.storage.aclose()
+
+    assert await data_of(client, cookie) == {}
+
+
+@pytest.mark.parametrize("verb", ["replace", "delete"])
+async def test_a_logout_that_has_begun_is_carried_out(scene: HangUp, verb: str) -> None:
+    client = await scene.serve(leave)
+    cookie = (await visit(client, "/write?user=ada")).cookie
+    gate = scene.storage.shut(verb)
+    await scene.hang_up_at(scene.storage.reached[verb], cookie)
+    await scene.cancelled.wait()
+
+    gate.set()
+    await scene.storage.aclose()
+
+    assert len(scene.storage) == 0
+
+
+async def test_a_logout_that_waits_for_an_earlier_save_is_carried_out(scene: HangUp) -> None:
+    """The save was given up on by the handler, and goes on; the visitor hangs up before it is through."""
+    left = asyncio.Event()
+
+    async def save_and_leave(request: web.Request) -> web.Response:
+        session = await get_session(request)
+        session["user"] = "bob"
+        saving = asyncio.ensure_future(save_session(request))
+        await scene.storage.reached["replace"].wait()
+        saving.cancel()
+        session.destroy()
+        left.set()
+        return web.Response()
+
+    client = await scene.serve(save_and_leave)
+    cookie = (await visit(client, "/write?user=ada")).cookie
+    gate = scene.storage.shut("replace")
+    await scene.hang_up_at(left, cookie)
+    await scene.cancelled.wait()
+
+    gate.set()
+    await scene.storage.aclose()
+
+    assert len(scene.storage) == 0
+    assert await data_of(client, cookie) == {}
+
+
+async def test_a_save_that_is_cancelled_takes_others_of_the_session_along(scene: HangUp) -> None:
+    client = await scene.serve(change)
+    cookie = (await visit(client, "/write?user=ada")).cookie
+    gate = scene.storage.shut("replace")
+    await scene.hang_up_at(scene.storage.reached["replace"], cookie)
+    await scene.cancelled.wait()
+
+    waiting = asyncio.create_task(visit(client, "/write?late=yes", cookie))
+    gate.set()
+
+    assert (await waiting).status == 200
+    assert await data_of(client, cookie) == {"user": "bob", "late": "yes"}
+
+
+async def test_a_save_that_fails_after_its_request_was_cancelled_is_logged_once(
+    scene: HangUp, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await scene.serve(change)
+    cookie = (await visit(client, "/write?user=ada")).cookie
+    gate = scene.storage.shut("replace")
+    await scene.hang_up_at(scene.storage.reached["replace"], cookie)
+    await scene.cancelled.wait()
+
+    scene.storage.fails = True
+    gate.set()
+    await scene.storage.aclose()
+
+    [record] = [record for record in caplog.records if record.name == LOGGER]
+    assert record.levelno == logging.ERROR
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], StorageError)
+
+
+# --- not begun
+
+
+async def test_a_change_whose_save_has_not_begun_is_dropped(scene: HangUp) -> None:
+    changed = asyncio.Event()
+
+    async def slow(request: web.Request) -> web.Response:
+        (await get_session(request))["user"] = "bob"
+        changed.set()
+        await asyncio.Event().wait()
+        return web.Response()
+
+    client = await scene.serve(slow)
+    cookie = (await visit(client, "/write?user=ada")).cookie
+    scene.storage.take_calls()
+
+    await scene.hang_up_at(changed, cookie)
+    await scene.cancelled.wait()
+
+    assert scene.storage.take_calls() == ["fetch"]
+    assert await data_of(client, cookie) == {"user": "ada"}
+
+
+async def test_a_change_after_the_headers_whose_save_has_not_begun_is_dropped(scene: HangUp) -> None:
+    changed = asyncio.Event()
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        session = await get_session(request)
+        session["before"] = "the headers"
+        response = web.StreamResponse()
+        await response.prepare(request)
+        session["user"] = "bob"
+        changed.set()
+        await asyncio.Event().wait()
+        return response
+
+    client = await scene.serve(stream)
+    cookie = (await visit(client, "/write?user=ada")).cookie
+
+    await scene.hang_up_at(changed, cookie)
+    await scene.cancelled.wait()
+
+    assert await data_of(client, cookie) == {"user": "ada", "before": "the headers"}
+
+
+async def test_a_load_that_is_cancelled_harms_nobody(scene: HangUp) -> None:
+    client = await scene.serve(change)
+    cookie = (await visit(client, "/write?user=ada")).cookie
+    gate = scene.storage.shut("fetch")
+    await scene.hang_up_at(scene.storage.reached["fetch"], cookie)
+    await scene.cancelled.wait()
+
+    gate.set()
+
+    assert await data_of(client, cookie) == {"user": "ada"}
+
+
+async def test_a_logout_is_carried_out_though_the_visitor_hung_up_before_it_began(scene: HangUp) -> None:
+    left = asyncio.Event()
+
+    async def leave_slowly(request: web.Request) -> web.Response:
+        (await get_session(request)).destroy()
+        left.set()
+        await asyncio.Event().wait()
+        return web.Response()
+
+    client = await scene.serve(leave_slowly)
+    cookie = (await visit(client, "/write?user=ada")).cookie
+
+    await scene.hang_up_at(left, cookie)
+    await scene.finished.wait()
+
+    assert len(scene.storage) == 0
+    assert await data_of(client, cookie) == {}
+
+
+# --- where the server lets handlers finish
+
+
+async def test_a_handler_that_is_not_cancelled_stores_its_change_though_nobody_waits(scene: HangUp) -> None:
+    loaded = asyncio.Event()
+
+    async def slow(request: web.Request) -> web.Response:
+        session = await get_session(request)
+        loaded.set()
+        while request.transport is not None:
+            await asyncio.sleep(0)
+        session["user"] = "bob"
+        return web.Response()
+
+    client = await scene.serve(slow, cancelling=False)
+    cookie = (await visit(client, "/write?user=ada")).cookie
+
+    await scene.hang_up_at(loaded, cookie)
+    await scene.finished.wait()
+
+    assert await data_of(client, cookie) == {"user": "bob"}
+
+
+async def test_a_stream_whose_visitor_hangs_up_keeps_what_was_changed_while_it_ran(scene: HangUp) -> None:
+    """Writing to a connection that is gone raises ConnectionError in the handler: no failure of the handler's."""
+    changed = asyncio.Event()
+    errors: list[type[BaseException]] = []
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        session = await get_session(request)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        session["user"] = "bob"
+        changed.set()
+        try:
+            while True:
+                await response.write(b"part")
+                await asyncio.sleep(0)
+        except ConnectionError as error:
+            errors.append(type(error))
+            raise
+
+    client = await scene.serve(stream, cancelling=False)
+    cookie = (await visit(client, "/write?user=ada")).cookie
+
+    await scene.hang_up_at(changed, cookie)
+    await scene.finished.wait()
+
+    assert len(errors) == 1
+    assert await data_of(client, cookie) == {"user": "bob"}

@@ -1,0 +1,307 @@
+"""What a SessionCookie may be called, what it looks like on the wire, and how its signature behaves over the years."""
+
+from http.cookies import SimpleCookie
+from typing import Any
+
+import pytest
+from aiohttp import DummyCookieJar, web
+from pytest_aiohttp import AiohttpClient
+
+from aiohttp_session_store import (
+    ConfigurationError,
+    CookieStorage,
+    MemoryStorage,
+    SessionCookie,
+    SessionStorage,
+    SessionUsageError,
+    get_session,
+    setup,
+)
+from aiohttp_session_store.session.session import state_of
+from aiohttp_session_store.testing import ManualClock
+
+SECRET = "known-secret-0123456789-abcdefghijklmnopqrstuvwxyz"
+OTHER = "other-secret-0123456789-abcdefghijklmnopqrstuvwxyz"
+DAY = 86400
+
+# Computed with hmac, hashlib and base64 alone.  They are in browsers by now: a change here logs everybody out.
+KNOWN_ID = "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopq"
+SEALED_ID = KNOWN_ID + ".8zV2IKLzM-AGU-bZwM4Ox6diOUMOiRnTJgQewMBakUY"
+KNOWN_DATA = (
+    "MTcwMDAwMTgwMCBhYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h5emFiY2RlZmdoaWprbG1ub3BxCjEgTCAxNzAwMDAwMDAwIDE3MDAwMDAwMDAgMTgwMA"
+    "p7InVzZXIiOiJhZGEifQ"
+)
+SEALED_DATA = KNOWN_DATA + ".Nw4X019trsUTRBE9gvF2kKwL41UeX3DngEhS1wlgGp0"
+
+
+def app_with(storage: SessionStorage, cookie: SessionCookie) -> web.Application:
+    async def write(request: web.Request) -> web.Response:
+        (await get_session(request))["user"] = "ada"
+        return web.Response()
+
+    async def show(request: web.Request) -> web.Response:
+        return web.json_response(dict(await get_session(request)))
+
+    async def leave(request: web.Request) -> web.Response:
+        (await get_session(request)).destroy()
+        return web.Response()
+
+    app = web.Application()
+    app.add_routes([web.get("/write", write), web.get("/show", show), web.get("/leave", leave)])
+    setup(app, storage, cookie=cookie)
+    return app
+
+
+async def set_cookie(client: Any, path: str, sent: str = "", name: str = "session", **headers: str) -> str | None:
+    """Return the Set-Cookie header that comes back for a cookie value."""
+    if sent:
+        headers["Cookie"] = f"{name}={sent}"
+    async with client.get(path, headers=headers) as response:
+        assert response.status == 200
+        found: list[str] = response.headers.getall("Set-Cookie", [])
+        assert len(found) < 2
+        return found[0] if found else None
+
+
+def value_of(header: str | None) -> str:
+    assert header is not None
+    return next(iter(SimpleCookie(header).values())).value
+
+
+# --- rules at construction
+
+
+@pytest.mark.parametrize(
+    "prefix", ["__Secure-", "__Host-", "__Http-", "__Host-Http-", "__host-", "__SECURE-", "__hTTp-"]
+)
+@pytest.mark.parametrize("secure", [None, False])
+def test_every_prefix_needs_secure_said_outright(prefix: str, secure: bool | None) -> None:
+    with pytest.raises(ConfigurationError, match="secure=True"):
+        SessionCookie(prefix + "session", secure=secure)
+
+
+@pytest.mark.parametrize("prefix", ["__Secure-", "__Host-", "__Http-", "__Host-Http-", "__HOST-"])
+def test_every_prefix_is_fine_with_secure_and_the_defaults(prefix: str) -> None:
+    assert SessionCookie(prefix + "session", secure=True).name == prefix + "session"
+
+
+@pytest.mark.parametrize("prefix", ["__Host-", "__host-", "__HOST-", "__Host-Http-", "__host-HTTP-"])
+@pytest.mark.parametrize("wrong", [{"path": "/app"}, {"domain": "example.com"}])
+def test_a_host_prefix_needs_the_root_path_and_no_domain(prefix: str, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match='path is "/" and domain None'):
+        SessionCookie(prefix + "session", secure=True, **wrong)
+
+
+@pytest.mark.parametrize("prefix", ["__Secure-", "__Http-", "__http-"])
+def test_the_other_prefixes_allow_path_and_domain(prefix: str) -> None:
+    assert SessionCookie(prefix + "session", secure=True, path="/app", domain="example.com").path == "/app"
+
+
+@pytest.mark.parametrize("prefix", ["__Http-", "__http-", "__HTTP-", "__Host-Http-", "__host-http-"])
+def test_an_http_prefix_needs_httponly(prefix: str) -> None:
+    with pytest.raises(ConfigurationError, match="httponly=True"):
+        SessionCookie(prefix + "session", secure=True, httponly=False)
+
+
+@pytest.mark.parametrize("setting", [{"samesite": "None"}, {"samesite": "none"}, {"partitioned": True}])
+@pytest.mark.parametrize("secure", [None, False])
+def test_samesite_none_and_partitioned_need_secure(setting: dict[str, Any], secure: bool | None) -> None:
+    with pytest.raises(ConfigurationError, match="secure=True"):
+        SessionCookie(secure=secure, **setting)
+
+
+@pytest.mark.parametrize("samesite", ["", "Loose", "Lax; Secure", 5, True])
+def test_samesite_is_one_of_four(samesite: Any) -> None:
+    with pytest.raises(ConfigurationError, match="samesite is"):
+        SessionCookie(samesite=samesite)
+
+
+@pytest.mark.parametrize("bad", ["\x00", "\x1f", "\r\n", "\t", "\x7f", ";", "é", "\x85", "\u2028"])
+@pytest.mark.parametrize("where", ["a{}b", "ab{}", "{}ab"])
+def test_no_part_holds_a_control_character_or_a_semicolon(bad: str, where: str) -> None:
+    text = where.format(bad)
+    for parts in ({"name": text}, {"path": "/" + text}, {"domain": text}):
+        with pytest.raises(ConfigurationError):
+            SessionCookie(**parts)  # type: ignore[arg-type]
+
+
+def test_no_attribute_is_longer_than_what_browsers_read() -> None:
+    """They leave out a longer one, and the cookie goes to other places than it was meant for (RFC 6265bis, 5.6)."""
+    SessionCookie(path="/" + "a" * 1023, domain="a" * 1024)
+    for parts in ({"path": "/" + "a" * 1024}, {"domain": "a" * 1025}):
+        with pytest.raises(ConfigurationError, match="1024"):
+            SessionCookie(**parts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "a b", "a=b", "a,b", 'a"b', "a/b", "a(b", "[a]", "{a}", "a@b", "a\\b", 5, None]
+)
+def test_a_name_is_a_token(name: Any) -> None:
+    with pytest.raises(ConfigurationError, match="cookie name"):
+        SessionCookie(name)
+
+
+@pytest.mark.parametrize("path", ["", "app", "./", None, 5])
+def test_a_path_begins_with_a_slash(path: Any) -> None:
+    with pytest.raises(ConfigurationError, match="cookie path"):
+        SessionCookie(path=path)
+
+
+@pytest.mark.parametrize("domain", ["", 5])
+def test_a_domain_is_a_text(domain: Any) -> None:
+    with pytest.raises(ConfigurationError, match="cookie domain"):
+        SessionCookie(domain=domain)
+
+
+def test_httponly_false_warns_where_the_cookie_is_made() -> None:
+    with pytest.warns(UserWarning, match="steal the session") as caught:
+        SessionCookie(httponly=False)
+    assert caught[0].filename == __file__
+
+
+# --- secrets
+
+
+@pytest.mark.parametrize(
+    "secrets",
+    ["", "short", "x" * 30 + "y", "a" * 40, b"\x00" * 40, b"0123456789", [], (), [SECRET, "short"], ["short", SECRET]],
+)
+def test_a_weak_secret_is_refused_and_not_repeated_in_the_message(secrets: Any) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        SessionCookie(secrets=secrets)
+    assert not any(part in str(caught.value) for part in ("short", "xxx", "aaa", SECRET))
+
+
+@pytest.mark.parametrize("secrets", [5, 5.0, True, [5], [None], [SECRET, 5], bytearray(b"0123456789" * 4), object()])
+def test_a_secret_of_a_wrong_type_is_refused_with_its_type(secrets: Any) -> None:
+    with pytest.raises(ConfigurationError, match="secret is a str or bytes"):
+        SessionCookie(secrets=secrets)
+
+
+@pytest.mark.parametrize("secrets", ["a" * 31 + "b", b"a" * 31 + b"b", (SECRET, b"b" + b"a" * 31)])
+def test_thirty_two_characters_or_bytes_are_enough(secrets: Any) -> None:
+    cookie = SessionCookie(secrets=secrets).bind(MemoryStorage())
+    assert cookie.open(cookie.seal(KNOWN_ID)) == KNOWN_ID
+
+
+def test_cookie_storage_without_secrets_is_refused_at_setup_with_a_way_to_make_one() -> None:
+    with pytest.raises(ConfigurationError, match=r"SessionCookie\(secrets=\.\.\.\).*secrets\.token_urlsafe\(32\)"):
+        setup(web.Application(), CookieStorage())
+
+
+def test_the_repr_has_the_name_and_no_secret() -> None:
+    cookie = SessionCookie("named", secrets=[SECRET, OTHER])
+    assert repr(cookie) == "<SessionCookie named>"
+    assert repr(cookie.bind(MemoryStorage())) == repr(cookie)
+
+
+# --- the signature
+
+
+@pytest.mark.parametrize("secret", [SECRET, SECRET.encode()])
+def test_an_id_is_sealed_as_it_always_was(secret: str | bytes) -> None:
+    cookie = SessionCookie(secrets=secret).bind(MemoryStorage())
+    assert cookie.seal(KNOWN_ID) == SEALED_ID
+    assert cookie.open(SEALED_ID) == KNOWN_ID
+
+
+async def test_a_data_cookie_is_written_and_sealed_as_it_always_was() -> None:
+    storage = CookieStorage(idle_timeout=1800, lifetime=DAY, clock=ManualClock(1_700_000_000))
+    session = await storage.read(None)
+    state_of(session).id = KNOWN_ID
+    session["user"] = "ada"
+    value = await storage.save(session)
+    assert value == KNOWN_DATA
+    assert SessionCookie(secrets=SECRET).bind(storage).seal(value) == SEALED_DATA
+
+
+async def test_a_data_cookie_of_old_is_read() -> None:
+    storage = CookieStorage(idle_timeout=1800, lifetime=DAY, clock=ManualClock(1_700_000_000))
+    session = await storage.read(SessionCookie(secrets=SECRET).bind(storage).open(SEALED_DATA))
+    assert (dict(session), session.id, session.new) == ({"user": "ada"}, KNOWN_ID, False)
+
+
+def test_sealing_without_a_storage_says_what_to_call() -> None:
+    with pytest.raises(SessionUsageError, match=r"cookie\.bind\(storage\)"):
+        SessionCookie(secrets=SECRET).seal(KNOWN_ID)
+
+
+def test_opening_without_a_storage_says_what_to_call() -> None:
+    with pytest.raises(SessionUsageError, match=r"cookie\.bind\(storage\)"):
+        SessionCookie(secrets=SECRET).open(SEALED_ID)
+
+
+def test_binding_leaves_the_cookie_as_it_was() -> None:
+    cookie = SessionCookie(secrets=SECRET)
+    cookie.bind(MemoryStorage())
+    with pytest.raises(SessionUsageError):
+        cookie.seal(KNOWN_ID)
+
+
+def test_a_cookie_of_another_name_does_not_open() -> None:
+    assert SessionCookie("other", secrets=SECRET).bind(MemoryStorage()).open(SEALED_ID) is None
+
+
+def test_a_cookie_for_another_kind_of_storage_does_not_open() -> None:
+    assert SessionCookie(secrets=SECRET).bind(CookieStorage()).open(SEALED_ID) is None
+
+
+def test_a_cookie_signed_with_another_secret_does_not_open() -> None:
+    assert SessionCookie(secrets=OTHER).bind(MemoryStorage()).open(SEALED_ID) is None
+
+
+# --- rotation of secrets over HTTP
+
+
+@pytest.fixture(params=[MemoryStorage, CookieStorage])
+def storage(request: pytest.FixtureRequest) -> SessionStorage:
+    made: SessionStorage = request.param()
+    return made
+
+
+async def client_of(aiohttp_client: AiohttpClient, storage: SessionStorage, cookie: SessionCookie) -> Any:
+    return await aiohttp_client(app_with(storage, cookie), cookie_jar=DummyCookieJar())
+
+
+async def test_an_old_secrets_cookie_is_sent_again_signed_with_the_new_at_its_next_load_and_not_later(
+    aiohttp_client: AiohttpClient, storage: SessionStorage
+) -> None:
+    before = await client_of(aiohttp_client, storage, SessionCookie(secrets=SECRET))
+    after = await client_of(aiohttp_client, storage, SessionCookie(secrets=[OTHER, SECRET]))
+    old = value_of(await set_cookie(before, "/write"))
+    renewed = value_of(await set_cookie(after, "/show", old))
+    assert renewed.rpartition(".")[0] == old.rpartition(".")[0]
+    assert SessionCookie(secrets=OTHER).bind(storage).open(renewed) == old.rpartition(".")[0]
+    assert await set_cookie(after, "/show", renewed) is None
+
+
+async def test_an_old_secrets_cookie_leads_to_its_session(
+    aiohttp_client: AiohttpClient, storage: SessionStorage
+) -> None:
+    before = await client_of(aiohttp_client, storage, SessionCookie(secrets=SECRET))
+    after = await client_of(aiohttp_client, storage, SessionCookie(secrets=[OTHER, SECRET]))
+    old = value_of(await set_cookie(before, "/write"))
+    async with after.get("/show", headers={"Cookie": f"session={old}"}) as response:
+        assert await response.json() == {"user": "ada"}
+
+
+async def test_a_secret_that_is_no_longer_listed_opens_nothing(
+    aiohttp_client: AiohttpClient, storage: SessionStorage
+) -> None:
+    before = await client_of(aiohttp_client, storage, SessionCookie(secrets=SECRET))
+    after = await client_of(aiohttp_client, storage, SessionCookie(secrets=OTHER))
+    old = value_of(await set_cookie(before, "/write"))
+    async with after.get("/show", headers={"Cookie": f"session={old}"}) as response:
+        assert (response.status, await response.json()) == (200, {})
+        assert "Set-Cookie" not in response.headers
+
+
+async def test_a_logout_with_an_old_secrets_cookie_clears_it(
+    aiohttp_client: AiohttpClient, storage: SessionStorage
+) -> None:
+    before = await client_of(aiohttp_client, storage, SessionCookie(secrets=SECRET))
+    after = await client_of(aiohttp_client, storage, SessionCookie(secrets=[OTHER, SECRET]))
+    old = value_of(await set_cookie(before, "/write"))
+    header = await set_cookie(after, "/leave", old)
+    assert header is not None
+    assert header.startswith("session=; Max-Age=0; ")

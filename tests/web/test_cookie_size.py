@@ -1,0 +1,134 @@
+"""What does not fit a cookie is refused before anything is sent, and says what is too large."""
+
+import asyncio
+import logging
+
+import pytest
+from aiohttp import web
+
+from aiohttp_session_store import CookieStorage, SessionCookie, SessionTooLargeError, get_session, setup
+from aiohttp_session_store.testing import ManualClock
+from tests.web.storages import SECRET, raw_get, read, write
+from tests.web.visits import Client, ClientOf, visit
+
+LIMIT = 4096
+NAMES = pytest.mark.parametrize("name", ["session", "s", "__Host-session"])
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Whole seconds of ten digits, so that a cookie's length depends on its data alone."""
+    return ManualClock(1_700_000_000)
+
+
+class Site:
+    """An app whose session is in the cookie; /fill puts so many bytes into it."""
+
+    def __init__(self, clock: ManualClock, name: str = "session") -> None:
+        self.errors: list[BaseException] = []
+        self.app = web.Application()
+        cookie = SessionCookie(name, secrets=SECRET, secure=True)
+        setup(self.app, CookieStorage(clock=clock), cookie=cookie)
+        self.app.add_routes([web.get("/write", write), web.get("/read", read), web.get("/fill", self.fill)])
+        self.app.add_routes([web.get("/", self.stream)])
+
+    async def fill(self, request: web.Request) -> web.Response:
+        session = await get_session(request)
+        session.update(small=1, middle="m" * 100, large="x" * int(request.query["bytes"]))
+        return web.Response()
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        (await get_session(request))["large"] = "x" * 5000
+        response = web.StreamResponse()
+        try:
+            await response.prepare(request)
+        except SessionTooLargeError as error:
+            self.errors.append(error)
+            raise
+        return response
+
+
+async def fill(client: Client, size: int) -> int:
+    """Return how many bytes name and value of the cookie have that comes back, 0 if none does."""
+    sent = (await visit(client, f"/fill?bytes={size}")).set_cookie
+    return 0 if sent is None else len(sent.partition(";")[0]) - len("=")
+
+
+async def most(client: Client) -> int:
+    """Return how large the large value can be."""
+    fits, fails = 1, 5000
+    while fails - fits > 1:
+        middle = (fits + fails) // 2
+        fits, fails = (middle, fails) if await fill(client, middle) else (fits, middle)
+    return fits
+
+
+@NAMES
+async def test_the_largest_cookie_that_is_sent_is_of_the_limit_or_just_short_of_it(
+    client_of: ClientOf, clock: ManualClock, name: str
+) -> None:
+    """Base64 turns three bytes into four: one more byte adds one character or two."""
+    client = await client_of(Site(clock, name).app)
+    largest = await most(client)
+
+    sizes = [await fill(client, size) for size in (largest - 1, largest, largest + 1)]
+
+    assert sizes[2] == 0
+    assert sizes[1] in (LIMIT - 1, LIMIT)
+    assert 1 <= sizes[1] - sizes[0] <= 2
+
+
+async def test_a_cookie_of_exactly_the_limit_is_sent_and_read(client_of: ClientOf, clock: ManualClock) -> None:
+    reached = set()
+    for padding in range(3):  # by the length of its name, a cookie can be of any length
+        name = "session" + "s" * padding
+        client = await client_of(Site(clock, name).app)
+        largest = await most(client)
+        reached.add(await fill(client, largest))
+        value = (await visit(client, f"/fill?bytes={largest}")).cookie
+        assert "x" * largest in (await visit(client, "/read", value, name)).text
+
+    assert max(reached) == LIMIT
+
+
+async def test_what_is_too_large_is_an_error_that_says_by_how_much_and_why(
+    client_of: ClientOf, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await client_of(Site(clock).app)
+    largest = await most(client)
+    caplog.clear()
+
+    with caplog.at_level(logging.ERROR):
+        response = await visit(client, f"/fill?bytes={largest + 1}")
+
+    [error] = [record.exc_info[1] for record in caplog.records if record.exc_info]
+    assert response.status == 500
+    assert isinstance(error, SessionTooLargeError)
+    assert error.limit == LIMIT
+    assert LIMIT < error.size <= LIMIT + 2
+    assert f"'large' ({largest + 13} bytes), 'middle' (113 bytes), 'small' (11 bytes)" in str(error)
+
+
+async def test_what_is_too_large_changes_nothing(client_of: ClientOf, clock: ManualClock) -> None:
+    client = await client_of(Site(clock).app)
+    value = (await visit(client, "/write?user=ada")).cookie
+
+    response = await visit(client, "/fill?bytes=5000", value)
+
+    assert response.set_cookie is None
+    assert (await visit(client, "/read", value)).text == '{"user": "ada"}'
+
+
+async def test_what_is_too_large_for_a_stream_is_told_to_the_handler_and_sends_no_header(
+    client_of: ClientOf, clock: ManualClock
+) -> None:
+    site = Site(clock)
+    client = await client_of(site.app)
+    reader, writer = await raw_get(client.port)
+
+    async with asyncio.timeout(5):
+        received = await reader.read()
+
+    writer.close()
+    assert received == b""
+    assert [type(error) for error in site.errors] == [SessionTooLargeError]

@@ -1,0 +1,189 @@
+"""Responses that aiohttp shapes itself while it sends them: files, redirects, errors, those without a body."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from aiohttp_session_store import KeyedStorage, MemoryStorage, get_session
+from tests.web.storages import Handler, app_with, raw_get, read
+from tests.web.visits import Client, ClientOf, Visit, visit
+
+
+def login_and(respond: Handler) -> Handler:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        (await get_session(request))["user"] = "ada"
+        return await respond(request)
+
+    return handler
+
+
+async def data_of(client: Client, cookie: str) -> object:
+    return json.loads((await visit(client, "/read", cookie)).text)
+
+
+def varies_by(response: Visit) -> list[str]:
+    return sorted(value.strip() for line in response.headers.getall("Vary") for value in line.split(","))
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Handler:
+    """Answer with a file that has a compressed sibling."""
+    (tmp_path / "page.txt").write_text("a page")
+    (tmp_path / "page.txt.gz").write_bytes(gzip.compress(b"a page"))
+
+    async def page(_: web.Request) -> web.FileResponse:
+        return web.FileResponse(tmp_path / "page.txt")
+
+    return page
+
+
+async def test_a_compressed_file_varies_by_both_and_names_each_once(client_of: ClientOf, page: Handler) -> None:
+    client = await client_of(app_with(MemoryStorage(), login_and(page)))
+
+    response = await visit(client, "/", **{"Accept-Encoding": "gzip"})
+
+    assert varies_by(response) == ["Accept-Encoding", "Cookie"]
+    assert response.text == "a page"
+    assert await data_of(client, response.cookie) == {"user": "ada"}
+
+
+async def test_a_file_that_did_not_change_still_sends_the_cookie(client_of: ClientOf, page: Handler) -> None:
+    client = await client_of(app_with(MemoryStorage(), login_and(page)))
+    etag = (await visit(client, "/")).headers["ETag"]
+
+    response = await visit(client, "/", **{"If-None-Match": etag})
+
+    assert response.status == 304
+    assert "Cookie" in varies_by(response)
+    assert await data_of(client, response.cookie) == {"user": "ada"}
+
+
+async def test_a_part_of_a_file_sends_the_cookie(client_of: ClientOf, page: Handler) -> None:
+    client = await client_of(app_with(MemoryStorage(), login_and(page)))
+
+    response = await visit(client, "/", Range="bytes=2-5", **{"Accept-Encoding": "identity"})
+
+    assert (response.status, response.text) == (206, "page")
+    assert await data_of(client, response.cookie) == {"user": "ada"}
+
+
+async def test_a_file_that_is_not_there_sends_the_cookie(client_of: ClientOf, tmp_path: Path) -> None:
+    async def missing(_: web.Request) -> web.FileResponse:
+        return web.FileResponse(tmp_path / "missing.txt")
+
+    client = await client_of(app_with(MemoryStorage(), login_and(missing)))
+
+    response = await visit(client, "/")
+
+    assert response.status == 404
+    assert await data_of(client, response.cookie) == {"user": "ada"}
+
+
+async def test_a_head_request_sends_the_cookie_and_stores_the_session(client_of: ClientOf, page: Handler) -> None:
+    client = await client_of(app_with(MemoryStorage(), login_and(page)))
+
+    async with client.head("/") as response:
+        value = response.cookies["session"].value
+
+    assert await data_of(client, value) == {"user": "ada"}
+
+
+@pytest.mark.parametrize("error", [web.HTTPNotFound, web.HTTPForbidden, web.HTTPNotModified, web.HTTPNoContent])
+async def test_a_response_that_is_raised_sends_the_cookie(
+    client_of: ClientOf, storage: KeyedStorage, error: type[web.HTTPException]
+) -> None:
+    async def respond(_: web.Request) -> web.StreamResponse:
+        raise error
+
+    client = await client_of(app_with(storage, login_and(respond)))
+
+    response = await visit(client, "/")
+
+    assert response.status == error.status_code
+    assert varies_by(response) == ["Cookie"]
+    assert await data_of(client, response.cookie) == {"user": "ada"}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("path", ["/nowhere", "/read"])
+async def test_a_path_or_method_that_does_not_exist_can_have_a_session_from_a_middleware(
+    client_of: ClientOf, path: str, method: str
+) -> None:
+    @web.middleware
+    async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
+        session = await get_session(request)
+        session["seen"] = request.path
+        return await handler(request)
+
+    client = await client_of(app_with(MemoryStorage(), read, count))
+
+    async with client.request(method, path) as response:
+        value = response.cookies["session"].value
+
+    assert response.status == {"/nowhere": 404, "/read": 200 if method == "GET" else 405}[path]
+    assert json.loads((await visit(client, "/read", value)).text) == {"seen": "/read"}
+
+
+async def test_an_answer_to_http_1_0_sends_the_cookie(client_of: ClientOf) -> None:
+    async def text(_: web.Request) -> web.Response:
+        return web.Response(text="old")
+
+    client = await client_of(app_with(MemoryStorage(), login_and(text)))
+    reader, writer = await raw_get(client.port, version="1.0", Connection="close")
+
+    answer = (await reader.read()).decode()
+
+    writer.close()
+    assert answer.startswith("HTTP/1.0 200 OK\r\n")
+    assert "\r\nSet-Cookie: session=" in answer
+
+
+@pytest.mark.parametrize("touches", [True, False])
+async def test_a_response_made_from_one_that_was_sent_does_not_give_its_visitors_session_away(
+    client_of: ClientOf, caplog: pytest.LogCaptureFixture, touches: bool
+) -> None:
+    """As a cache of pages in the process does: the cookie stands in the headers of what it kept since that was sent."""
+    kept: dict[str, web.Response] = {}
+
+    @web.middleware
+    async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if "uncounted" not in request.query:
+            session = await get_session(request)
+            session["visits"] = session.get("visits", 0) + 1
+        return await handler(request)
+
+    async def page(_: web.Request) -> web.Response:
+        if "page" in kept:
+            return web.Response(body=kept["page"].body, headers=kept["page"].headers)
+        kept["page"] = web.Response(text="a page", headers={"Set-Cookie": "theme=dark"})
+        return kept["page"]
+
+    client = await client_of(app_with(MemoryStorage(), page, count))
+    own = (await visit(client, "/read")).cookie
+    async with client.get("/") as first:
+        sent = [line.partition("=")[0] for line in first.headers.getall("Set-Cookie")]
+
+    second = await visit(client, "/" if touches else "/?uncounted", own)
+    await visit(client, "/", own)
+
+    assert sent == ["theme", "session"]
+    assert (second.text, second.set_cookie) == ("a page", "theme=dark")
+    assert await data_of(client, own) == {"visits": 4 if touches else 3}
+    [warning] = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "session cookie of another one" in warning.getMessage()
+
+
+async def test_a_session_cookie_that_an_app_passes_on_from_another_server_is_left(client_of: ClientOf) -> None:
+    """As a gateway does that shares sessions with what stands behind it."""
+    behind = await client_of(app_with(MemoryStorage(), login_and(read)))
+
+    async def gateway(_: web.Request) -> web.Response:
+        async with behind.get("/") as response:
+            return web.Response(body=await response.read(), headers={"Set-Cookie": response.headers["Set-Cookie"]})
+
+    client = await client_of(app_with(MemoryStorage(), gateway))
+
+    assert await data_of(behind, (await visit(client, "/")).cookie) == {"user": "ada"}

@@ -1,0 +1,270 @@
+"""save_session: stored now, whatever becomes of the request."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from aiohttp_session_store import KeyedStorage, StorageError, get_session, save_session
+from tests.web.storages import CountingStorage, FailingStorage, GatedStorage, Handler, app_with
+from tests.web.visits import Client, ClientOf, visit
+
+
+async def data_of(client: Client, cookie: str) -> Any:
+    return json.loads((await visit(client, "/read", cookie)).text)
+
+
+async def save_and(request: web.Request) -> bool:
+    session = await get_session(request)
+    session["saved"] = True
+    return await save_session(request)
+
+
+async def raises(request: web.Request) -> web.Response:
+    assert await save_and(request)
+    (await get_session(request))["unsaved"] = True
+    raise RuntimeError("after the save")
+
+
+async def answers_500(request: web.Request) -> web.Response:
+    assert await save_and(request)
+    (await get_session(request))["unsaved"] = True
+    return web.Response(status=500)
+
+
+@pytest.mark.parametrize("handler", [raises, answers_500])
+async def test_what_is_saved_stays_when_the_request_fails_later_and_nothing_else_does(
+    client_of: ClientOf, storage: KeyedStorage, handler: Handler
+) -> None:
+    client = await client_of(app_with(storage, handler))
+    cookie = (await visit(client, "/write?user=ada")).cookie
+
+    response = await visit(client, "/", cookie)
+
+    assert response.status == 500
+    assert await data_of(client, cookie) == {"user": "ada", "saved": True}
+
+
+@pytest.mark.parametrize("handler", [raises, answers_500])
+async def test_a_new_session_that_is_saved_gets_its_cookie_even_on_an_error(
+    client_of: ClientOf, storage: KeyedStorage, handler: Handler
+) -> None:
+    client = await client_of(app_with(storage, handler))
+
+    response = await visit(client, "/")
+
+    assert response.status == 500
+    assert await data_of(client, response.cookie) == {"saved": True}
+
+
+async def test_a_save_that_a_failing_handler_gave_up_on_gets_its_cookie_to_the_browser(client_of: ClientOf) -> None:
+    """Or the visitor would be left with an id that the save has made worthless."""
+    storage = GatedStorage()
+    gate = storage.shut("replace")
+
+    async def give_up(request: web.Request) -> web.Response:
+        (await get_session(request)).regenerate_id(True)
+        saving = asyncio.ensure_future(save_session(request))
+        await storage.reached["replace"].wait()
+        saving.cancel()
+        asyncio.get_running_loop().call_soon(gate.set)
+        raise TimeoutError
+
+    client = await client_of(app_with(storage, give_up))
+    cookie = (await visit(client, "/write?user=ada")).cookie
+
+    response = await visit(client, "/", cookie)
+
+    assert response.status == 504  # as aiohttp answers a TimeoutError
+    assert await data_of(client, response.cookie) == {"user": "ada"}
+
+
+async def test_it_is_stored_before_the_call_returns(client_of: ClientOf, storage: KeyedStorage) -> None:
+    stored: list[dict[str, object]] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        assert await save_and(request)
+        stored.append(dict(await storage.read((await get_session(request)).id)))
+        return web.Response()
+
+    client = await client_of(app_with(storage, handler))
+
+    await visit(client, "/")
+
+    assert stored == [{"saved": True}]
+
+
+async def test_it_is_true_and_costs_one_look_where_there_is_nothing_to_save(client_of: ClientOf) -> None:
+    storage = CountingStorage()
+
+    async def handler(request: web.Request) -> web.Response:
+        return web.json_response([await save_session(request), await save_session(request)])
+
+    client = await client_of(app_with(storage, handler))
+    cookie = (await visit(client, "/write?user=ada")).cookie
+    storage.take_calls()
+
+    assert (await visit(client, "/", cookie)).text == "[true, true]"
+    assert storage.take_calls() == ["fetch", "touch", "touch"]
+    assert (await visit(client, "/")).text == "[true, true]"
+    assert storage.take_calls() == []
+
+
+async def test_it_is_false_after_a_logout_by_the_same_request_and_the_cookie_is_cleared(
+    client_of: ClientOf, storage: KeyedStorage
+) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        (await get_session(request)).destroy()
+        return web.json_response(await save_session(request))
+
+    client = await client_of(app_with(storage, handler))
+    cookie = (await visit(client, "/write?user=ada")).cookie
+
+    response = await visit(client, "/", cookie)
+
+    assert response.text == "false"
+    assert response.cookie == ""
+    assert await data_of(client, cookie) == {}
+
+
+@pytest.mark.parametrize("ask", [save_and, save_session])
+async def test_it_is_false_after_a_logout_by_another_request_and_no_cookie_is_sent(
+    client_of: ClientOf, storage: KeyedStorage, ask: Callable[[web.Request], Awaitable[bool]]
+) -> None:
+    """Whether something was changed or not."""
+    loaded, go_on = asyncio.Event(), asyncio.Event()
+
+    async def handler(request: web.Request) -> web.Response:
+        await get_session(request)
+        loaded.set()
+        await go_on.wait()
+        return web.json_response(await ask(request))
+
+    client = await client_of(app_with(storage, handler))
+    cookie = (await visit(client, "/write?user=ada")).cookie
+    running = asyncio.create_task(visit(client, "/", cookie))
+    await loaded.wait()
+    await visit(client, "/logout", cookie)
+
+    go_on.set()
+    response = await running
+
+    assert (response.text, response.set_cookie) == ("false", None)
+    assert await data_of(client, cookie) == {}
+
+
+async def test_it_is_true_after_a_write_by_another_request_and_extends_nothing(client_of: ClientOf) -> None:
+    storage = CountingStorage()
+    loaded, go_on = asyncio.Event(), asyncio.Event()
+
+    async def handler(request: web.Request) -> web.Response:
+        session = await get_session(request)
+        loaded.set()
+        await go_on.wait()
+        stands = [await save_session(request), await save_session(request)]
+        return web.json_response([*stands, session.get("name")])
+
+    client = await client_of(app_with(storage, handler))
+    cookie = (await visit(client, "/write?user=ada")).cookie
+    running = asyncio.create_task(visit(client, "/", cookie))
+    await loaded.wait()
+    await visit(client, "/write?name=countess", cookie)
+    storage.take_calls()
+    go_on.set()
+
+    assert (await running).text == '[true, true, "countess"]'
+    assert storage.take_calls() == ["touch", "touch", "fetch", "touch", "touch"]
+
+
+async def test_it_raises_where_nobody_can_know_whether_the_session_stands(client_of: ClientOf) -> None:
+    storage = FailingStorage()
+
+    async def handler(request: web.Request) -> web.Response:
+        await get_session(request)
+        storage.failing = frozenset({"touch"})
+        with pytest.raises(StorageError):
+            await save_session(request)
+        return web.Response()
+
+    client = await client_of(app_with(storage, handler))
+    cookie = (await visit(client, "/write?user=ada")).cookie
+
+    assert (await visit(client, "/", cookie)).status == 200
+
+
+async def test_a_logout_after_a_first_save_leaves_no_session_and_clears_the_cookie(
+    client_of: ClientOf, storage: KeyedStorage
+) -> None:
+    ids: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        await save_and(request)
+        session = await get_session(request)
+        ids.append(session.id)
+        session.destroy()
+        return web.Response()
+
+    client = await client_of(app_with(storage, handler))
+
+    response = await visit(client, "/")
+
+    assert response.cookie == ""
+    assert (await storage.read(ids[0])).new
+
+
+async def test_a_save_that_fails_raises_at_the_call_and_keeps_the_changes_for_the_next(client_of: ClientOf) -> None:
+    storage = FailingStorage()
+
+    async def handler(request: web.Request) -> web.Response:
+        storage.failing = frozenset({"replace"})
+        with pytest.raises(StorageError) as error:
+            await save_and(request)
+        assert isinstance(error.value.__cause__, OSError)
+        storage.failing = frozenset()
+        return web.Response()
+
+    client = await client_of(app_with(storage, handler))
+    cookie = (await visit(client, "/write?user=ada")).cookie
+
+    assert (await visit(client, "/", cookie)).status == 200
+    assert await data_of(client, cookie) == {"user": "ada", "saved": True}
+
+
+async def test_a_value_that_cannot_be_stored_raises_at_the_call(client_of: ClientOf, storage: KeyedStorage) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        session = await get_session(request)
+        session["cart"] = []
+        session["cart"].append(frozenset({1, 2}))
+        with pytest.raises(TypeError, match="cart"):
+            await save_session(request)
+        session["cart"].clear()
+        return web.json_response(await save_session(request))
+
+    client = await client_of(app_with(storage, handler))
+
+    response = await visit(client, "/")
+
+    assert response.text == "true"
+    assert await data_of(client, response.cookie) == {"cart": []}
+
+
+async def test_parallel_saves_of_one_request_lose_no_change(client_of: ClientOf) -> None:
+    storage = GatedStorage()
+
+    async def store(request: web.Request, key: str) -> bool:
+        (await get_session(request))[key] = True
+        return await save_session(request)
+
+    async def handler(request: web.Request) -> web.Response:
+        return web.json_response(await asyncio.gather(*(store(request, key) for key in "abc")))
+
+    client = await client_of(app_with(storage, handler))
+
+    response = await visit(client, "/")
+
+    assert json.loads(response.text) == [True, True, True]
+    assert await data_of(client, response.cookie) == {"a": True, "b": True, "c": True}
+    assert storage.counted()["insert"] == 1

@@ -1,0 +1,271 @@
+"""setup: where it may be called, what it says where it may not, and what starts and stops with the app."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+
+from aiohttp_session_store import (
+    ConfigurationError,
+    CookieStorage,
+    MemoryStorage,
+    SessionCommittedError,
+    SessionCookie,
+    SessionUsageError,
+    exclusive_session,
+    get_session,
+    new_session,
+    save_session,
+    setup,
+)
+from tests.web.storages import SECRET, GatedStorage, app_with, read, write
+from tests.web.visits import ClientOf, visit
+
+
+class LifetimeStorage(MemoryStorage):
+    """Notes when it is started and closed."""
+
+    def __init__(self, events: list[str]) -> None:
+        super().__init__()
+        self.events = events
+
+    async def start(self) -> None:
+        self.events.append("start")
+        await super().start()
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        self.events.append("aclose")
+
+
+# --- settings
+
+
+def test_a_second_setup_of_one_app_is_refused() -> None:
+    app = web.Application()
+    setup(app, MemoryStorage())
+
+    with pytest.raises(ConfigurationError, match=r"call setup\(\) once"):
+        setup(app, MemoryStorage(), cookie=SessionCookie("other"))
+
+    assert len(app.middlewares) == 1
+
+
+def test_setup_of_an_app_that_is_running_is_refused() -> None:
+    app = web.Application()
+    app.freeze()
+
+    with pytest.raises(ConfigurationError, match="has started"):
+        setup(app, MemoryStorage())
+
+
+def test_setup_of_an_app_that_is_mounted_already_is_refused() -> None:
+    app, subapp = web.Application(), web.Application()
+    app.add_subapp("/in", subapp)
+
+    with pytest.raises(ConfigurationError, match=r"before add_subapp\(\)"):
+        setup(subapp, MemoryStorage())
+
+
+def test_a_setup_that_is_refused_leaves_the_app_as_it_was() -> None:
+    app = web.Application()
+
+    with pytest.raises(ConfigurationError, match=r"secrets\.token_urlsafe\(32\)"):
+        setup(app, CookieStorage())
+
+    assert not app.middlewares
+    setup(app, CookieStorage(), cookie=SessionCookie(secrets=SECRET))
+
+
+def test_the_middleware_is_outside_of_those_that_were_there_before() -> None:
+    @web.middleware
+    async def before(request: web.Request, handler: Any) -> web.StreamResponse:
+        return web.Response()
+
+    app = web.Application(middlewares=[before])
+    setup(app, MemoryStorage())
+
+    assert app.middlewares[1] is before
+
+
+def test_apps_can_be_set_up_in_any_thread() -> None:
+    """aiohttp names some keys after the module that makes them, which it does not find in a thread."""
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            setup(web.Application(), MemoryStorage())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+    assert not failed
+
+
+# --- without setup
+
+
+async def enter_exclusive(request: web.Request) -> None:
+    async with exclusive_session(request):
+        pass
+
+
+@pytest.mark.parametrize("call", [get_session, new_session, save_session, enter_exclusive])
+async def test_without_setup_every_call_says_what_to_call(call: Any) -> None:
+    with pytest.raises(SessionUsageError, match=r"aiohttp_session_store\.setup\(app, storage\)"):
+        await call(make_mocked_request("GET", "/"))
+
+
+async def test_a_middleware_outside_of_the_app_with_sessions_is_told_so(client_of: ClientOf) -> None:
+    told: list[str] = []
+
+    @web.middleware
+    async def outside(request: web.Request, handler: Any) -> web.StreamResponse:
+        with pytest.raises(SessionUsageError) as error:
+            await get_session(request)
+        told.append(str(error.value))
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    app = web.Application(middlewares=[outside])
+    app.add_subapp("/in", app_with(MemoryStorage(), read))
+    client = await client_of(app)
+
+    assert (await visit(client, "/in/")).status == 200
+    assert "a middleware outside of that app cannot use sessions" in told[0]
+
+
+async def test_a_middleware_outside_can_read_what_a_request_left_and_not_change_it(client_of: ClientOf) -> None:
+    seen: list[object] = []
+
+    @web.middleware
+    async def outside(request: web.Request, handler: Any) -> web.StreamResponse:
+        response: web.StreamResponse = await handler(request)
+        session = await get_session(request)
+        seen.append(dict(session))
+        with pytest.raises(SessionCommittedError):
+            session["late"] = True
+        return response
+
+    app = web.Application(middlewares=[outside])
+    app.add_subapp("/in", app_with(MemoryStorage(), read))
+    client = await client_of(app)
+
+    cookie = (await visit(client, "/in/write?user=ada")).cookie
+    assert (await visit(client, "/in/read", cookie)).text == '{"user": "ada"}'
+    assert seen == [{"user": "ada"}] * 2
+
+
+async def test_a_session_that_is_first_loaded_when_the_request_is_over_cannot_be_changed(client_of: ClientOf) -> None:
+    seen: list[object] = []
+
+    async def untouched(_: web.Request) -> web.Response:
+        return web.Response()
+
+    @web.middleware
+    async def outside(request: web.Request, handler: Any) -> web.StreamResponse:
+        response: web.StreamResponse = await handler(request)
+        if request.path == "/in/":
+            session = await get_session(request)
+            seen.append(dict(session))
+            with pytest.raises(SessionCommittedError):
+                session["late"] = True
+        return response
+
+    app = web.Application(middlewares=[outside])
+    app.add_subapp("/in", app_with(MemoryStorage(), untouched))
+    client = await client_of(app)
+    cookie = (await visit(client, "/in/write?user=ada")).cookie
+
+    response = await visit(client, "/in/", cookie)
+
+    assert seen == [{"user": "ada"}]
+    assert response.headers["Vary"] == "Cookie"
+
+
+# --- lifetime
+
+
+async def test_the_storage_starts_before_the_first_request_and_closes_with_the_app(client_of: ClientOf) -> None:
+    events: list[str] = []
+
+    async def handler(_: web.Request) -> web.Response:
+        events.append("request")
+        return web.Response()
+
+    client = await client_of(app_with(LifetimeStorage(events), handler))
+    await visit(client, "/")
+    await client.close()
+
+    assert events == ["start", "request", "aclose"]
+
+
+async def test_the_storage_can_be_used_by_what_else_starts_and_stops_with_the_app(client_of: ClientOf) -> None:
+    events: list[str] = []
+
+    async def other(_: web.Application) -> Any:
+        events.append("other starts")
+        yield
+        events.append("other stops")
+
+    app = web.Application()
+    setup(app, LifetimeStorage(events))
+    app.cleanup_ctx.append(other)
+    client = await client_of(app)
+    await client.close()
+
+    assert events == ["start", "other starts", "other stops", "aclose"]
+
+
+async def test_closing_the_storage_waits_for_a_save_that_is_under_way(client_of: ClientOf) -> None:
+    storage = GatedStorage()
+    client = await client_of(app_with(storage, write))
+    cookie = (await visit(client, "/write?user=ada")).cookie
+    gate = storage.shut("replace")
+    running = asyncio.create_task(visit(client, "/write?user=bob", cookie))
+    await storage.reached["replace"].wait()
+    closing = asyncio.create_task(storage.aclose())
+    await asyncio.sleep(0)
+
+    assert not closing.done()
+    gate.set()
+    await closing
+    await running
+    assert dict(await storage.read(cookie.partition(".")[0])) == {"user": "bob"}
+
+
+async def test_two_apps_can_share_a_storage_and_its_sessions(client_of: ClientOf) -> None:
+    storage = MemoryStorage()
+    one, other = await client_of(app_with(storage, write)), await client_of(app_with(storage, write))
+
+    cookie = (await visit(one, "/write?user=ada")).cookie
+    await one.close()
+
+    assert (await visit(other, "/read", cookie)).text == '{"user": "ada"}'
+    assert (await visit(other, "/write?user=bob", cookie)).status == 200
+
+
+async def test_two_visitors_never_share_a_session(client_of: ClientOf, storage: Any) -> None:
+    """Their requests are interleaved, on one connection and in parallel."""
+    client = await client_of(app_with(storage, write))
+    names = [f"visitor{number}" for number in range(10)]
+    cookies = {name: (await visit(client, f"/write?user={name}")).cookie for name in names}
+
+    async def come_back(name: str) -> list[str]:
+        answers = []
+        for turn in range(3):
+            await visit(client, f"/write?{name}={turn}", cookies[name])
+            answers.append((await visit(client, "/read", cookies[name])).text)
+        return answers
+
+    answers = await asyncio.gather(*(come_back(name) for name in names))
+
+    assert len(set(cookies.values())) == len(names)
+    for name, texts in zip(names, answers, strict=True):
+        assert texts == [f'{{"user": "{name}", "{name}": "{turn}"}}' for turn in range(3)]

@@ -1,0 +1,238 @@
+"""A storage that fails: the handler hears of it first, the visitor gets a 503, and nobody is logged out."""
+
+import asyncio
+import logging
+
+import pytest
+from aiohttp import web
+
+from aiohttp_session_store import StorageError, get_session
+from aiohttp_session_store.testing import ManualClock
+from tests.web.storages import FailingStorage, Handler, app_with, raw_get
+from tests.web.visits import Client, ClientOf, visit
+
+LOGGER = "aiohttp_session_store"
+
+
+@pytest.fixture
+def storage() -> FailingStorage:
+    return FailingStorage()
+
+
+async def visitor(client_of: ClientOf, storage: FailingStorage, handler: Handler, *failing: str) -> tuple[Client, str]:
+    """Serve *handler* to a visitor who has a session, whose cookie comes too; from then on *failing* fails."""
+    client = await client_of(app_with(storage, handler))
+    cookie = (await visit(client, "/write?user=ada")).cookie
+    storage.failing = frozenset(failing)
+    return client, cookie
+
+
+async def kept(client: Client, storage: FailingStorage, cookie: str) -> str:
+    storage.failing = frozenset()
+    return (await visit(client, "/read", cookie)).text
+
+
+async def returns(request: web.Request) -> web.Response:
+    (await get_session(request))["user"] = "bob"
+    return web.Response(text="done")
+
+
+async def raises(request: web.Request) -> web.Response:
+    (await get_session(request))["user"] = "bob"
+    raise web.HTTPFound("/done")
+
+
+async def returns_file(request: web.Request) -> web.StreamResponse:
+    (await get_session(request))["user"] = "bob"
+    return web.FileResponse(__file__)
+
+
+async def regenerates(request: web.Request) -> web.Response:
+    session = await get_session(request)
+    session.regenerate_id(True)
+    session["user"] = "bob"
+    return web.Response()
+
+
+ENDS = pytest.mark.parametrize("handler", [returns, raises, returns_file, regenerates])
+
+
+# --- saving
+
+
+@ENDS
+async def test_a_final_save_that_fails_is_a_503_without_a_cookie(
+    client_of: ClientOf, storage: FailingStorage, handler: Handler
+) -> None:
+    client, cookie = await visitor(client_of, storage, handler, "replace")
+
+    response = await visit(client, "/", cookie)
+
+    assert (response.status, response.text) == (503, "503: Service Unavailable")
+    assert response.set_cookie is None
+    assert response.headers["Cache-Control"] == "private"
+    assert response.headers["Vary"] == "Cookie"
+
+
+@ENDS
+async def test_a_first_save_that_fails_is_a_503_without_a_cookie(
+    client_of: ClientOf, storage: FailingStorage, handler: Handler
+) -> None:
+    client, _ = await visitor(client_of, storage, handler, "insert")
+
+    response = await visit(client, "/")
+
+    assert (response.status, response.set_cookie) == (503, None)
+
+
+@ENDS
+async def test_a_final_save_that_fails_is_logged_once_with_its_cause(
+    client_of: ClientOf, storage: FailingStorage, caplog: pytest.LogCaptureFixture, handler: Handler
+) -> None:
+    client, cookie = await visitor(client_of, storage, handler, "replace")
+
+    await visit(client, "/", cookie)
+
+    [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert record.name == LOGGER
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], StorageError)
+    assert isinstance(record.exc_info[1].__cause__, OSError)
+
+
+@ENDS
+async def test_a_final_save_that_fails_leaves_the_old_record_as_it_was(
+    client_of: ClientOf, storage: FailingStorage, handler: Handler
+) -> None:
+    client, cookie = await visitor(client_of, storage, handler, "replace")
+
+    await visit(client, "/", cookie)
+
+    assert await kept(client, storage, cookie) == '{"user": "ada"}'
+
+
+async def test_a_final_save_that_fails_after_the_headers_breaks_the_response_off_and_is_logged(
+    client_of: ClientOf, storage: FailingStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        session = await get_session(request)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"part")
+        session["user"] = "bob"
+        return response
+
+    client, cookie = await visitor(client_of, storage, handler, "replace")
+    reader, writer = await raw_get(client.port, Cookie=f"session={cookie}")
+
+    answer = await reader.read()
+
+    writer.close()
+    assert answer.endswith(b"\r\n\r\n4\r\npart\r\n")
+    assert any(record.exc_info and isinstance(record.exc_info[1], StorageError) for record in caplog.records)
+
+
+async def test_a_flash_that_cannot_be_removed_is_read_all_the_same(
+    client_of: ClientOf, storage: FailingStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def flash(request: web.Request) -> web.Response:
+        (await get_session(request)).flash("notice", "Saved.")
+        return web.Response()
+
+    client, cookie = await visitor(client_of, storage, flash)
+    await visit(client, "/", cookie)
+    storage.failing = frozenset({"replace"})
+
+    response = await visit(client, "/read", cookie)
+
+    assert (response.status, response.text) == (200, '{"user": "ada", "notice": "Saved."}')
+    assert [record.levelno for record in caplog.records if record.name == LOGGER] == [logging.WARNING]
+
+
+async def test_a_session_that_cannot_be_extended_is_read_all_the_same(
+    client_of: ClientOf, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = FailingStorage(clock=clock, idle_timeout=1000)
+    client, cookie = await visitor(client_of, storage, returns, "touch")
+    clock.advance(500)
+
+    response = await visit(client, "/read", cookie)
+
+    assert (response.status, response.text) == (200, '{"user": "ada"}')
+    assert storage.calls[-2:] == ["fetch", "touch"]
+    assert [record.levelno for record in caplog.records if record.name == LOGGER] == [logging.WARNING]
+
+
+# --- loading
+
+
+async def test_a_load_that_fails_can_be_caught_by_the_handler(client_of: ClientOf, storage: FailingStorage) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        with pytest.raises(StorageError) as error:
+            await get_session(request)
+        assert isinstance(error.value.__cause__, OSError)
+        return web.Response(text="without a session")
+
+    client, cookie = await visitor(client_of, storage, handler, "fetch")
+
+    response = await visit(client, "/", cookie)
+
+    assert (response.status, response.text, response.set_cookie) == (200, "without a session", None)
+
+
+async def test_a_load_that_fails_is_a_503_logged_once_and_not_a_logout(
+    client_of: ClientOf, storage: FailingStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, cookie = await visitor(client_of, storage, returns, "fetch")
+
+    response = await visit(client, "/", cookie)
+
+    assert (response.status, response.set_cookie) == (503, None)
+    [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert record.name == LOGGER
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], StorageError)
+    assert await kept(client, storage, cookie) == '{"user": "ada"}'
+
+
+async def test_loads_that_fail_in_a_task_group_are_a_503_as_well(client_of: ClientOf, storage: FailingStorage) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(get_session(request))
+            tasks.create_task(get_session(request))
+        return web.Response()
+
+    client, cookie = await visitor(client_of, storage, handler, "fetch")
+
+    assert (await visit(client, "/", cookie)).status == 503
+
+
+async def test_a_task_group_that_failed_for_another_reason_too_is_no_503(
+    client_of: ClientOf, storage: FailingStorage
+) -> None:
+    async def fail(request: web.Request) -> None:
+        try:
+            await get_session(request)
+        finally:
+            raise ValueError("a mistake of the handler's")
+
+    async def handler(request: web.Request) -> web.Response:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(get_session(request))
+            tasks.create_task(fail(request))
+        return web.Response()
+
+    client, cookie = await visitor(client_of, storage, handler, "fetch")
+
+    assert (await visit(client, "/", cookie)).status == 500
+
+
+async def test_a_storage_that_fails_does_not_harm_requests_that_leave_their_session_alone(
+    client_of: ClientOf, storage: FailingStorage
+) -> None:
+    async def untouched(_: web.Request) -> web.Response:
+        return web.Response(text="fine")
+
+    client, cookie = await visitor(client_of, storage, untouched, "fetch", "insert", "replace", "touch", "delete")
+
+    assert (await visit(client, "/", cookie)).text == "fine"

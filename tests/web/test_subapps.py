@@ -1,0 +1,213 @@
+"""Apps within apps: sessions that are shared, and sessions of their own."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from aiohttp import ServerDisconnectedError, web
+from aiohttp.test_utils import TestServer
+
+from aiohttp_session_store import ConfigurationError, MemoryStorage, SessionCookie, get_session, new_session, setup
+from tests.web.storages import CountingStorage, FailingStorage, Handler, logout, read, write
+from tests.web.visits import Client, ClientOf
+
+
+def routes_of(app: web.Application) -> web.Application:
+    app.add_routes([web.get("/write", write), web.get("/read", read), web.get("/logout", logout)])
+    return app
+
+
+def two_apps(outer: MemoryStorage, inner: MemoryStorage | None, *more: web.RouteDef) -> web.Application:
+    """Make an app with a sub-app at /in, which without a storage of its own shares the outer sessions."""
+    app, subapp = routes_of(web.Application()), routes_of(web.Application())
+    setup(app, outer, cookie=SessionCookie("outer"))
+    if inner is not None:
+        setup(subapp, inner, cookie=SessionCookie("inner"))
+    subapp.add_routes(more)
+    app.add_subapp("/in", subapp)
+    return app
+
+
+async def ask(client: Client, path: str, cookies: dict[str, str]) -> tuple[int, str]:
+    """Ask with *cookies*, and put those that come back into them."""
+    header = "; ".join(f"{name}={value}" for name, value in cookies.items())
+    async with client.get(path, headers={"Cookie": header} if header else {}) as response:
+        cookies.update({name: morsel.value for name, morsel in response.cookies.items()})
+        return response.status, await response.text()
+
+
+async def data_of(client: Client, path: str, cookies: dict[str, str]) -> object:
+    return json.loads((await ask(client, path, cookies))[1])
+
+
+# --- without a setup of its own
+
+
+async def test_a_subapp_shares_the_session_of_the_app_around_it(client_of: ClientOf) -> None:
+    client = await client_of(two_apps(MemoryStorage(), None))
+    cookies: dict[str, str] = {}
+
+    await ask(client, "/in/write?user=ada", cookies)
+
+    assert cookies.keys() == {"outer"}
+    assert await data_of(client, "/read", cookies) == {"user": "ada"}
+
+
+# --- with a setup of its own
+
+
+async def test_a_subapp_with_sessions_of_its_own_does_not_see_those_around_it(client_of: ClientOf) -> None:
+    client = await client_of(two_apps(MemoryStorage(), MemoryStorage()))
+    cookies: dict[str, str] = {}
+
+    await ask(client, "/write?user=ada", cookies)
+    await ask(client, "/in/write?user=bob", cookies)
+
+    assert cookies.keys() == {"outer", "inner"}
+    assert await data_of(client, "/read", cookies) == {"user": "ada"}
+    assert await data_of(client, "/in/read", cookies) == {"user": "bob"}
+
+
+async def test_the_sessions_may_be_kept_in_one_storage(client_of: ClientOf) -> None:
+    storage = MemoryStorage()
+    client = await client_of(two_apps(storage, storage))
+    cookies: dict[str, str] = {}
+
+    await ask(client, "/write?user=ada", cookies)
+    await ask(client, "/in/write?user=bob", cookies)
+
+    assert await data_of(client, "/read", cookies) == {"user": "ada"}
+    assert await data_of(client, "/in/read", cookies) == {"user": "bob"}
+
+
+async def test_one_apps_cookie_is_none_for_the_other_even_in_one_storage(client_of: ClientOf) -> None:
+    storage = MemoryStorage()
+    client = await client_of(two_apps(storage, storage))
+    cookies: dict[str, str] = {}
+    await ask(client, "/write?user=ada", cookies)
+
+    assert await data_of(client, "/in/read", {"inner": cookies["outer"]}) == {}
+
+
+@pytest.mark.parametrize(("path", "left"), [("/logout", "/in/read"), ("/in/logout", "/read")])
+async def test_a_logout_from_one_leaves_the_other(client_of: ClientOf, path: str, left: str) -> None:
+    client = await client_of(two_apps(MemoryStorage(), MemoryStorage()))
+    cookies: dict[str, str] = {}
+    await ask(client, "/write?user=ada", cookies)
+    await ask(client, "/in/write?user=ada", cookies)
+
+    await ask(client, path, cookies)
+
+    assert await data_of(client, left, cookies) == {"user": "ada"}
+    assert min(cookies.values()) == ""
+
+
+async def test_a_session_that_is_left_alone_costs_nothing_while_the_other_is_used(client_of: ClientOf) -> None:
+    outer, inner = CountingStorage(), CountingStorage()
+    client = await client_of(two_apps(outer, inner))
+    cookies: dict[str, str] = {}
+    await ask(client, "/write?user=ada", cookies)
+    outer.take_calls()
+
+    await ask(client, "/in/write?user=bob", cookies)
+
+    assert outer.take_calls() == []
+    assert inner.take_calls() == ["insert"]
+
+
+def in_both(inner_handler: Handler) -> Callable[[MemoryStorage, MemoryStorage], web.Application]:
+    """Make two apps whose outer one counts requests in a middleware, the inner one having *inner_handler* at /in/."""
+
+    @web.middleware
+    async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
+        session = await get_session(request)
+        session["requests"] = session.get("requests", 0) + 1
+        return await handler(request)
+
+    def make(outer: MemoryStorage, inner: MemoryStorage) -> web.Application:
+        app = two_apps(outer, inner, web.get("/", inner_handler))
+        app.middlewares.append(count)
+        return app
+
+    return make
+
+
+async def answered(request: web.Request) -> web.StreamResponse:
+    (await get_session(request))["user"] = "ada"
+    return web.Response()
+
+
+async def streamed(request: web.Request) -> web.StreamResponse:
+    (await get_session(request))["user"] = "ada"
+    response = web.StreamResponse()
+    await response.prepare(request)
+    return response
+
+
+async def renewed(request: web.Request) -> web.StreamResponse:
+    (await new_session(request))["user"] = "ada"
+    return web.Response()
+
+
+@pytest.mark.parametrize("handler", [answered, streamed, renewed])
+async def test_both_sessions_are_stored_and_both_cookies_sent(client_of: ClientOf, handler: Handler) -> None:
+    client = await client_of(in_both(handler)(MemoryStorage(), MemoryStorage()))
+    cookies: dict[str, str] = {}
+
+    await ask(client, "/in/", cookies)
+
+    assert await data_of(client, "/in/read", cookies) == {"user": "ada"}
+    assert await data_of(client, "/read", cookies) == {"requests": 3}
+
+
+@pytest.mark.parametrize("handler", [answered, streamed])
+@pytest.mark.parametrize("failing", ["outer", "inner"])
+async def test_a_request_one_of_whose_storages_fails_answers_503_or_nothing(
+    client_of: ClientOf, handler: Handler, failing: str
+) -> None:
+    outer, inner = FailingStorage(), FailingStorage()
+    client = await client_of(in_both(handler)(outer, inner))
+    (outer if failing == "outer" else inner).failing = frozenset({"insert"})
+    cookies: dict[str, str] = {}
+
+    try:
+        status, _ = await ask(client, "/in/", cookies)
+    except ServerDisconnectedError:
+        status = None
+
+    assert status == (503 if handler is answered else None)
+    assert failing not in cookies
+
+
+# --- cookies that would overwrite each other
+
+
+@pytest.mark.parametrize("deep", [False, True])
+async def test_one_cookie_name_for_an_app_and_a_subapp_is_refused_at_start_up(deep: bool) -> None:
+    app, between, subapp = web.Application(), web.Application(), web.Application()
+    setup(app, MemoryStorage(), cookie=SessionCookie("sid"))
+    setup(subapp, MemoryStorage(), cookie=SessionCookie("sid"))
+    if deep:
+        between.add_subapp("/deeper", subapp)
+        app.add_subapp("/in", between)
+    else:
+        app.add_subapp("/in", subapp)
+    server = TestServer(app)
+
+    with pytest.raises(ConfigurationError, match=r"'sid'.*another name"):
+        await server.start_server()
+
+    await server.close()
+
+
+async def test_one_cookie_name_is_refused_though_the_app_was_set_up_last() -> None:
+    app, subapp = web.Application(), web.Application()
+    setup(subapp, MemoryStorage())
+    app.add_subapp("/in", subapp)
+    setup(app, MemoryStorage())
+    server = TestServer(app)
+
+    with pytest.raises(ConfigurationError, match="'session'"):
+        await server.start_server()
+
+    await server.close()
