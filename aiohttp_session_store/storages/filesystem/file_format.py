@@ -1,4 +1,4 @@
-"""How a record looks in a file: a fixed header, then the record as :mod:`~aiohttp_session_store.record.format` writes it.
+"""How a record looks in a file: a fixed header, then what :mod:`~aiohttp_session_store.record.format` writes.
 
 =======  ======  ==============================================================================
 offset   bytes   what
