@@ -1,4 +1,4 @@
-"""Sessions for aiohttp: no write is lost, logout is final, an answered write is stored.
+"""Sessions for aiohttp.  No write is lost, a logout is final, and changes are stored before the response is sent.
 
 ::
 

@@ -1,18 +1,18 @@
-"""What can go wrong, named by whom it belongs to.
+"""The errors of this package, grouped by their cause.
 
 ::
 
     SessionStoreError
-    ├── ConfigurationError (ValueError)     your settings: raised while the app is built
-    ├── SessionUsageError (RuntimeError)    your handler: a call that cannot work where it stands
-    │   ├── SessionDestroyedError           a write to a session that has been destroyed
-    │   └── SessionCommittedError           a write that comes too late to reach the visitor
-    ├── SessionTooLargeError (ValueError)   your data: more than the cookie can carry
-    └── StorageError                        the world: disk, network, server; ``__cause__`` says what
-        └── SessionLockError                a session that could not be had exclusively: try again
+    ├── ConfigurationError (ValueError)     your settings are wrong; raised while the app is built
+    ├── SessionUsageError (RuntimeError)    your handler makes a call that cannot work at that point
+    │   ├── SessionDestroyedError           a write to a session that was destroyed
+    │   └── SessionCommittedError           a write that comes too late to be stored or to send its cookie
+    ├── SessionTooLargeError (ValueError)   your data does not fit in the cookie
+    └── StorageError                        the disk, the network or a server failed; see ``__cause__``
+        └── SessionLockError                the session cannot be held exclusively; try the request again
 
-A value that cannot be stored raises the built-in :class:`TypeError`, naming the key path.  Nothing that a visitor sends
-raises any of these: a bad cookie is a fresh session.
+A value that cannot be stored raises the built-in :class:`TypeError`, whose message names the path to the value.
+Nothing that a visitor sends raises any of these errors: a visitor with an invalid cookie gets a new session.
 """
 
 __all__ = [
@@ -32,31 +32,34 @@ class SessionStoreError(Exception):
 
 
 class ConfigurationError(SessionStoreError, ValueError):
-    """Raised while the app is built, when settings contradict each other or a rule of cookies or files."""
+    """Raised while the app is built, if settings contradict each other or break a rule for cookies or files."""
 
 
 class SessionUsageError(SessionStoreError, RuntimeError):
-    """Raised at a call that cannot work where the handler makes it; the message says what to do instead."""
+    """Raised by a call that cannot work at this point of the handler.  The message says what to do instead."""
 
 
 class SessionDestroyedError(SessionUsageError):
-    """Raised by a write to a session that was destroyed, here or by another request, or replaced by a new one."""
+    """Raised by a write to a session that this or another request destroyed, or that a new one replaced."""
 
 
 class SessionCommittedError(SessionUsageError):
-    """Raised by a write that nobody would store: the request is over, or a cookie is needed after the headers."""
+    """Raised by a write that would be lost.
+
+    Either the request is over, or the write needs a cookie and the headers are already sent.
+    """
 
 
 class SessionTooLargeError(SessionStoreError, ValueError):
-    """Raised when a session is too large for its cookie, before anything is sent.
+    """Raised if a session does not fit in its cookie, before anything is sent.
 
     Attributes:
-        size: Bytes that the cookie's name and value would take.
-        limit: Bytes that browsers accept for both (RFC 6265bis, section 5.6).
+        size: Bytes that the cookie's name and value would take together.
+        limit: Bytes that browsers accept for name and value together (RFC 6265bis, section 5.6).
     """
 
     def __init__(self, message: str, *, size: int, limit: int) -> None:
-        """Keep *size* and *limit*, in bytes, beside the message."""
+        """Keep the message, and *size* and *limit* in bytes."""
         super().__init__(message)
         self.size = size
         self.limit = limit
@@ -67,11 +70,32 @@ class SessionTooLargeError(SessionStoreError, ValueError):
 
 
 class StorageError(SessionStoreError):
-    """Raised when a storage failed; ``__cause__`` is the error underneath.  What was stored before is intact."""
+    """Raised if a storage fails.
+
+    ``__cause__`` is the underlying error, if there is one.  Unless *maybe_stored* is True, what was stored before is
+    intact.
+
+    Attributes:
+        maybe_stored: Whether the write may have been carried out all the same, because its answer was lost.  False
+            means that nothing was stored.
+    """
+
+    def __init__(self, *args: object, maybe_stored: bool = False) -> None:
+        """Keep the message and *maybe_stored*."""
+        super().__init__(*args)
+        self.maybe_stored: bool = maybe_stored
+
+    def __str__(self) -> str:
+        """Return the message, and say if nobody can know whether the write was carried out."""
+        message = super().__str__()
+        return f"{message} (the write may have been carried out all the same)" if self.maybe_stored else message
 
 
 class SessionLockError(StorageError):
-    """Raised by ``exclusive_session`` when the lock was not to be had in time, or the id was regenerated meanwhile."""
+    """Raised by ``exclusive_session`` if the session cannot be held exclusively.
+
+    The lock was not free in time or was lost, or the session's id was regenerated meanwhile.
+    """
 
 
 def _too_large(message: str, size: int, limit: int) -> SessionTooLargeError:

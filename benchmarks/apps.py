@@ -1,6 +1,6 @@
-"""The apps that are measured: ``python -m benchmarks.apps CASE PORT DIRECTORY`` serves one of them.
+"""The measured apps: ``python -m benchmarks.apps CASE PORT DIRECTORY`` serves one of them.
 
-All have the handlers of :mod:`benchmarks.handlers`.
+All of them use the handlers of :mod:`benchmarks.handlers`.
 """
 
 import os
@@ -27,21 +27,21 @@ from .handlers import POSTGRES, REDIS, SECRET, GetSession, Session, add_handlers
 
 
 def ours(storage: SessionStorage, cookie: SessionCookie | None = None) -> web.Application:
-    """Return an app on this library."""
+    """Return an app that uses this library."""
     app = web.Application()
     setup(app, storage, cookie=cookie)
     return add_handlers(app, get_session)
 
 
 def peer(storage: aiohttp_session.AbstractStorage) -> web.Application:
-    """Return an app on aiohttp-session."""
+    """Return an app that uses aiohttp-session."""
     app = web.Application()
     aiohttp_session.setup(app, storage)
     return add_handlers(app, cast("GetSession", aiohttp_session.get_session))
 
 
 def peer_on_redis() -> web.Application:
-    """Return an app on aiohttp-session's Redis storage."""
+    """Return an app that uses aiohttp-session's Redis storage."""
     from aiohttp_session.redis_storage import RedisStorage  # noqa: PLC0415  needs the driver
     from redis.asyncio import Redis  # noqa: PLC0415
 
@@ -49,14 +49,14 @@ def peer_on_redis() -> web.Application:
 
 
 def ours_on_redis() -> web.Application:
-    """Return an app on our Redis storage."""
+    """Return an app that uses our Redis storage."""
     from aiohttp_session_store.storages.redis import RedisStorage  # noqa: PLC0415  needs the driver
 
     return ours(RedisStorage.from_url(os.environ[REDIS]), signed())
 
 
 def ours_on_postgres() -> web.Application:
-    """Return an app on our PostgreSQL storage."""
+    """Return an app that uses our PostgreSQL storage."""
     from aiohttp_session_store.storages.postgres import PostgresStorage  # noqa: PLC0415  needs the driver
 
     storage = PostgresStorage.from_dsn(os.environ[POSTGRES])
@@ -70,7 +70,7 @@ def ours_on_postgres() -> web.Application:
 
 
 def bare() -> web.Application:
-    """Return the handlers without any middleware."""
+    """Return an app with the same handlers and no session middleware."""
 
     async def load(_: web.Request) -> Session:
         return {"counter": 0}
@@ -79,7 +79,7 @@ def bare() -> web.Application:
 
 
 def signed() -> SessionCookie:
-    """Return a cookie with a secret of its own."""
+    """Return a cookie signed with a secret of its own."""
     return SessionCookie(secrets=SECRET)
 
 
@@ -103,7 +103,7 @@ CASES: dict[str, Callable[[str], web.Application]] = {
 
 
 def main() -> None:
-    """Serve one case, pinned to the first core."""
+    """Serve one case on the first core."""
     case, port, directory = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {0})

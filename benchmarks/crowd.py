@@ -1,7 +1,8 @@
-"""A process with very many sessions: ``python -m benchmarks.crowd KIND SESSIONS DIRECTORY``, for ``benchmarks.scale``.
+"""A process with very many sessions, for ``benchmarks.scale``: ``python -m benchmarks.crowd KIND SESSIONS DIRECTORY``.
 
-Makes the sessions and says in a line of JSON what they took.  Then, for each line ``CASE CYCLES`` on its standard
-input, it reads, changes and saves that many sessions one after the other, and says in a line of JSON what a cycle cost.
+It creates the sessions and prints one line of JSON: the memory and the time that they took.  Then, for each line
+``CASE CYCLES`` on standard input, it reads, changes and saves that many sessions one after another, and prints one
+line of JSON: the cost of a cycle.
 """
 
 import asyncio
@@ -23,22 +24,22 @@ from .report import pin
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 USER = 10_000_000
-IN_USE = 1000  # fits the cache of the file storage, which holds 1024
+IN_USE = 1000  # fits into the cache of the file storage, which holds 1024 records
 INSERTS_AT_ONCE = 64
 
 
 def resident_bytes() -> int:
-    """Return how much memory this process occupies."""
+    """Return the resident memory of this process in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
 
 
 def session_id(number: int) -> str:
-    """Return an id that need not be remembered, in the form of a real one."""
+    """Compute an id from a number, so that no list of ids takes up memory; it is as long as a real one."""
     return f"{number:043}"
 
 
 async def template() -> tuple[bytes, int]:
-    """Return the record of a session of about 270 bytes, as the storage has it, and when it expires."""
+    """Return the stored record of a session of about 270 bytes, and its expiry."""
     storage = MemoryStorage()
     session = await storage.read(None)
     session.update({**DATA, "user_id": USER})
@@ -49,14 +50,14 @@ async def template() -> tuple[bytes, int]:
 
 
 def records(data: bytes, sessions: int) -> Iterator[tuple[str, bytes]]:
-    """Yield keys and records, no two alike."""
+    """Yield pairs of key and record; no two are equal."""
     before, after = data.split(b"%d" % USER)
     for number in range(sessions):
         yield key_of(session_id(number)), b"%b%d%b" % (before, USER + number, after)
 
 
 async def fill(storage: KeyedStorage, data: bytes, expires_at: int, sessions: int) -> None:
-    """Insert the sessions, several at once."""
+    """Insert the sessions, several at a time."""
     waiting = []
     for key, record in records(data, sessions):
         waiting.append(storage.insert(key, record, expires_at))
@@ -70,8 +71,8 @@ class Crowd:
     """Sessions in a storage, or records in a plain dict.
 
     Attributes:
-        plain: The dict; empty where there is a storage.
-        storages: By the case that visits each; those of files share a directory.
+        plain: The dict; empty if there is a storage.
+        storages: The storage of each case; the two file storages share a directory.
     """
 
     def __init__(self, kind: str, sessions: int, directory: str) -> None:
@@ -83,12 +84,12 @@ class Crowd:
         elif kind == "files":
             self.storages["files"] = FileSystemStorage(directory)
             self.storages["files, no cache"] = FileSystemStorage(directory, cache_size=0)
-        # Whether a few of many are in use, as the cache expects, or all alike:
+        # With the cache only a few of the many sessions are in use, as the cache expects; without it, all equally.
         self.in_use = random.Random(1).sample(range(sessions), min(sessions, IN_USE))
         self.chance = random.Random(2)
 
     async def fill(self) -> dict[str, float]:
-        """Make the sessions, and return what they took."""
+        """Create the sessions, and return the memory and the time that they took."""
         data, expires_at = await template()
         gc.collect()
         before, started = resident_bytes(), time.perf_counter()
@@ -97,7 +98,7 @@ class Crowd:
         else:
             storage = next(iter(self.storages.values()))
             await fill(storage, data, expires_at, self.sessions)
-            await storage.aclose()  # ends its threads: those that are started later are pinned
+            await storage.aclose()  # ends its threads; the ones that start later are pinned
         seconds = time.perf_counter() - started
         gc.collect()
         after, started = resident_bytes(), time.perf_counter()
@@ -118,7 +119,7 @@ class Crowd:
     async def visit(self, case: str, cycles: int) -> dict[str, float]:
         """Read, change and save sessions, and return microseconds per cycle."""
         storage = self.storages[case]
-        if case == "files":  # the other case has written to them meanwhile
+        if case == "files":  # refill the cache: the other case has written these since
             for number in self.in_use:
                 await storage.read(session_id(number))
         ids = [self.pick(case) for _ in range(cycles)]
@@ -129,7 +130,7 @@ class Crowd:
             session["counter"] += 1
             await storage.save(session)
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        # The counter comes from the record, so a session that was not found has raised KeyError.
+        # The counter comes from the record: if a session was not found, the loop has raised KeyError.
         return {"cpu_us": cpu / cycles * 1e6, "wall_us": wall / cycles * 1e6}
 
     async def close(self) -> None:
@@ -139,7 +140,7 @@ class Crowd:
 
 
 def main() -> None:
-    """Make the sessions, then do what the standard input says."""
+    """Create the sessions, then serve the lines of standard input."""
     kind, sessions, directory = sys.argv[1], int(sys.argv[2]), sys.argv[3]
     crowd = Crowd(kind, sessions, directory)
     with asyncio.Runner() as runner:

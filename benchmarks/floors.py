@@ -1,4 +1,4 @@
-"""Hand-written floors: the fewest lines that load and save with an authentic cookie, and check nothing else."""
+"""Lower bounds, written by hand: the fewest lines that load and save with a signed cookie, and check nothing else."""
 
 import asyncio
 import base64
@@ -29,7 +29,7 @@ def sign(value: str) -> str:
 
 
 def opened(request: web.Request) -> str | None:
-    """Return the signed value of the session cookie."""
+    """Return the value of the session cookie if its signature is right."""
     found = _COOKIE.search(request.headers.get("Cookie", ""))
     return found[1] if found and hmac.compare_digest(sign(found[1]), found[2]) else None
 
@@ -97,7 +97,7 @@ def cookie_floor() -> web.Application:
 
 
 def file_floor(directory: str) -> web.Application:
-    """Keep JSON in files, read and replaced in a thread, one hop each."""
+    """Keep JSON in files; each read and each replace is one call in a thread."""
 
     def path_of(session_id: str) -> str:
         return f"{directory}/{hashlib.sha256(session_id.encode()).hexdigest()}"
@@ -163,4 +163,4 @@ def postgres_floor() -> web.Application:
 
 
 async def _no_reset(_: Any) -> None:
-    """Spare a round trip, as our storage does."""
+    """Skip the driver's reset query, as our storage does, and save a round trip."""

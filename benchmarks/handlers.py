@@ -1,7 +1,7 @@
-"""What all apps that are measured do.
+"""The handlers that all measured apps share.
 
-``/untouched`` ignores the session, ``/read`` reads one key, ``/increment`` counts, and ``/init`` makes a session of
-about 270 bytes.
+``/untouched`` ignores the session, ``/read`` reads one key, ``/increment`` adds one to a counter, and ``/init``
+creates a session of about 270 bytes.
 """
 
 import secrets
@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-# Where the servers are that benchmarks.http has started.
+# Environment variables with the addresses of the servers that benchmarks.http has started.
 REDIS, POSTGRES = "BENCHMARK_REDIS", "BENCHMARK_POSTGRES"
 SECRET = "benchmark-secret-benchmark-secret"
 DATA: dict[str, Any] = {
@@ -30,7 +30,7 @@ GetSession = Callable[[web.Request], Awaitable[Session]]
 
 
 def add_handlers(app: web.Application, load: GetSession) -> web.Application:
-    """Give *app* the handlers, on sessions that *load* gets."""
+    """Add the handlers to *app*; *load* returns the session of a request."""
 
     async def untouched(_: web.Request) -> web.Response:
         return web.Response(text="ok")
@@ -45,7 +45,7 @@ def add_handlers(app: web.Application, load: GetSession) -> web.Application:
 
     async def init(request: web.Request) -> web.Response:
         session = await load(request)
-        session.update(DATA, csrf=secrets.token_urlsafe(24))  # no two alike
+        session.update(DATA, csrf=secrets.token_urlsafe(24))  # no two sessions are equal
         return web.Response(text="ok")
 
     for handler in (untouched, read, increment, init):

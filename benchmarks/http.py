@@ -1,8 +1,8 @@
 """CPU and throughput of sessions in a real server: ``python -m benchmarks.http``.
 
-One aiohttp process per case and a load generator, pinned to different cores, keep-alive, 32 connections, on loopback.
-The bare handler is measured next to every case, in several rounds in turn.  What counts is the CPU time that a case
-adds to a request of the bare handler (user and system, of the whole process): the machine's noise hits both alike.
+One aiohttp process per case and a load generator, pinned to different cores: 32 keep-alive connections on loopback.
+The figure is the CPU time that sessions add to a request (user and system, of the whole process).  The handler without
+sessions is therefore measured before and after every case, in several rounds, so that noise affects both equally.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from .servers import postgres_dsn, redis_url
 from .tables import http_tables
 
 CONNECTIONS = 32
-# Ours run as a plain installation does, and the second time with the extra; the others do not know orjson.
+# Our storages run once without and once with the extra "orjson"; the other cases do not use orjson.
 WITH_ORJSON = ", orjson"
 ALL_CASES = [
     name
@@ -41,19 +41,19 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass
 class Server:
-    """A running case."""
+    """The server process of one case."""
 
     process: subprocess.Popen[bytes]
     url: str
     directory: str
 
     def cpu_seconds(self) -> float:
-        """Return what the process has used, user and system."""
+        """Return the CPU time that the process has used, user and system."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
     async def cookies(self, count: int) -> list[str]:
-        """Make *count* sessions and return their Cookie headers."""
+        """Create *count* sessions and return their Cookie headers."""
         made = []
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client:
             for _ in range(count):
@@ -74,7 +74,7 @@ class Server:
 
 @asynccontextmanager
 async def serving(case: str, directory: str) -> AsyncIterator[Server]:
-    """Run *case* in a process of its own."""
+    """Serve *case* in a process of its own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -98,7 +98,7 @@ async def serving(case: str, directory: str) -> AsyncIterator[Server]:
 
 @contextmanager
 def servers(cases: list[str]) -> Iterator[dict[str, str]]:
-    """Run the servers that *cases* need, tell their apps of them, and return why some cannot be measured."""
+    """Run the servers that *cases* need and put their addresses into the environment; yield why cases are skipped."""
     missing: dict[str, str] = {}
     with ExitStack() as stack:
         for word, variable, start in (("redis", REDIS, redis_url), ("postgres", POSTGRES, postgres_dsn)):
@@ -115,7 +115,7 @@ Figures = dict[str, dict[str, list[tuple[float, float]]]]
 
 
 async def run(cases: list[str], sessions: int, rounds: int, seconds: int, directory: str) -> Figures:
-    """Measure every case and path, each next to the bare handler; (added CPU microseconds, ratio of throughput)."""
+    """Measure each case and path against the bare handler; a figure is (added CPU microseconds, throughput ratio)."""
     figures: Figures = {}
     async with serving("bare", directory) as bare:
         for case in cases:
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=1, help="of load, per figure and round")
-    parser.add_argument("--directory", default=".", help="where a temporary folder is made")
+    parser.add_argument("--directory", default=".", help="where a temporary folder is created")
     parser.add_argument("--json", default="bench-results/http.json")
     options = parser.parse_args()
     if unknown := set(options.cases) - set(ALL_CASES):

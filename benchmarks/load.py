@@ -1,4 +1,4 @@
-"""A load generator: wrk where it is installed, else a plain client in a process of its own."""
+"""A load generator: wrk if it is installed, otherwise a plain client in a process of its own."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ end
 
 
 async def load(url: str, cookies: list[str], *, connections: int, seconds: int, directory: str) -> tuple[int, int]:
-    """Ask *url* as often as it answers, with each cookie in turn; return how many requests, and how many failed."""
+    """Request *url* as fast as it answers, with each cookie in turn; return the number of requests and of failures."""
     if WRK is None:
         command = [sys.executable, "-m", "benchmarks.load", url, str(connections), str(seconds), *cookies]
     else:
@@ -39,7 +39,7 @@ async def load(url: str, cookies: list[str], *, connections: int, seconds: int, 
 
 
 async def visit(host: str, port: int, request: bytes, until: float) -> tuple[int, int]:
-    """Repeat one request on one connection."""
+    """Repeat one request on one connection; return the number of requests and of failures."""
     reader, writer = await asyncio.open_connection(host, port)
     count, bad = 0, 0
     while time.monotonic() < until:
@@ -54,7 +54,7 @@ async def visit(host: str, port: int, request: bytes, until: float) -> tuple[int
 
 
 async def main(url: str, connections: int, seconds: float, cookies: list[str]) -> None:
-    """Do what wrk does, and say it in its words."""
+    """Do what wrk does, and report it in wrk's format."""
     host, port, path = re.match(r"http://([^:/]+):(\d+)(/.*)", url).groups()  # type: ignore[union-attr]
     until = time.monotonic() + seconds
     heads = [f"Cookie: {cookie}\r\n" for cookie in cookies] or [""]

@@ -1,7 +1,7 @@
-"""Plots of figures: ``python -m benchmarks.plot`` draws those of ``bench-results/``.
+"""Plots: ``python -m benchmarks.plot`` draws the figures in ``bench-results/``.
 
-``http.svg``: CPU microseconds that sessions add to a request.  ``scale.svg``: what a cycle costs as the number of
-sessions grows.  The background is transparent, and all colours can be read on white and on near black.
+``http.svg``: CPU microseconds that sessions add to a request.  ``scale.svg``: the cost of a cycle as the number of
+sessions grows.  The background is transparent; every colour is readable on white and on near black.
 """
 
 import argparse
@@ -31,7 +31,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.labelcolor": TEXT,
     "savefig.facecolor": "none",
-    "svg.hashsalt": "aiohttp_session_store",  # the same figures make the same file
+    "svg.hashsalt": "aiohttp_session_store",  # equal figures give an identical file
     "text.color": TEXT,
     "xtick.color": TEXT,
     "ytick.color": TEXT,
@@ -48,14 +48,14 @@ def family(case: str) -> str:
 
 
 def colour(case: str) -> str:
-    """Return the colour of *case*: ours, one of aiohttp-session, or a floor."""
+    """Return the colour of *case*: ours, aiohttp-session's, or that of a hand-written lower bound."""
     return PEER if case.startswith("aiohttp-session") else FLOOR if case.endswith("floor") else OURS
 
 
 def http(document: dict[str, Any]) -> Figure:
-    """Draw a bar for each case, those of one place together, in a panel for reading and one for changing."""
+    """Draw a bar for each case, grouped by storage, in one panel for reading and one for changing."""
     cases = sorted(document["figures"], key=lambda case: FAMILIES.index(family(case)))
-    paths = [path for path in HTTP_PATHS if path != "untouched"]  # next to nothing, for all
+    paths = [path for path in HTTP_PATHS if path != "untouched"]  # almost zero in every case
     figure = Figure(figsize=(7, 0.31 * len(cases) + 1), layout="constrained")
     panels = figure.subplots(1, len(paths), sharey=True, squeeze=False)[0]
     places = [number + 0.6 * FAMILIES.index(family(case)) for number, case in enumerate(cases)]
@@ -79,7 +79,7 @@ def http(document: dict[str, Any]) -> Figure:
 
 
 def scale(document: dict[str, Any]) -> Figure:
-    """Draw a line for each case: CPU time of a cycle over the number of sessions."""
+    """Draw a line for each case: the CPU time of a cycle by the number of sessions."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     for number, (case, by_number) in enumerate(document["cycles"].items()):
@@ -105,7 +105,7 @@ PLOTS = {"http": http, "scale": scale}
 
 
 def main() -> None:
-    """Draw what there are figures of."""
+    """Draw a plot for every file of figures that exists."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", default="bench-results", help="where the JSON files are")
     parser.add_argument("--to", default="bench-results", help="the folder to write to; docs/images for the documents")

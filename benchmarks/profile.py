@@ -1,7 +1,7 @@
-"""Where the time of a request goes: ``python -m benchmarks.profile [CASE]``.
+"""Where a request spends its time: ``python -m benchmarks.profile [CASE]``.
 
-Runs a case in this process under load, with cProfile, and prints the microseconds per request that each module takes by
-itself, for a read and for a change.  The profiler makes every call dearer, so only proportions mean something.
+Runs a case in this process under load, with cProfile, and prints the microseconds per request that each module itself
+takes, for a read and for a change.  The profiler slows every call down, so only the proportions mean something.
 """
 
 import argparse
@@ -47,7 +47,7 @@ async def profiled(case: str, directory: str, seconds: int) -> dict[str, Counter
 
 
 def by_module(stats: pstats.Stats, requests: int) -> Counter[str]:
-    """Sum up the functions' own time by module, in microseconds per request."""
+    """Return the functions' own time, summed up by module, in microseconds per request."""
     found: Counter[str] = Counter()
     for (file, _, function), (_, _, own, _, _) in stats.stats.items():  # type: ignore[attr-defined]
         found[module_of(file, function)] += own / requests * 1e6
@@ -55,7 +55,7 @@ def by_module(stats: pstats.Stats, requests: int) -> Counter[str]:
 
 
 def module_of(file: str, function: str) -> str:
-    """Return a short name for where a function stands."""
+    """Return a short name of the module that a function belongs to."""
     for package in ("aiohttp_session_store", "json", "asyncio", "aiohttp", "benchmarks"):
         _, found, rest = file.partition(f"{os.sep}{package}{os.sep}")
         if found:

@@ -1,7 +1,7 @@
-"""What a command to Redis costs, alone and beside others: ``python -m benchmarks.redis_calls``.
+"""The cost of a Redis command, alone and in parallel: ``python -m benchmarks.redis_calls``.
 
-CPU microseconds (``time.process_time``) of a GET of 300 bytes by the driver alone with a time limit, and by ours, which
-sends those of one turn of the event loop together; one at a time and 32 at once, several rounds in turn.
+CPU microseconds (``time.process_time``) of a GET of 300 bytes, by the driver alone with a time limit, and by our code,
+which sends all commands of one event-loop turn together; one at a time and 32 at once, in several alternating rounds.
 """
 
 import argparse
@@ -24,7 +24,7 @@ Get = Callable[[], Awaitable[object]]
 
 
 async def cost(get: Get, at_once: int, commands: int) -> float:
-    """Return CPU microseconds for a command."""
+    """Return CPU microseconds per command."""
 
     async def several() -> None:
         for _ in range(commands // at_once):

@@ -1,7 +1,7 @@
-"""What it costs to put a written file in another's place: ``python -m benchmarks.replace [DIRECTORY]``.
+"""The cost of replacing a file with a newly written one: ``python -m benchmarks.replace [DIRECTORY]``.
 
-Compares rename, rename after ``posix_fallocate``, and exchange, side by side and in turn, on names that were just
-written and on names whose files were written back to the disk long ago (here: by ``sync``).
+Compares rename, rename after ``posix_fallocate``, and exchange, in alternating rounds, on files that were just written
+and on files that the kernel has already written back to the disk (here: by ``sync``).
 """
 
 import argparse
@@ -58,7 +58,7 @@ def measure(path: Path, way: str, *, settled: bool) -> float:
 
 
 def main() -> None:
-    """Print a table of medians over rounds in turn, in microseconds, and their ratio to rename."""
+    """Print a table of medians in microseconds over alternating rounds, and their ratio to rename."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", nargs="?", default=".")
     parser.add_argument("--rounds", type=int, default=7)

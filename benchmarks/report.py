@@ -1,4 +1,4 @@
-"""What all benchmarks share: where they run, how figures are summed up, where they are written."""
+"""What all benchmarks share: the facts about the machine, the summary of figures, and the files they are written to."""
 
 import importlib.metadata
 import json
@@ -27,17 +27,17 @@ PACKAGES = (
 
 
 class UnavailableError(Exception):
-    """Raised where something cannot be measured here; its text is the reason that is printed."""
+    """Raised if something cannot be measured on this machine; the text is the reason that is printed."""
 
 
 def pin() -> None:
-    """Keep this process, and the threads that it starts from now on, on the first core."""
+    """Pin this process, and the threads that it starts from now on, to the first core."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {0})
 
 
 def file_system(directory: str) -> str:
-    """Return the kind of file system below *directory*: ``ext4``, where ``stat -f`` says ``ext2/ext3``."""
+    """Return the file system type of *directory*, more exactly than ``stat -f``, which calls ext4 ``ext2/ext3``."""
     device = os.stat(directory).st_dev
     with suppress(OSError):
         for line in Path("/proc/self/mountinfo").read_text().splitlines():
@@ -48,7 +48,7 @@ def file_system(directory: str) -> str:
 
 
 def processor() -> str:
-    """Return the processor's name, where the kernel tells it."""
+    """Return the processor's name if the kernel reports it, otherwise its architecture."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -57,7 +57,7 @@ def processor() -> str:
 
 
 def commit() -> str | None:
-    """Return the commit that is measured, with ``-dirty`` if files were changed since, or None outside of git."""
+    """Return the measured commit, with ``-dirty`` if files have changed since, or None outside a git checkout."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
     with suppress(OSError, subprocess.CalledProcessError):
         return subprocess.run(
@@ -67,7 +67,7 @@ def commit() -> str | None:
 
 
 def machine(directory: str) -> dict[str, Any]:
-    """Say on what, when and under what load this is measured; *directory* is where files are written."""
+    """Describe the machine, the date and the load of a measurement; *directory* is where the files are written."""
     versions = {}
     for name in PACKAGES:
         with suppress(importlib.metadata.PackageNotFoundError):
@@ -86,7 +86,7 @@ def machine(directory: str) -> dict[str, Any]:
 
 
 def say_machine(facts: dict[str, Any]) -> str:
-    """Return *facts* in one line, as it stands under the tables."""
+    """Return *facts* as the one line that stands below the tables."""
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     place = f"{facts['cores']} cores" + (f" ({facts['processor']})" if "processor" in facts else "")
     parts = [f"Python {facts['python']}", place, f"files on {facts['file system']}"]
@@ -101,13 +101,13 @@ def say_machine(facts: dict[str, Any]) -> str:
 
 
 def spread(values: Sequence[float], digits: int = 1, sign: str = "") -> str:
-    """Return the median of *values*, and the lowest and the highest: ``12.3 (11.9 to 14.0)``."""
+    """Return the median, the lowest and the highest of *values*: ``12.3 (11.9 to 14.0)``."""
     form = f"{sign}.{digits}f"
     return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table, its columns aligned."""
+    """Return a Markdown table with aligned columns."""
     lines = [list(head), *(list(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     lines.insert(1, ["-" * width for width in widths])
@@ -117,12 +117,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def progress(text: str) -> None:
-    """Tell a waiting person what goes on, apart from the tables."""
+    """Print progress to standard error, apart from the tables."""
     print(text, file=sys.stderr, flush=True)
 
 
 def write(path: str, document: dict[str, Any]) -> None:
-    """Write *document* as JSON, making its folder if need be."""
+    """Write *document* as JSON; create its folder if needed."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(json.dumps(document, indent=1) + "\n")
     progress(f"figures: {path}")

@@ -1,8 +1,8 @@
-"""What very many sessions cost: ``python -m benchmarks.scale``.
+"""The cost of very many sessions: ``python -m benchmarks.scale``.
 
-Memory: how much more a fresh process occupies (``/proc/self/statm``) after sessions were put into MemoryStorage, beside
-the same keys and records in a plain dict.  Cost: CPU microseconds (``time.process_time``, all threads) of a cycle of
-read, change and save as the number of sessions grows, each number in a process of its own, in several rounds in turn.
+Memory: by how much a fresh process grows (``/proc/self/statm``) when sessions are put into MemoryStorage, compared with
+the same keys and records in a plain dict.  CPU: microseconds (``time.process_time``, all threads) per cycle of read,
+change and save as the number of sessions grows; each number has its own process, measured in alternating rounds.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from .report import UnavailableError, machine, progress, write
 from .tables import scale_tables
 
 BLOCK = 4096
-# What a session takes at most: measured are 0.8 KB in memory, and on a disk a block and an inode of 256 bytes.
+# Upper bounds per session. Measured: 0.8 KB of memory; on disk, one block and an inode of 256 bytes.
 MEMORY_EACH, DISK_EACH = 1500, BLOCK + 512
 KINDS = {"memory": ["memory"], "files": ["files", "files, no cache"]}
 
@@ -37,12 +37,12 @@ class Crowd:
         assert self.process.stdout
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"a process of sessions ended with {self.process.wait()}")
+            raise RuntimeError(f"the process with the sessions exited with status {self.process.wait()}")
         figures: dict[str, float] = json.loads(line)
         return figures
 
     def visit(self, case: str, cycles: int) -> dict[str, float]:
-        """Have *cycles* sessions read, changed and saved."""
+        """Let the process read, change and save *cycles* sessions."""
         assert self.process.stdin
         self.process.stdin.write(f"{case} {cycles}\n")
         self.process.stdin.flush()
@@ -51,7 +51,7 @@ class Crowd:
 
 @contextmanager
 def crowd(kind: str, sessions: int, directory: str) -> Iterator[Crowd]:
-    """Start a process that makes *sessions* sessions; its first answer says what they took."""
+    """Start a process that creates *sessions* sessions; its first answer is the memory and the time that they took."""
     command = [sys.executable, "-m", "benchmarks.crowd", kind, str(sessions), directory]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -62,7 +62,7 @@ def crowd(kind: str, sessions: int, directory: str) -> Iterator[Crowd]:
 
 
 def sizes(largest: int, smallest: int) -> list[int]:
-    """Return *largest* and its tenths, down to *smallest*, in ascending order."""
+    """Return *largest*, a tenth of it, and so on down to *smallest*, in ascending order."""
     found = [largest]
     while found[-1] // 10 >= smallest:
         found.append(found[-1] // 10)
@@ -70,7 +70,7 @@ def sizes(largest: int, smallest: int) -> list[int]:
 
 
 def check_memory(sessions: int) -> None:
-    """Refuse what does not fit into memory.
+    """Check that the sessions fit into memory.
 
     Raises:
         UnavailableError: It does not.
@@ -78,21 +78,23 @@ def check_memory(sessions: int) -> None:
     facts = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     free, needed = int(facts["MemAvailable"].split()[0]) * 1024, sessions * MEMORY_EACH
     if free < needed:
-        raise UnavailableError(f"{sessions} sessions may need {needed >> 20} MB of memory, and {free >> 20} are free")
+        raise UnavailableError(
+            f"{sessions} sessions may need {needed >> 20} MB of memory, but only {free >> 20} are free"
+        )
 
 
 def check_disk(sessions: int, directory: str) -> None:
-    """Refuse what does not fit on the disk.
+    """Check that the sessions fit on the disk.
 
     Raises:
         UnavailableError: It does not.
     """
     free, needed = shutil.disk_usage(directory).free, sessions * DISK_EACH
     if free < needed:
-        raise UnavailableError(f"{sessions} files need {needed >> 20} MB of disk, and {free >> 20} are free")
+        raise UnavailableError(f"{sessions} files need {needed >> 20} MB of disk, but only {free >> 20} are free")
     inodes = os.statvfs(directory)
-    if inodes.f_files and inodes.f_favail < sessions:  # a file system that has no such limit says 0
-        raise UnavailableError(f"{sessions} files need as many inodes, and {inodes.f_favail} are free")
+    if inodes.f_files and inodes.f_favail < sessions:  # 0 means that the file system has no such limit
+        raise UnavailableError(f"{sessions} files need as many inodes, but only {inodes.f_favail} are free")
 
 
 def measure_memory(sessions: int, repeats: int) -> dict[str, list[dict[str, float]]]:
@@ -109,20 +111,20 @@ def measure_memory(sessions: int, repeats: int) -> dict[str, list[dict[str, floa
 def measure_cycles(
     kind: str, numbers: list[int], rounds: int, cycles: int, directory: str
 ) -> dict[str, dict[str, list[dict[str, float]]]]:
-    """Visit sessions among each of *numbers*, in turn; the figures of every round by case and number."""
+    """Measure each of *numbers* in alternating rounds; return the figures of every round by case and number."""
     figures: dict[str, dict[str, list[dict[str, float]]]] = {}
     with ExitStack() as stack:
         processes = {}
         for number in numbers:
-            progress(f"{kind}: making {number} sessions")
+            progress(f"{kind}: creating {number} sessions")
             place = f"{directory}/{kind}-{number}"
             processes[number] = stack.enter_context(crowd(kind, number, place))
             made = processes[number].answer()
-            progress(f"{kind}: {number} sessions made in {made['fill_seconds']:.1f} s")
+            progress(f"{kind}: {number} sessions created in {made['fill_seconds']:.1f} s")
         os.sync()
         for process in processes.values():
             for case in KINDS[kind]:
-                process.visit(case, min(cycles, 500))  # warms up
+                process.visit(case, min(cycles, 500))  # warm up
         for turn in range(rounds):
             progress(f"{kind}: round {turn + 1} of {rounds}")
             for case in KINDS[kind]:
@@ -140,7 +142,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="of filling memory")
     parser.add_argument("--rounds", type=int, default=7, help="of visiting")
     parser.add_argument("--cycles", type=int, default=20_000, help="per number and round in memory; of files a tenth")
-    parser.add_argument("--directory", default=".", help="where a temporary folder is made")
+    parser.add_argument("--directory", default=".", help="where a temporary folder is created")
     parser.add_argument("--json", default="bench-results/scale.json")
     options = parser.parse_args()
     names = ("sessions", "files", "repeats", "rounds", "cycles")

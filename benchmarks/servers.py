@@ -1,4 +1,4 @@
-"""Servers of our own, for as long as something is measured on them."""
+"""Database servers that run only while something is measured on them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,13 +9,13 @@ from tests.servers.redis import redis_server
 
 @contextmanager
 def redis_url() -> Iterator[str]:
-    """Run Redis and return where it is."""
+    """Run Redis and yield its URL."""
     with redis_server() as server:
         yield server.url
 
 
 @contextmanager
 def postgres_dsn() -> Iterator[str]:
-    """Run PostgreSQL, without fsync, and return where its database is."""
+    """Run PostgreSQL without fsync and yield the DSN of its database."""
     with postgres_server() as server:
         yield server.dsn

@@ -1,8 +1,9 @@
-"""What each storage costs without HTTP: ``python -m benchmarks.storage``.
+"""The cost of each storage without HTTP: ``python -m benchmarks.storage``.
 
 CPU time of the whole process (``time.process_time``: user and system, all threads) and wall-clock time
 (``time.perf_counter``) per ``read``, per ``save`` of one changed key, and per cycle of read, change and save; one at a
-time and 32 at once.  Hops to threads are counted in a pass of their own.  What was saved is read again and compared.
+time and 32 at once.  Calls handed to a thread ("hops") are counted in a separate pass.  Every saved value is read again
+and compared.
 """
 
 import argparse
@@ -38,7 +39,7 @@ AT_ONCE = 32
 
 @asynccontextmanager
 async def closing(storage: SessionStorage) -> AsyncIterator[SessionStorage]:
-    """Close *storage* in the end."""
+    """Yield *storage*, and close it at the end."""
     try:
         yield storage
     finally:
@@ -49,7 +50,7 @@ async def closing(storage: SessionStorage) -> AsyncIterator[SessionStorage]:
 async def on_server(
     start: Callable[[], AbstractContextManager[str]], open_: Callable[[str], KeyedStorage]
 ) -> AsyncIterator[SessionStorage]:
-    """Open a storage on a server that runs for as long."""
+    """Start a server, yield a storage that is connected to it, and stop both at the end."""
     running = start()
     try:
         place = await asyncio.to_thread(running.__enter__)
@@ -64,7 +65,7 @@ async def on_server(
         await asyncio.to_thread(running.__exit__, None, None, None)
 
 
-# Each opens a storage of its own, given a directory. One that cannot be had here raises UnavailableError.
+# Each function opens a new storage, given a directory; if that is not possible here, it raises UnavailableError.
 CASES: dict[str, Callable[[str], AbstractAsyncContextManager[SessionStorage]]] = {
     "memory": lambda _: closing(MemoryStorage()),
     "cookie": lambda _: closing(CookieStorage()),
@@ -79,7 +80,7 @@ Work = Callable[[], Awaitable[object]]
 
 
 async def nothing() -> None:
-    """Be what the loop costs by itself."""
+    """Do nothing: what remains is the cost of the event loop itself."""
 
 
 @dataclass
@@ -88,7 +89,7 @@ class Visits:
 
     Attributes:
         values: The cookie value of each session.
-        written: What was last written into each, in this round: any of it if requests ran in parallel.
+        written: The values that this round wrote into each session; if requests ran in parallel, any may be the last.
     """
 
     storage: SessionStorage
@@ -97,7 +98,7 @@ class Visits:
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     async def make(self, sessions: int) -> None:
-        """Make *sessions* sessions of about 270 bytes."""
+        """Create *sessions* sessions of about 270 bytes."""
         for _ in range(sessions):
             session = await self.storage.read(None)
             session.update(DATA)
@@ -110,11 +111,11 @@ class Visits:
         return [nothing for _ in which]
 
     async def reads(self, which: Sequence[int]) -> list[Work]:
-        """Return what reads each session of *which*."""
+        """Return one call per session of *which*, which reads it."""
         return [partial(self.storage.read, self.values[number]) for number in which]
 
     async def saves(self, which: Sequence[int]) -> list[Work]:
-        """Read and change each session of *which*, and return what saves it."""
+        """Read and change each session of *which*, and return one call per session that saves it."""
         work: list[Work] = []
         self.written.clear()
         for number in which:
@@ -124,7 +125,7 @@ class Visits:
         return work
 
     async def cycles(self, which: Sequence[int]) -> list[Work]:
-        """Return what reads, changes and saves each session of *which*."""
+        """Return one call per session of *which*, which reads, changes and saves it."""
         self.written.clear()
         return [partial(self.cycle, number) for number in which]
 
@@ -135,7 +136,7 @@ class Visits:
         await self.save(number, session)
 
     def change(self, number: int, session: Session) -> None:
-        """Set a key to what it never was."""
+        """Set a key to a value that it has never had."""
         session["counter"] = next(self.numbers)
         self.written.setdefault(number, set()).add(session["counter"])
 
@@ -144,11 +145,11 @@ class Visits:
         self.values[number] = await self.storage.save(session) or self.values[number]
 
     async def check(self) -> None:
-        """See that what was last written is there."""
+        """Check that every session holds the value that was written last."""
         for number, written in self.written.items():
             found = (await self.storage.read(self.values[number])).get("counter")
             if found not in written:
-                raise RuntimeError(f"session {number} holds {found}, which is none of {written}")
+                raise RuntimeError(f"session {number} holds {found}, which is not one of {written}")
         self.written.clear()
 
 
@@ -162,11 +163,11 @@ STEPS: dict[str, Callable[[Visits, Sequence[int]], Awaitable[list[Work]]]] = {
 
 @dataclass(frozen=True)
 class Way:
-    """How visits are arranged.
+    """How the visits are distributed.
 
     Attributes:
-        at_once: How many of them run at a time.
-        same: Whether all are to the same session.
+        at_once: How many visits run at a time.
+        same: Whether all visits go to the same session.
     """
 
     at_once: int
@@ -202,7 +203,7 @@ async def measure(visits: Visits, step: str, way: Way, operations: int) -> tuple
 
 @contextmanager
 def counting_hops() -> Iterator[list[str]]:
-    """Note every call that is handed to a thread."""
+    """Record every call that is handed to a thread."""
     submit, noted = ThreadPoolExecutor.submit, list[str]()
 
     def counted(self: ThreadPoolExecutor, call: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
@@ -217,7 +218,7 @@ def counting_hops() -> Iterator[list[str]]:
 
 
 async def hops(visits: Visits, step: str, way: Way) -> float:
-    """Return hops to threads per operation."""
+    """Return the number of calls handed to a thread per operation."""
     which = [0 if way.same else number % len(visits.values) for number in range(AT_ONCE)]
     work = await STEPS[step](visits, which)
     with counting_hops() as noted:
@@ -230,7 +231,7 @@ Figure = dict[str, Any]
 
 
 async def run(options: argparse.Namespace, directory: str) -> tuple[list[Figure], dict[str, str]]:
-    """Measure every case, step and way, in several rounds in turn; return the figures, and why cases were skipped."""
+    """Measure every case, step and way in alternating rounds; return the figures, and why cases were skipped."""
     opened: dict[str, Visits] = {}
     skipped: dict[str, str] = {}
     async with AsyncExitStack() as stack:
@@ -240,7 +241,7 @@ async def run(options: argparse.Namespace, directory: str) -> tuple[list[Figure]
             except UnavailableError as error:
                 skipped[case] = str(error)
                 progress(f"{case}: skipped, {error}")
-        pin()  # now, so that servers that were started above are not kept on this core
+        pin()  # only now: the servers that were started above must not share this core
         for visits in opened.values():
             await visits.make(max(options.sessions, AT_ONCE))
         figures: list[Figure] = [
@@ -250,7 +251,7 @@ async def run(options: argparse.Namespace, directory: str) -> tuple[list[Figure]
             for way in WAYS
             if step != "nothing" or case == next(iter(opened))
         ]
-        for figure in figures:  # which warms up as well
+        for figure in figures:  # this also warms up
             figure["hops"] = await hops(opened[figure["case"]], figure["step"], WAYS[figure["way"]])
         for number in range(options.rounds):
             progress(f"round {number + 1} of {options.rounds}")
@@ -266,10 +267,12 @@ def main() -> None:
     """Print tables and write all figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", default=list(CASES), help="of " + "; ".join(CASES))
-    parser.add_argument("--sessions", type=int, default=512, help="in each storage; the files' cache holds 1024")
+    parser.add_argument(
+        "--sessions", type=int, default=512, help="in each storage; the cache of the file storage holds 1024"
+    )
     parser.add_argument("--operations", type=int, default=2048, help="per figure and round")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--directory", default=".", help="where a temporary folder is made")
+    parser.add_argument("--directory", default=".", help="where a temporary folder is created")
     parser.add_argument("--json", default="bench-results/storage.json")
     options = parser.parse_args()
     if unknown := set(options.cases) - set(CASES):

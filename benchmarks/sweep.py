@@ -1,7 +1,7 @@
-"""A sweep of very many files beside requests: ``python -m benchmarks.sweep --expired 1000000 --live 100000``.
+"""A sweep of very many files during requests: ``python -m benchmarks.sweep --expired 1000000 --live 100000``.
 
-Prints files removed per second, and how long a request (read, change, save) took meanwhile, beside the same without a
-sweep.  Checks that every live session is still there, some of which were touched while the sweep ran.
+Prints how many files are removed per second, and how long a request (read, change, save) takes with and without a
+sweep.  Checks that every live session is still there, including those that were touched while the sweep ran.
 """
 
 import argparse
@@ -25,7 +25,7 @@ DATA = {"user": 12345, "cart": list(range(20)), "csrf": "x" * 43}
 
 
 def write_sessions(directory: str, count: int, used_at: int) -> list[str]:
-    """Write *count* sessions last used at *used_at*, as the storage would, but faster; return their ids."""
+    """Write *count* sessions last used at *used_at*, in the storage's format but faster; return their ids."""
     body = encode_record(Record(used_at, used_at, IDLE, DATA))
     ids = []
     for _ in range(count):
@@ -39,7 +39,7 @@ def write_sessions(directory: str, count: int, used_at: int) -> list[str]:
 
 
 async def visit(storage: FileSystemStorage, ids: list[str], done: asyncio.Event, waits: list[float]) -> None:
-    """Read, change and save random live sessions, a few hundred times a second, and note how long each took."""
+    """Read, change and save random live sessions, a few hundred times a second; record how long each visit takes."""
     while not done.is_set():
         started = time.perf_counter()
         session = await storage.read(random.choice(ids))
@@ -82,9 +82,9 @@ async def run(directory: str, live: list[str], expired: int) -> None:
     started = time.perf_counter()
     waits, removed = await measure(storage, live, asyncio.ensure_future(storage.sweep()))
     took = time.perf_counter() - started
-    busy = report("beside the sweep", waits)
+    busy = report("during the sweep", waits)
     print(f"{removed} of {expired} expired files removed in {took:.1f} s: {removed / took:.0f} files/s")
-    print(f"p99 beside the sweep is {busy / quiet:.2f} times the one without")
+    print(f"p99 during the sweep is {busy / quiet:.2f} times the one without")
     assert removed == expired
     for session_id in live:
         assert not (await storage.read(session_id)).new, "a live session is gone"
@@ -93,11 +93,11 @@ async def run(directory: str, live: list[str], expired: int) -> None:
 
 
 def main() -> None:
-    """Make the files, in two processes, and measure."""
+    """Create the files, in two processes, and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--expired", type=int, default=100_000)
     parser.add_argument("--live", type=int, default=10_000)
-    parser.add_argument("--directory", default=".", help="where a temporary folder is made")
+    parser.add_argument("--directory", default=".", help="where a temporary folder is created")
     options = parser.parse_args()
     now = int(time.time())
     with tempfile.TemporaryDirectory(dir=options.directory, prefix="bench-") as directory:

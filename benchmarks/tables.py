@@ -1,6 +1,6 @@
-"""Tables of figures: ``python -m benchmarks.tables`` prints those of ``bench-results/``.
+"""Tables: ``python -m benchmarks.tables`` prints the figures in ``bench-results/``.
 
-``--into docs/performance.md`` puts them between the markers there, so that no figure is copied by hand.
+``--into docs/performance.md`` writes them between the markers in that page, so that no figure is copied by hand.
 """
 
 import argparse
@@ -20,7 +20,7 @@ STEPS = {"read": "`read`", "save": "`save` of one changed key", "cycle": "read, 
 
 
 def http_tables(document: Document) -> str:
-    """Return what :mod:`benchmarks.http` measured."""
+    """Return the table of :mod:`benchmarks.http`."""
     rows = [
         [case]
         + [
@@ -35,7 +35,7 @@ def http_tables(document: Document) -> str:
 
 
 def storage_tables(document: Document) -> str:
-    """Return what :mod:`benchmarks.storage` measured: a table for each step, a row for each case."""
+    """Return the tables of :mod:`benchmarks.storage`: one for each step, with a row for each case."""
     figures = document["figures"]
     cases = list(dict.fromkeys(figure["case"] for figure in figures))
     ways = list(dict.fromkeys(figure["way"] for figure in figures))
@@ -49,13 +49,13 @@ def storage_tables(document: Document) -> str:
 
 
 def cell(figure: Document) -> str:
-    """Return CPU with its spread, wall-clock time, and hops to threads."""
+    """Return CPU time with its spread, wall-clock time, and calls handed to a thread."""
     cpu, wall = spread(figure["cpu_us"]), statistics.median(figure["wall_us"])
     return f"{cpu} / {wall:.1f} / {figure['hops']:.2g}"
 
 
 def scale_tables(document: Document) -> str:
-    """Return what :mod:`benchmarks.scale` measured: memory per session, and the cost of a cycle by number."""
+    """Return the tables of :mod:`benchmarks.scale`: memory per session, and the cost of a cycle by number of sessions."""
     parts = []
     if document["memory"]:
         parts.append(memory_table(document))
@@ -65,7 +65,7 @@ def scale_tables(document: Document) -> str:
 
 
 def memory_table(document: Document) -> str:
-    """Return bytes per session, beside a plain dict of the same keys and records."""
+    """Return bytes per session, compared with a plain dict of the same keys and records."""
     sessions, rows = document["options"]["sessions"], []
     names = {"dict": "a plain dict", "memory": "`MemoryStorage`"}
     plain = statistics.median(taken["resident_bytes"] for taken in document["memory"]["dict"])
@@ -92,7 +92,7 @@ def memory_table(document: Document) -> str:
 
 
 def cycles_table(cycles: dict[str, dict[str, list[Document]]]) -> str:
-    """Return CPU microseconds per cycle, and the ratio to the smallest number of sessions in the same round."""
+    """Return CPU microseconds per cycle, and their ratio to the smallest number of sessions in the same round."""
     numbers = sorted({int(number) for by_number in cycles.values() for number in by_number})
     rows = []
     for case, by_number in cycles.items():
@@ -110,7 +110,7 @@ def cycles_table(cycles: dict[str, dict[str, list[Document]]]) -> str:
 
 
 def not_measured(document: Document) -> list[str]:
-    """Say what was skipped, and why."""
+    """Return a line for each case that was skipped, with the reason."""
     return [f"Not measured, {case}: {reason}." for case, reason in document.get("skipped", {}).items()]
 
 
@@ -126,20 +126,20 @@ def put(text: str, name: str, tables: str) -> str:
     """Return *text* with *tables* between the markers of *name*.
 
     Raises:
-        ValueError: It has no such markers.
+        ValueError: *text* has no such markers.
     """
     start, end = f"<!-- figures: {name} -->\n", "<!-- end of figures -->"
     place = re.compile(f"({re.escape(start)}).*?({re.escape(end)})", re.DOTALL)
     if not place.search(text):
-        raise ValueError(f"there is no {start.strip()} with an end")
+        raise ValueError(f"there is no {start.strip()} marker with an end marker")
     return place.sub(lambda found: f"{found[1]}\n{tables}\n\n{found[2]}", text, count=1)
 
 
 def main() -> None:
-    """Print the tables of every file of figures, or put them into a document."""
+    """Print the tables of every file of figures, or write them into a document."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", default="bench-results", help="where the JSON files are")
-    parser.add_argument("--into", metavar="DOCUMENT", help="put them into this file")
+    parser.add_argument("--into", metavar="DOCUMENT", help="write them into this file")
     options = parser.parse_args()
     for name, tables in TABLES.items():
         path = Path(options.results, f"{name}.json")

@@ -1,4 +1,4 @@
-"""The apps as they run without the extra ``orjson``: ``python -m benchmarks.without_orjson CASE PORT DIRECTORY``."""
+"""The measured apps without the extra ``orjson``: ``python -m benchmarks.without_orjson CASE PORT DIRECTORY``."""
 
 import sys
 

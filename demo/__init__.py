@@ -1,1 +1,1 @@
-"""A small application with login, flash messages, a live stream and logout, to be copied from."""
+"""A small application to copy from, with login, flash messages, a live stream and logout."""

@@ -14,9 +14,9 @@ from .app import make_app
 
 def main() -> None:
     """Read the command line and serve until Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m demo", description="Sessions for aiohttp: the demo.")
+    parser = argparse.ArgumentParser(prog="python -m demo", description="Serve the demo of sessions for aiohttp.")
     parser.add_argument("--storage", choices=["memory", "filesystem", "cookie"], default="filesystem")
-    parser.add_argument("--directory", default="var/sessions", help="where files go (default: %(default)s)")
+    parser.add_argument("--directory", default="var/sessions", help="for the session files (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8080, help="default: %(default)s")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
@@ -31,7 +31,7 @@ def main() -> None:
         storage, where = CookieStorage(), "signed cookies"
         secret = os.environ.get("DEMO_SECRET")
         cookie = SessionCookie(secrets=secret or secrets.token_urlsafe(32))
-        where += "" if secret else " (set DEMO_SECRET, or they end with this process)"
+        where += "" if secret else " (set DEMO_SECRET, or they are invalid after a restart)"
 
     web.run_app(
         make_app(storage, cookie),
@@ -39,7 +39,7 @@ def main() -> None:
         port=options.port,
         print=lambda _: print(f"http://localhost:{options.port}  sessions: {where}", flush=True),
         access_log=None,
-        handler_cancellation=True,  # a stream ends when its reader has gone, not at its next event
+        handler_cancellation=True,  # a stream ends as soon as the visitor disconnects, not at its next event
     )
 
 

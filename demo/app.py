@@ -1,4 +1,4 @@
-"""The demo application: its handlers, and what makes it safe."""
+"""The demo application: its handlers and its security measures."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from .users import PASSWORDS, check_password
 HERE = Path(__file__).parent
 MOST_NOTES, LONGEST_NOTE = 10, 100
 STOPPING = web.AppKey("stopping", asyncio.Event)
-KEEPS_RECORDS = web.AppKey("keeps_records", bool)  # if not, nothing can change after the headers
+KEEPS_RECORDS = web.AppKey("keeps_records", bool)  # without records, a session cannot change after the headers are sent
 
 routes = web.RouteTableDef()
 routes.static("/static", HERE / "static")
@@ -37,18 +37,18 @@ async def home(request: web.Request) -> dict[str, Any]:
 @routes.get("/login", name="login")
 @aiohttp_jinja2.template("login.html")
 async def login_form(request: web.Request) -> dict[str, Any]:
-    """Ask who it is."""
+    """Show the login form."""
     return {"session": describe(await get_session(request)), "passwords": PASSWORDS}
 
 
 @routes.post("/login")
 async def login(request: web.Request) -> web.Response:
-    """Log in under a new session id, so that nobody who knew the old one is logged in, too."""
+    """Log in under a new session id, so that whoever knew the old id is not logged in as well."""
     form = await request.post()
     name = str(form.get("name", ""))
     session = await get_session(request)
     if not await check_password(name, str(form.get("password", ""))):
-        session.flash("error", "That name and password do not belong together.")
+        session.flash("error", "Wrong name or password.")
         raise web.HTTPSeeOther("/login")
     session.regenerate_id(True)
     session["user"] = name
@@ -58,7 +58,7 @@ async def login(request: web.Request) -> web.Response:
 
 @routes.post("/logout")
 async def logout(request: web.Request) -> web.Response:
-    """End the session, and say so in a new one."""
+    """End the session, and say goodbye in a new one."""
     session = await new_session(request)
     session.flash("notice", "You are logged out. Goodbye!")
     raise web.HTTPSeeOther("/login")
@@ -66,12 +66,12 @@ async def logout(request: web.Request) -> web.Response:
 
 @routes.post("/notes")
 async def add_note(request: web.Request) -> web.Response:
-    """Change a list inside the session; that is noticed, and saved."""
+    """Append to a list inside the session; the session notices the change and saves it."""
     session = await get_session(request)
     text = " ".join(str((await request.post()).get("text", "")).split())
     notes = session.setdefault("notes", [])
     if not text or len(text) > LONGEST_NOTE or len(notes) >= MOST_NOTES:
-        session.flash("error", f"Up to {MOST_NOTES} notes of up to {LONGEST_NOTE} characters, please.")
+        session.flash("error", f"Not added. Up to {MOST_NOTES} notes of up to {LONGEST_NOTE} characters each fit.")
     else:
         notes.append(text)
     raise web.HTTPSeeOther("/")
@@ -79,7 +79,7 @@ async def add_note(request: web.Request) -> web.Response:
 
 @routes.post("/notes/remove")
 async def remove_note(request: web.Request) -> web.Response:
-    """Take one note out of the list, unless another tab has done so already."""
+    """Remove one note from the list, unless another tab has already removed it."""
     session = await get_session(request)
     text, notes = (await request.post()).get("text"), session.get("notes", [])
     if text in notes:
@@ -99,16 +99,16 @@ async def clear_notes(request: web.Request) -> web.Response:
 async def stream_page(request: web.Request) -> dict[str, Any]:
     """Show the stream."""
     session = await get_session(request)
-    session.setdefault("ticks", 0)  # the events need a session that is stored
+    session.setdefault("ticks", 0)  # /events needs a stored session
     return {"session": describe(session), "live": request.app[KEEPS_RECORDS]}
 
 
 @routes.get("/events")
 async def events(request: web.Request) -> web.StreamResponse:
-    """Count in the session while the response is being sent, until the session or the server ends."""
+    """Send a counter from the session once a second, until the session ends or the server stops."""
     session = await get_session(request)
     if session.new or not request.app[KEEPS_RECORDS]:
-        raise web.HTTPNoContent  # tells an EventSource not to come back
+        raise web.HTTPNoContent  # tells an EventSource not to reconnect
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
     stopping = request.app[STOPPING]
@@ -126,7 +126,7 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 
 def describe(session: Session) -> dict[str, Any]:
-    """Return what the pages show of a session: never its id."""
+    """Return the parts of a session that the pages show; the id is never one of them."""
     return {
         "key": session.key[:12],
         "created": datetime.fromtimestamp(session.created_at, UTC),
@@ -139,7 +139,7 @@ def describe(session: Session) -> dict[str, Any]:
 
 @web.middleware
 async def refuse_cross_site(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let only our own pages change anything: browsers say where a request comes from (Fetch Metadata, or Origin)."""
+    """Refuse a change that another site requests: browsers send the origin in Sec-Fetch-Site or Origin."""
     if request.method not in ("GET", "HEAD", "OPTIONS"):
         site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
         if site is not None:
@@ -147,12 +147,12 @@ async def refuse_cross_site(request: web.Request, handler: Handler) -> web.Strea
         else:
             allowed = origin is None or urlsplit(origin).netloc == request.host
         if not allowed:
-            raise web.HTTPForbidden(text="403: this form belongs to another site")
+            raise web.HTTPForbidden(text="403: this request comes from another site")
     return await handler(request)
 
 
 async def add_security_headers(_: web.Request, response: web.StreamResponse) -> None:
-    """Allow what the pages use, and nothing else; and keep no page, or the back button shows it after logout."""
+    """Allow only what the pages use; forbid storing pages, or the back button would show them after the logout."""
     response.headers["Content-Security-Policy"] = (
         "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     )
@@ -163,12 +163,12 @@ async def add_security_headers(_: web.Request, response: web.StreamResponse) -> 
 
 
 async def stop_streams(app: web.Application) -> None:
-    """End the streams, or they would hold up the shutdown."""
+    """End the streams, which would otherwise delay the shutdown."""
     app[STOPPING].set()
 
 
 def make_app(storage: SessionStorage, cookie: SessionCookie | None = None) -> web.Application:
-    """Put the application together."""
+    """Create the application."""
     app = web.Application(middlewares=[refuse_cross_site])
     app[STOPPING] = asyncio.Event()
     app[KEEPS_RECORDS] = storage.kind == "id"

@@ -1,4 +1,4 @@
-"""Take the pictures of the demo: ``python -m demo.screenshot http://localhost:8080 docs/images/demo.png``."""
+"""Take screenshots of the demo: ``python -m demo.screenshot http://localhost:8080 docs/images/demo.png``."""
 
 import argparse
 import asyncio
@@ -8,7 +8,7 @@ from playwright.async_api import Page, async_playwright
 
 
 async def show(page: Page, name: str) -> None:
-    """Go to the page called *name* as a visitor would who has something to show there."""
+    """Go to the page called *name*, and fill the session first so that the page has something to show."""
     await page.goto("/stream")
     await page.get_by_text("3", exact=True).wait_for()
     if name == "stream":
@@ -26,7 +26,7 @@ async def show(page: Page, name: str) -> None:
 
 
 async def main() -> None:
-    """Read the command line and take one picture."""
+    """Read the command line and take one screenshot."""
     parser = argparse.ArgumentParser(prog="python -m demo.screenshot")
     parser.add_argument("url")
     parser.add_argument("path")

@@ -6,17 +6,17 @@ import secrets
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
 
-# Shown on the login page: nobody has to guess in a demo.
+# The login page shows these.
 PASSWORDS = {"ada": "analytical-engine", "grace": "found-a-moth", "radia": "spanning-tree"}
 
 _hasher = PasswordHasher()
 _hashes = {name: _hasher.hash(password) for name, password in PASSWORDS.items()}
-# Verified when the name is unknown, so that the answer takes as long and does not tell.
+# Verified if the name is unknown, so that the response time does not reveal which names exist.
 _nobody = _hasher.hash(secrets.token_urlsafe())
 
 
 async def check_password(name: str, password: str) -> bool:
-    """Whether *password* is the one of *name*."""
+    """Return whether *password* is the password of *name*."""
     return await asyncio.to_thread(_verify, _hashes.get(name, _nobody), password)
 
 

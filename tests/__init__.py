@@ -1,1 +1,1 @@
-"""The tests; a package, so that no installed package of the same name takes its place."""
+"""The tests. This is a package, so that an installed package called ``tests`` cannot shadow it."""

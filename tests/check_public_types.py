@@ -1,4 +1,4 @@
-"""Fail unless every public name of the package has a complete type, as its users' type checkers see it."""
+"""Fail unless a type checker knows the complete type of every public name of the installed package."""
 
 import json
 import os
@@ -10,10 +10,10 @@ PACKAGE = "aiohttp_session_store"
 
 
 def main() -> int:
-    """Run the checker over the package, and print what it finds wanting."""
+    """Run the checker over the package, and print what it finds incomplete."""
     binaries = Path(sys.executable).parent
     command = [str(binaries / "basedpyright"), "--outputjson", "--ignoreexternal", "--verifytypes", PACKAGE]
-    # --pythonpath is not heeded here: the checker looks for packages beside the python that it finds on the PATH
+    # the checker ignores --pythonpath in this mode: it looks for packages next to the first python on the PATH
     environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     completeness = json.loads(finished.stdout)["typeCompleteness"]

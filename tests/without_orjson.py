@@ -1,4 +1,4 @@
-"""A plugin for pytest that hides orjson: ``PYTHONPATH=tests python -m pytest -p without_orjson``."""
+"""A pytest plugin that hides orjson: ``PYTHONPATH=tests python -m pytest -p without_orjson``."""
 
 import sys
 

@@ -29,12 +29,16 @@ class Verbs(Protocol):
             saves need not share a write.
         timeouts: The limits in force.
         rotation_grace: Seconds for which the old id stays readable after ``regenerate_id()``.
+        max_session_size: Bytes that an encoded record may have.
         records: Encodes and decodes records.
+        deletes_at_version: Whether :meth:`delete` takes a version.
     """
 
     suspends: ClassVar[bool]
+    deletes_at_version: ClassVar[bool]
     timeouts: Timeouts
     rotation_grace: int
+    max_session_size: int
     records: RecordCache
 
     @abstractmethod
@@ -61,7 +65,7 @@ class Verbs(Protocol):
             expires_at: Whole Unix seconds.  The space may be reclaimed ``RECLAIM_AFTER`` seconds later, not before.
 
         Raises:
-            StorageError: Nothing was stored.
+            StorageError: The storage failed; ``maybe_stored`` if the answer was lost.
         """
 
     @abstractmethod
@@ -72,8 +76,16 @@ class Verbs(Protocol):
         that request's change, or log the visitor back in.
 
         Raises:
-            StorageError: The old record is intact.
+            StorageError: The old record is intact, unless ``maybe_stored`` says that the answer was lost.
         """
+
+    async def retire(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
+        """Do what :meth:`replace` does with a record that ends an id: a logout, or a login under another id.
+
+        A storage whose answered writes may be lost in a power cut makes this one durable before it returns.  In other
+        storages it is the same as :meth:`replace`.
+        """
+        return await self.replace(key, data, expires_at, version)
 
     @abstractmethod
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
@@ -87,11 +99,21 @@ class Verbs(Protocol):
         """
 
     @abstractmethod
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, version: bytes | None = None) -> bool:
         """Remove the record of *key*; it need not be there.
 
+        It needs no space, so it also works when the disk or the server is full.  Taking *version* is optional for a
+        storage.  Without it, an ending on a full storage fails.
+
+        Args:
+            key: SHA-256 of the session id, in hex.
+            version: Remove the record only if it stands at this version.
+
+        Returns:
+            Whether no record stands there now: False if it stands at another version.
+
         Raises:
-            StorageError: The storage failed.
+            StorageError: The storage failed; ``maybe_stored`` if the answer was lost.
         """
 
     @abstractmethod

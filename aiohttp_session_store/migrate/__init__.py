@@ -1,7 +1,7 @@
-"""Moving house with visitors in it: from aiohttp-session, and between storages of ours.
+"""Migration without logging visitors out: from aiohttp-session, and between storages of this package.
 
-:func:`accept_old_sessions` lets visitors with a cookie of aiohttp-session keep their session; :class:`MigratingStorage`
-moves sessions from one storage to another while both are in use.
+:func:`accept_old_sessions` lets visitors with a cookie of aiohttp-session keep their session.
+:class:`MigratingStorage` moves sessions from one storage to another while both are in use.
 """
 
 from .aiohttp_session import EncryptedCookieReader, ForgeableCookieReader, RedisReader, accept_old_sessions

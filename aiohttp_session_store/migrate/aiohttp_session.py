@@ -1,4 +1,4 @@
-"""Sessions that aiohttp-session stored, read once and then kept as ours."""
+"""Readers of the sessions that aiohttp-session stored, and the call that takes these sessions over."""
 
 import base64
 import json
@@ -46,23 +46,23 @@ class ReaderOptions(TypedDict, total=False):
 
 
 class _Reader:
-    """What the readers share: the cookie, and the form that all storages of aiohttp-session write."""
+    """What the readers share: the cookie, and the format that all storages of aiohttp-session write."""
 
     def __init__(self, options: ReaderOptions) -> None:
         for name in options.keys() - ReaderOptions.__annotations__.keys():
             raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {name!r}")
         max_age = options.get("max_age")
         if max_age is not None and (isinstance(max_age, bool) or not isinstance(max_age, int) or max_age < 1):
-            raise ConfigurationError(f"max_age is a number of seconds, or None, not {max_age!r}")
-        self.cookie_name = options.get("cookie_name", COOKIE_NAME)
-        self.max_age = max_age
-        self.path = options.get("path", "/")
-        self.domain = options.get("domain")
+            raise ConfigurationError(f"max_age must be a number of seconds, or None, not {max_age!r}")
+        self.cookie_name: str = options.get("cookie_name", COOKIE_NAME)
+        self.max_age: int | None = max_age
+        self.path: str = options.get("path", "/")
+        self.domain: str | None = options.get("domain")
         self._decoder = options.get("decoder", json.loads)
         self._clock = options.get("clock", time.time)
 
     def _session(self, text: str | bytes, identity: bytes | None) -> OldSession | None:
-        """Return what *text* says, by the rules of aiohttp-session."""
+        """Return the session in *text*, or None if by the rules of aiohttp-session it holds none."""
         try:
             stored = self._decoder(text if isinstance(text, str) else text.decode())
             data, created = stored["session"], stored["created"]
@@ -77,7 +77,7 @@ class _Reader:
 
 
 class EncryptedCookieReader(_Reader):
-    """Reads what ``EncryptedCookieStorage`` wrote; needs the package ``cryptography``, which that one needed, too."""
+    """Reads what ``EncryptedCookieStorage`` wrote.  Needs the package ``cryptography``, as that storage did."""
 
     def __init__(
         self,
@@ -91,9 +91,9 @@ class EncryptedCookieReader(_Reader):
             options: See :class:`ReaderOptions`.
 
         Raises:
-            ConfigurationError: That is no key.
+            ConfigurationError: The key is not a valid one.
         """
-        from cryptography.fernet import Fernet, InvalidToken  # noqa: PLC0415  for those who migrate alone
+        from cryptography.fernet import Fernet, InvalidToken  # noqa: PLC0415  only a migration needs it
 
         super().__init__(options)
         if isinstance(secret_key, bytes | bytearray):
@@ -101,16 +101,16 @@ class EncryptedCookieReader(_Reader):
         try:
             self._fernet: Any = Fernet(secret_key) if isinstance(secret_key, str | bytes) else secret_key
         except ValueError as error:
-            raise ConfigurationError(f"the key of EncryptedCookieStorage has 32 bytes: {error}") from None
+            raise ConfigurationError(f"the key of EncryptedCookieStorage must have 32 bytes: {error}") from None
         if not callable(getattr(self._fernet, "decrypt", None)):
-            raise ConfigurationError(f"a key of EncryptedCookieStorage is no {type(secret_key).__name__}")
+            raise ConfigurationError(f"a key of EncryptedCookieStorage cannot be of type {type(secret_key).__name__}")
         self._invalid = InvalidToken
 
     async def read(self, value: str) -> OldSession | None:
         """See :meth:`OldSessionReader.read`."""
         try:
             text = self._fernet.decrypt(value.encode(), ttl=self.max_age)
-            token = base64.urlsafe_b64decode(value.encode())  # which skips foreign characters, as Fernet does
+            token = base64.urlsafe_b64decode(value.encode())  # skips foreign characters, as Fernet does
         except (self._invalid, ValueError):
             return None
         return self._session(text, token)
@@ -119,8 +119,8 @@ class EncryptedCookieReader(_Reader):
 class ForgeableCookieReader(_Reader):
     """Reads the plain JSON that ``SimpleCookieStorage`` wrote.
 
-    Nothing proves who wrote such a cookie: **whoever can send a request can be whoever they like**, for as long as this
-    reader is in use.  It is for apps in which that has been so all along, and warns.
+    Nothing proves who wrote such a cookie.  As long as this reader is in use, **anyone who can send a request can log
+    in as anyone**.  It is meant for apps in which that was always possible, and it warns when it is created.
     """
 
     def __init__(self, **options: Unpack[ReaderOptions]) -> None:
@@ -131,7 +131,7 @@ class ForgeableCookieReader(_Reader):
         """
         super().__init__(options)
         warnings.warn(
-            "ForgeableCookieReader believes whatever a visitor's cookie says: anybody can log in as anybody",
+            "ForgeableCookieReader trusts whatever a visitor's cookie says: anybody can log in as anybody",
             UserWarning,
             stacklevel=2,
         )
@@ -152,7 +152,7 @@ class RedisReader(_Reader):
         """Take the settings that ``RedisStorage`` had; see :class:`EncryptedCookieReader`.
 
         Args:
-            client: Of ``redis.asyncio``; it stays yours to close.
+            client: A client of ``redis.asyncio``.  The reader does not close it: you do.
             options: See :class:`ReaderOptions`.
         """
         super().__init__(options)
@@ -160,12 +160,12 @@ class RedisReader(_Reader):
 
     async def read(self, value: str) -> OldSession | None:
         """See :meth:`OldSessionReader.read`."""
-        from redis.exceptions import RedisError  # noqa: PLC0415  for those who migrate from it alone
+        from redis.exceptions import RedisError  # noqa: PLC0415  only this reader needs it
 
         try:
             text = await self._client.get(f"{self.cookie_name}_{value}")
         except (RedisError, OSError) as error:
-            raise StorageError(f"the old sessions in Redis: {type(error).__name__}: {error}") from error
+            raise StorageError(f"the old sessions in Redis are unavailable: {type(error).__name__}: {error}") from error
         except UnicodeError:
             return None
         return None if text is None else self._session(text, value.encode())
@@ -174,28 +174,30 @@ class RedisReader(_Reader):
 def accept_old_sessions(app: "web.Application", *readers: OldSessionReader) -> None:
     """Let visitors who come with a cookie of aiohttp-session keep their session, once.
 
-    The first time that a handler asks for the session of a visitor who has none of ours, the *readers* are asked.  What
-    they find becomes a session of ours, with an id of its own; the answer brings our cookie and clears the old one.
-    For ``rotation_grace`` the old cookie still leads to that session, so that parallel first requests meet in one.
-    After that, and after a logout at once, neither it nor a copy of it opens anything.
+    When a handler first asks for the session of a visitor who has no session of ours, the *readers* are asked.  The
+    session that they find becomes one of ours, with an id of its own.  The response sends our cookie and clears the old
+    one.  For ``rotation_grace``, the old cookie still leads to that session, so that parallel first requests share one
+    session.  After that, and at once after a logout, neither the old cookie nor a copy of it opens anything.
 
-    That "once" needs a storage on the server, and cookies that nobody can forge: with ``CookieStorage``, or a
-    :class:`ForgeableCookieReader`, an old cookie works as long as it ever did.  A session with a value that we cannot
-    hold is not taken over at all, and said so: half of one may lack what matters.
+    An old cookie works only once if the storage is on the server and nobody can forge the cookie.  With
+    ``CookieStorage`` or a :class:`ForgeableCookieReader`, an old cookie works for as long as it ever did.
+
+    A session with a value that cannot be stored is not taken over at all, because half a session may lack what matters.
+    A warning is logged then.
 
     Args:
-        app: One that ``setup`` was called on.
-        readers: Asked in their order.
+        app: An app that ``setup`` was called on.
+        readers: They are asked in this order.
 
     Raises:
-        ConfigurationError: There are none, or the app has some already.
+        ConfigurationError: There are no readers, the app has some already, or an old cookie has the name of ours.
         SessionUsageError: The app has no sessions.
     """
     sessions = sessions_of(app)
     if not readers:
         raise ConfigurationError("accept_old_sessions() needs at least one reader")
     if sessions.adopter is not None:
-        raise ConfigurationError("this app accepts old sessions already: name all readers in one call")
+        raise ConfigurationError("this app accepts old sessions already: pass all readers in one call")
     if any(reader.cookie_name == sessions.cookie.name for reader in readers):
         raise ConfigurationError(f"the old cookie and ours are both called {sessions.cookie.name!r}: rename ours")
     sessions.adopter = OldSessionAdopter(sessions.storage, readers, sessions.cookie.value_limit)

@@ -1,29 +1,29 @@
-"""Moving from one storage to another with visitors on.
+"""Moves sessions from one storage to another while visitors use them.
 
-A key may stand in two places, and every change of it is still one compare-and-set in one of them.  In *old* there is a
-session, or a mark that says "moved, as it was at version v", or nothing.  In *new* there is a session, or a copy of
-what *old* held at v, or nothing.  What counts is, in this order: the session in *new*; the session in *old*; the copy
-of v in *new* if the mark in *old* says v.  Moving is
+A key may have a record in both storages, and still every change is one compare-and-set in one of them.  In *old* there
+is a session, or a mark that says "moved, as it was at version v", or nothing.  In *new* there is a session, or a copy
+of what *old* held at v, or nothing.  The first of these that exists is the one that counts: the session in *new*, the
+session in *old*, and the copy of v in *new* if the mark in *old* says v.  A move has four steps:
 
-1. put the copy of v into *new*: it does not count, for *old* still holds the session;
-2. replace the session in *old*, at v, by the mark of v: the same data counts, now from *new*;
-3. replace the copy in *new* by what is to be written, which ends the move;
-4. remove the mark, which nothing needs any more.
+1. Put the copy of v into *new*.  It does not count yet, because *old* still holds the session.
+2. Replace the session in *old*, at v, by the mark of v.  The same data counts, but now from *new*.
+3. Replace the copy in *new* by what is to be written.  This ends the move.
+4. Remove the mark, which is not needed any more.
 
-**Nothing is lost.**  A crash after 1 leaves the session in *old*, after 2 its copy, after 3 what was written.  The mark
-and the copy live as long as the session that they replace, or as what is to be written if that is longer: a touch that
-comes between extends the session, and keeps its version.  All copies of v are equal, so it does not matter which of
-several movers does a step.  A copy of another version u is only overwritten by who read the copy first and then found
-*old* at v: u had stood in *old* before its copy was made, and versions never return, so no mark of u can be made any
-more.  Writers that read the session at v, wherever they found it, end in step 3 at one version of the copy: one of them
-succeeds.
+**Nothing is lost.**  A crash after step 1 leaves the session in *old*, after step 2 its copy, and after step 3 what was
+written.  The mark and the copy live as long as the session that they replace, or as long as what is to be written, if
+that is longer.  The longer time matters if a touch comes between the steps: it extends the session and keeps its
+version.  All copies of v are equal, so it does not matter which of several movers does a step.  A mover overwrites a
+copy of another version u only if it first read that copy and then found *old* at v.  At that time, no mark of u can be
+made any more: u was in *old* before its copy was made, and versions never return.  All writers that read the session at
+v, wherever they found it, end in step 3 at one version of the copy, and one of them succeeds.
 
-**Nothing comes back.**  ``delete`` removes first what stands in *old*, then in *new*.  After that a slow mover of v can
-put its copy into *new* (step 1), but not replace the session in *old* (step 2), which is not there: the copy never
-counts, and expires.  One that was at step 3 finds no copy, and creates none.
+**Nothing comes back.**  ``delete`` first removes what is in *old*, then what is in *new*.  After that, a slow mover of
+v can still put its copy into *new* (step 1).  It cannot replace the session in *old* (step 2), because it is not there.
+So the copy never counts, and it expires.  A mover that was at step 3 finds no copy and creates none.
 
-**Reads are exact.**  A reader looks into *new*, *old*, and unless the session is in *old*, into *new* again; if that
-changed, it starts anew.
+**Reads are exact.**  A reader looks into *new*, then into *old*, and then, unless the session is in *old*, into *new*
+again.  If *new* has changed, the reader starts again.
 """
 
 import logging
@@ -42,8 +42,8 @@ __all__ = ["MigratingStorage"]
 
 _logger = logging.getLogger("aiohttp_session_store")
 
-# Both are retired records that lead nowhere, with something behind them, as no session leaves: to a process that knows
-# one of the storages only they read as "no session".
+# Both are retired records that lead nowhere, followed by bytes that no session ever writes. A process that knows only
+# one of the storages reads them as "no session".
 _COPY = encode_retired(TOMBSTONE) + b"\ncopy "
 _MARK = encode_retired(TOMBSTONE) + b"\nmoved "
 _IS_COPY = re.compile(re.escape(_COPY) + rb"((?:[0-9a-f]{2})*)\n(.*)", re.DOTALL)
@@ -52,7 +52,7 @@ _OLD, _NEW = b"o", b"n"
 
 
 class _Copy(NamedTuple):
-    """What *old* held at a version, kept in *new*."""
+    """What *old* held at a version, as it is kept in *new*."""
 
     version: bytes
     data: bytes
@@ -62,7 +62,7 @@ class _Copy(NamedTuple):
 
 
 class _Claim(NamedTuple):
-    """A copy that counts: at which version it stands in *new*, what it holds, and when it expires."""
+    """A copy that counts: its version in *new*, the copy itself, and its expiry."""
 
     at: bytes
     copy: _Copy
@@ -70,27 +70,32 @@ class _Claim(NamedTuple):
 
 
 class MigratingStorage(KeyedStorage):
-    """Moves sessions from *old* to *new*, each when it is first written or extended; all promises hold meanwhile.
+    """Moves each session from *old* to *new* when it is first written or extended.  All promises hold meanwhile.
 
-    All processes go through it together, in steps that may overlap by one: ``old`` alone; ``MigratingStorage(new, old,
-    moving=False)``, which follows sessions to *new* but leaves them in *old*; ``MigratingStorage(new, old)``; and, when
-    the idle timeout has passed since, so that nothing lives in *old*, ``new`` alone.  See ``docs/migrating.md``.
+    All processes take the same four steps.  At any time, two processes may be at most one step apart.  See
+    ``docs/migrating.md``.
 
-    ``exclusive_session`` takes the locks of both storages, *old*'s first, or with ``moving=False`` that one alone, so
-    that it excludes who is one step ahead or behind, too.  Timeouts and clock are *new*'s.
+    1. ``old`` alone.
+    2. ``MigratingStorage(new, old, moving=False)``, which follows sessions to *new* but leaves them in *old*.
+    3. ``MigratingStorage(new, old)``.
+    4. ``new`` alone, when the idle timeout has passed since then, so that nothing lives in *old*.
+
+    ``exclusive_session`` takes the locks of both storages, the lock of *old* first.  With ``moving=False`` it takes the
+    lock of *old* alone.  So it also excludes processes that are one step ahead or behind.  The timeouts and the clock
+    are those of *new*.
     """
 
     def __init__(self, new: KeyedStorage, old: KeyedStorage, *, moving: bool = True) -> None:
-        """Move from *old* to *new*; both are started, swept and closed with this.
+        """Move sessions from *old* to *new*.  Both storages are started, swept and closed together with this one.
 
         Args:
-            new: Where sessions are to be.
-            old: Where they are; it must give no version twice, as all storages of this package do.
-            moving: Whether sessions are moved and created in *new*.  False for the step before, while there are still
-                processes that know only *old*.
+            new: The storage that the sessions move to.
+            old: The storage that they are in now.  It must never use a version twice; no storage of this package does.
+            moving: Whether sessions are moved to *new* and created there.  Use False in the step before, while there
+                are still processes that know only *old*.
 
         Raises:
-            ConfigurationError: They are not two storages that keep records on the server.
+            ConfigurationError: They are not two different storages that keep records on the server.
         """
         if new is old or not (isinstance(new, KeyedStorage) and isinstance(old, KeyedStorage)):
             raise ConfigurationError("MigratingStorage moves sessions between two different storages on the server")
@@ -107,9 +112,10 @@ class MigratingStorage(KeyedStorage):
         self._moving = moving
 
     def default_secrets(self) -> Sequence[str] | None:
-        """Return the secrets of both, so that cookies signed before go on working; None if neither has any.
+        """Return the secrets of both storages, so that existing cookies stay valid, or None if neither has any.
 
-        Where sessions move, *new*'s sign; before that *old*'s, which processes that know only *old* can verify.
+        If sessions are moving, the secret of *new* signs.  Before that, the secret of *old* signs, because processes
+        that know only *old* must be able to verify the cookies.
         """
         storages = (self.new, self.old) if self._moving else (self.old, self.new)
         found = [secret for storage in storages for secret in storage.default_secrets() or ()]
@@ -118,15 +124,15 @@ class MigratingStorage(KeyedStorage):
     # --- the verbs
 
     async def fetch(self, key: str) -> Stored | None:
-        """See :meth:`KeyedStorage.fetch`; moves nothing."""
+        """See :meth:`KeyedStorage.fetch`.  Moves nothing."""
         found, _ = await self._look(key)
         return found
 
     async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
         """See :meth:`KeyedStorage.insert`.
 
-        Of two who create a key at once both can succeed if one of them moves sessions and the other does not: for new
-        ids, which nobody else has, that makes no difference.
+        If two processes create a key at once, and only one of them moves sessions, both can succeed.  This makes no
+        difference for new ids, which nobody else has.
         """
         while True:
             found, left = await self._look(key)
@@ -142,7 +148,7 @@ class MigratingStorage(KeyedStorage):
                 return _NEW + version
 
     async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
-        """See :meth:`KeyedStorage.replace`; moves the session, if it is to be."""
+        """See :meth:`KeyedStorage.replace`.  Moves the session if it has to move."""
         place, version = version[:1], version[1:]
         if place == _NEW:
             return _at(_NEW, await self.new.replace(key, data, expires_at, version))
@@ -153,9 +159,9 @@ class MigratingStorage(KeyedStorage):
         return await self._finish_move(key, version, data, expires_at)
 
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
-        """See :meth:`KeyedStorage.touch`; a session that is to move does so, and gets a new version by it.
+        """See :meth:`KeyedStorage.touch`.  A session that has to move does so, and gets a new version.
 
-        Who knows the one before merges once more, as after any other write.
+        A request that knows the earlier version merges once more, as after any other write.
         """
         place, version = version[:1], version[1:]
         if place == _NEW:
@@ -164,15 +170,38 @@ class MigratingStorage(KeyedStorage):
             return True
         return await self._finish_move(key, version, None, expires_at) is not None
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, version: bytes | None = None) -> bool:
         """See :meth:`KeyedStorage.delete`."""
+        if version is not None and not await self._delete_at(key, version):
+            return False
         await self.old.delete(key)
         await self.new.delete(key)
+        return True
+
+    async def _delete_at(self, key: str, version: bytes) -> bool:
+        """Remove what counts as the session if it stands at *version*; False if another version does."""
+        found, _ = await self._look(key)
+        if found is None:
+            return True
+        if found.version != version:
+            return False
+        if version[:1] == _NEW:
+            return await self.new.delete(key, version[1:])
+        old = await self.old.fetch(key)  # the session, or the mark by which its copy counts
+        if old is not None and version[1:] not in (old.version, _mark_in(old.data)):
+            return False
+        if old is not None and not await self.old.delete(key, old.version):
+            return False
+        new = await self.new.fetch(key)
+        return new is None or (_copy_in(new.data) is not None and await self.new.delete(key, new.version))
 
     # --- where a session is
 
     async def _look(self, key: str) -> tuple[Stored | None, bytes | None]:
-        """Return the record of *key*, under a version that says where it was; and the version of what *new* holds."""
+        """Return the record of *key*, and the version of what *new* holds.
+
+        The version of the returned record says in which storage the record was.
+        """
         while True:
             new = await self.new.fetch(key)
             copy = None if new is None else _copy_in(new.data)
@@ -190,7 +219,10 @@ class MigratingStorage(KeyedStorage):
             return Stored(copy.data, _OLD + copy.version, again.expires_at), again.version
 
     async def _finish_move(self, key: str, version: bytes, data: bytes | None, expires_at: int) -> bytes | None:
-        """Write *data*, or with None the same again to expire no earlier, over what *old* held at *version*."""
+        """Write *data* over what *old* held at *version*, and return its new version.
+
+        If *data* is None, the same data is written again, and it expires no earlier than before.
+        """
         claim = await self._claim(key, version, expires_at)
         if claim is None:
             return None
@@ -202,17 +234,18 @@ class MigratingStorage(KeyedStorage):
             return None
         try:
             await self.old.delete(key)
-        except StorageError:  # what was to be written is written, and the mark expires
-            _logger.warning("session %s has moved, and a mark of it stays in the old storage", key, exc_info=True)
+        except StorageError:  # the data is written, and the mark will expire
+            _logger.warning("session %s has moved, but a mark of it stays in the old storage", key, exc_info=True)
         return _NEW + newer
 
     async def _claim(self, key: str, version: bytes, expires_at: int) -> _Claim | None:
-        """Have what *old* held at *version* count from *new*; None if it has been changed since, or is gone.
+        """Make the copy in *new* of what *old* held at *version* count; return None if that was changed or is gone.
 
-        Should this process die then, it lasts until *expires_at*, or as long as in *old*.
+        If this process then dies, the copy lasts until *expires_at*, or as long as the session in *old* if that is
+        longer.
         """
         while True:
-            new = await self.new.fetch(key)  # before old: see the module on copies of other versions
+            new = await self.new.fetch(key)  # before old: the module's docstring says why (copies of other versions)
             old = await self.old.fetch(key)
             if old is None:
                 return None
@@ -220,7 +253,7 @@ class MigratingStorage(KeyedStorage):
             moved_at = _mark_in(old.data)
             if moved_at is not None:
                 if new is None or copy is None or not moved_at == copy.version == version:
-                    return None  # or a copy that was made after the first look: whoever made it is writing, too
+                    return None  # or the copy was made after the first look, by a mover that is writing, too
                 return _Claim(new.version, copy, new.expires_at)
             if old.version != version or (new is not None and copy is None):
                 return None
@@ -238,7 +271,7 @@ class MigratingStorage(KeyedStorage):
     # --- both storages
 
     async def sweep(self) -> int:
-        """See :meth:`KeyedStorage.sweep`; counts marks and copies, too."""
+        """See :meth:`KeyedStorage.sweep`.  Counts marks and copies, too."""
         return await self.old.sweep() + await self.new.sweep()
 
     def lock(self, key: str) -> AbstractAsyncContextManager[Lease | None]:
@@ -256,7 +289,7 @@ class MigratingStorage(KeyedStorage):
 
     async def aclose(self) -> None:
         """Extends :meth:`KeyedStorage.aclose`."""
-        async with AsyncExitStack() as closing:  # the second one also if the first one fails
+        async with AsyncExitStack() as closing:  # closes the second one even if the first one fails
             closing.push_async_callback(self.new.aclose)
             closing.push_async_callback(self.old.aclose)
             await super().aclose()
@@ -264,7 +297,7 @@ class MigratingStorage(KeyedStorage):
 
 @asynccontextmanager
 async def _all_of(locks: Sequence[AbstractAsyncContextManager[Lease | None]]) -> AsyncIterator[Lease | None]:
-    """Hold *locks*, taken in their order; the lease is good if all of theirs are."""
+    """Hold *locks*, taken in their order.  The lease is good if all of their leases are."""
     async with AsyncExitStack() as held:
         leases = [lease for lock in locks if (lease := await held.enter_async_context(lock)) is not None]
 
@@ -285,7 +318,7 @@ def _copy_in(data: bytes) -> _Copy | None:
 
 
 def _mark(version: bytes) -> bytes:
-    """Return what says in *old* that the session moved as it was at *version*."""
+    """Return the mark in *old* which says that the session moved as it was at *version*."""
     return _MARK + version.hex().encode()
 
 

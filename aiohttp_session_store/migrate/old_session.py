@@ -1,4 +1,4 @@
-"""A session that another library stored, and what reads it."""
+"""A session that another library stored, and the interface of what reads it."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -6,13 +6,13 @@ __all__ = ["OldSession", "OldSessionReader"]
 
 
 class OldSession(NamedTuple):
-    """What was found of an old session.
+    """An old session as it was found.
 
     Attributes:
         data: Its keys and values.
-        created_at: Whole Unix seconds of its last change, which is what aiohttp-session calls created.
-        identity: What only this session's cookie leads to, however it is spelt; None where anybody can write one, so
-            that equal cookies may be two visitors'.
+        created_at: The time of its last change in whole Unix seconds.  aiohttp-session calls this time ``created``.
+        identity: Bytes that identify this session's cookie, however its value is spelled.  None if anybody can write
+            such a cookie, because then two visitors may have equal ones.
     """
 
     data: dict[str, Any]
@@ -21,13 +21,13 @@ class OldSession(NamedTuple):
 
 
 class OldSessionReader(Protocol):
-    """Reads one kind of old session; for kinds that are not here, write your own.
+    """Reads one kind of old session.  For a kind that this package has no reader for, write your own.
 
     Attributes:
-        cookie_name: What its cookie is called.
+        cookie_name: The name of the old cookie.
         max_age: Seconds for which the old cookie is accepted, or None for as long as browsers keep it.
-        path: The old cookie's, to clear it.
-        domain: The old cookie's, to clear it.
+        path: The path of the old cookie, with which it is cleared.
+        domain: The domain of the old cookie, with which it is cleared.
     """
 
     @property
@@ -43,8 +43,11 @@ class OldSessionReader(Protocol):
     def domain(self) -> str | None: ...  # noqa: D102
 
     async def read(self, value: str) -> OldSession | None:
-        """Return the session behind a cookie's *value*, which may be anything, or None.
+        """Return the session behind the *value* of a cookie, or None if there is none.
+
+        Args:
+            value: What the visitor sent, which may be anything.
 
         Raises:
-            StorageError: What keeps it failed.
+            StorageError: The storage of the old sessions failed.
         """

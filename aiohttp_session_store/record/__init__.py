@@ -1,1 +1,1 @@
-"""The stored form of a session: pure, no I/O, no clock, no event loop."""
+"""The stored form of a session, as pure code: no I/O, no clock, no event loop."""

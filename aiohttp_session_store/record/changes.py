@@ -1,6 +1,6 @@
-"""What one request changed in its session: checked, detached from it, and ready to be merged onto any record.
+"""The changes that one request made to its session.
 
-A session is never written back whole.  Only the changes of a request are merged onto the newest record, which is why
+A session is never written back as a whole.  Only the changes of a request are merged onto the newest record, so
 parallel requests do not lose each other's keys.
 """
 
@@ -11,7 +11,11 @@ from typing import Any, NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class Flash:
-    """A value for the next request; the random *id* says which one was used up when two requests race."""
+    """A value for the next request.
+
+    The random *id* identifies the flash that a request has used up, even if another request leaves a new flash with the
+    same key meanwhile.
+    """
 
     id: str
     key: str
@@ -19,7 +23,7 @@ class Flash:
 
 
 class Changes(NamedTuple):
-    """The changes of one request, checked and detached from it: ready to be merged onto any record."""
+    """The changes of one request, checked and copied.  They can be merged onto any record."""
 
     values: Mapping[str, Any]
     unset: frozenset[str]
@@ -28,12 +32,12 @@ class Changes(NamedTuple):
     flashes_added: tuple[Flash, ...]
 
     def __bool__(self) -> bool:
-        """Whether there is anything at all to merge."""
+        """Return whether there is anything to merge."""
         return self.by_handler or bool(self.flashes_used)
 
     @property
     def by_handler(self) -> bool:
-        """Whether the handler asked for any of it; the removal of flashes that were read is housekeeping."""
+        """Whether the handler asked for any of the changes.  Removing flashes that were read is housekeeping."""
         return bool(self.values or self.unset or self.cleared or self.flashes_added)
 
 

@@ -1,21 +1,22 @@
-"""Records: the stored form of a session, to bytes and back.
+"""The stored form of a session, the record: encoding to bytes and decoding.
 
-The stored form is text, one line of numbers before the JSON, so that a time can be read without decoding the data::
+The stored form is text.  A line of numbers precedes the JSON, so that the times can be read without decoding the data::
 
     1 L <created_at> <written_at> <idle timeout or ->
     {"user_id": 5, "cart": [7]}
-    [["hJ3kzX0q", "notice", "Saved."]]          only with flashes
+    [["hJ3kzX0q", "notice", "Saved."]]          only if there are flashes
 
-    1 R <dies_at> <key of the successor or ->   a retired record, before the record as it was (after ``False``)
+    1 R <dies_at> <key of the successor or ->   a retired record
+    <the record as it was>                      only after ``regenerate_id(False)``
 
-Format 2 has tags for types beyond JSON (see :mod:`.values`), and is used where there is something to tag or to escape;
-or it has what a codec of the application's made, under the codec's name::
+Format 2 also has tags for types beyond JSON (see :mod:`.values`).  It is used only if there is something to tag or to
+escape.  Format 2 also holds what a codec of the application has encoded, marked with the name of the codec::
 
     2 L <created_at> <written_at> <idle timeout or ->
     {"since": {"$date": "2024-05-01"}}
 
     2 C <created_at> <written_at> <idle timeout or -> <name of the codec>
-    <[data, flashes], as the codec writes it>
+    <[data, flashes], as the codec encodes it>
 """
 
 import re
@@ -30,12 +31,12 @@ from .values import escape, thaw
 NEWEST_FORMAT = 2
 _FORMAT_DIGITS = 4
 _FLASH_PARTS = 3
-_MAX_DIGITS = 15  # more seconds than that are damage, and would not fit where a storage keeps them
+_MAX_DIGITS = 15  # a longer number of seconds is damage, and too large for the fields of some storages
 _KEY = re.compile(rb"[0-9a-f]{64}")
-# One expression, since taking the line apart step by step cost as much as decoding the JSON (3 us, now 1).
+# One expression takes 1 us. Splitting the line step by step took 3 us, as much as decoding the JSON.
 _LIVE = re.compile(rb"([12]) L (\d{1,15}) (\d{1,15}) (\d{1,15}|-)\n([^\n]*)(?:\n(.+))?", re.DOTALL)
 _CODED = re.compile(rb"2 C (\d{1,15}) (\d{1,15}) (\d{1,15}|-) ([a-z0-9._-]{1,32})\n(.*)", re.DOTALL)
-# What a tag or an escaped key looks like in JSON: without it, format 1 says the same.
+# Every tag and every escaped key begins like this in JSON. Without it, formats 1 and 2 mean the same.
 _TAGGED = b'"$'
 
 
@@ -44,8 +45,8 @@ class Stored(NamedTuple):
 
     Attributes:
         data: The encoded record.
-        version: Opaque and random; another one after every write of *data*.
-        expires_at: Whole Unix seconds.  Only lets space be reclaimed: the core decides what has expired.
+        version: Opaque and random.  Every write of *data* gives the record a new version.
+        expires_at: Whole Unix seconds.  Only lets the storage reclaim space; the core decides what has expired.
     """
 
     data: bytes
@@ -54,9 +55,9 @@ class Stored(NamedTuple):
 
 
 class NewerRecordError(ValueError):
-    """Raised for a record of a newer version of this package, or of a codec that is not at hand.
+    """Raised for a record that was written by a newer version of this package or by an unavailable codec.
 
-    It is not readable, and not ours to remove.
+    This process cannot read the record, and must not remove it.
     """
 
 
@@ -65,8 +66,9 @@ class Record(NamedTuple):
 
     Attributes:
         created_at: Whole Unix seconds.
-        written_at: Whole Unix seconds of the last write; a bound for the last use where no idle timeout was in force.
-        idle_timeout: The one in force when it was written, in seconds, or None.
+        written_at: Whole Unix seconds of the last write.  If no idle timeout was in force, the last use is known only
+            to be no earlier than this.
+        idle_timeout: The idle timeout in force when the record was written, in seconds, or None if there was none.
     """
 
     created_at: int
@@ -78,12 +80,12 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """What stands under an id that was regenerated, or, without a successor, destroyed.
+    """The record of an id that was regenerated.  Without a successor, the session was destroyed.
 
     Attributes:
         successor: The key of the session's new record, or None.
-        dies_at: Whole Unix seconds; readable until then.
-        original: The record as it was, or None where the old id reads as "no session" at once.
+        dies_at: Whole Unix seconds.  *original* can be read until then.
+        original: The record as it was, or None if the old id reads as "no session" at once.
     """
 
     successor: str | None
@@ -92,7 +94,7 @@ class Retired:
 
     @property
     def passes_changes_on(self) -> bool:
-        """Whether changes made under the old id still reach the successor."""
+        """Whether changes that are made under the old id still reach the successor."""
         return self.successor is not None and self.original is not None
 
 
@@ -100,7 +102,7 @@ TOMBSTONE = Retired(None, 0)
 
 
 def encode_record(record: Record, codec: Codec | None = None) -> bytes:
-    """Return the stored form of a live record, in that of *codec* if there is one."""
+    """Return the stored form of a live record, encoded by *codec* if there is one."""
     idle = b"-" if record.idle_timeout is None else b"%d" % record.idle_timeout
     times = b"%d %d %b" % (record.created_at, record.written_at, idle)
     if codec is not None:
@@ -123,15 +125,16 @@ def encode_retired(retired: Retired) -> bytes:
 
 
 def decode_record(data: bytes, codecs: Mapping[bytes, Codec] | None = None) -> Record | Retired:
-    """Read a stored form, which may be damaged or somebody else's.
+    """Decode a stored form, which may be damaged or written by another program.
 
     Args:
         data: The stored form.
-        codecs: Those at hand, by their names.
+        codecs: The available codecs, by name.
 
     Raises:
-        NewerRecordError: A newer version of this package wrote it, or a codec that is not at hand or cannot read it.
-        ValueError: It is not one of ours, or torn.
+        NewerRecordError: A newer version of this package wrote the record, or its codec is not available or cannot
+            read it.
+        ValueError: *data* is not a record of this package, or is incomplete.
     """
     live = _LIVE.fullmatch(data)
     if live is not None:
@@ -153,14 +156,14 @@ def decode_record(data: bytes, codecs: Mapping[bytes, Codec] | None = None) -> R
     if parts[1:2] == [b"R"]:
         _, _, dies_at, successor = parts
         if successor != b"-" and not _KEY.fullmatch(successor):
-            raise ValueError("not a key")
+            raise ValueError("the successor of a retired record is not a key")
         return Retired(None if successor == b"-" else successor.decode("ascii"), _number(dies_at), body or None)
     raise ValueError("not a session record")
 
 
 def _record(created_at: bytes, written_at: bytes, idle: bytes, fields: Any, flashes: Any) -> Record:
     if type(fields) is not dict:
-        raise ValueError("session data is a JSON object")
+        raise ValueError("session data must be a JSON object")
     return Record(
         int(created_at),
         int(written_at),
@@ -182,14 +185,14 @@ def _decoded(name: bytes, text: bytes, codecs: Mapping[bytes, Codec]) -> tuple[A
 
 
 def _escaped(record: Record) -> Record:
-    """Return a record of format 1 in the frozen form: what looks like a tag there is none."""
+    """Return a record of format 1 in the frozen form.  Format 1 has no tags: a key that looks like one is escaped."""
     data = {key: escape(value) for key, value in record.data.items()}
     flashes = tuple(Flash(flash.id, flash.key, escape(flash.value)) for flash in record.flashes)
     return record._replace(data=data, flashes=flashes)
 
 
 def _proved(record: Record) -> Record:
-    """Return *record* if all of its tags can be read."""
+    """Return *record* after checking that all of its tags can be read."""
     try:
         for value in (*record.data.values(), *(flash.value for flash in record.flashes)):
             thaw(value)
@@ -206,7 +209,7 @@ def _number(digits: bytes) -> int:
 
 def _flashes(entries: Any) -> tuple[Flash, ...]:
     if type(entries) is not list:
-        raise ValueError("flashes are a JSON array")
+        raise ValueError("flashes must be a JSON array")
     flashes = []
     for entry in entries:
         if (
@@ -215,6 +218,6 @@ def _flashes(entries: Any) -> tuple[Flash, ...]:
             or type(entry[0]) is not str
             or type(entry[1]) is not str
         ):
-            raise ValueError("a flash has an id, a key and a value")
+            raise ValueError("a flash must have an id, a key and a value")
         flashes.append(Flash(*entry))
     return tuple(flashes)

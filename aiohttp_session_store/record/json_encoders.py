@@ -1,8 +1,8 @@
-"""JSON by orjson where that is installed (the extra ``orjson``), else by the standard library.
+"""JSON by orjson if it is installed (the extra ``orjson``), otherwise by the standard library.
 
-Neither is trusted with what can be stored: :func:`~.codec.freeze` decides that before either sees a value, for left to
-itself orjson turns NaN into null, dates and UUIDs into strings, and fails beyond 64 bits.  Each reads what the other
-wrote, so the extra can come and go.
+Neither of them decides which values can be stored: :func:`~.values.freeze` checks every value first.  Without that
+check, orjson would turn NaN into null and dates and UUIDs into strings, and would fail beyond 64 bits.  Each of them
+reads what the other wrote, so the extra can be installed or removed at any time.
 """
 
 import json
@@ -19,11 +19,11 @@ __all__ = ["Codec", "dumps", "dumps_standard", "loads", "loads_standard"]
 
 
 class Codec(Protocol):
-    """Writes session data in a form of its own: encrypted, compressed, or for other programs to read.
+    """Encodes session data in a form of its own: encrypted, compressed, or readable by other programs.
 
     Attributes:
-        name: What records are marked with, of the letters ``a-z``, digits, ``.``, ``_`` and ``-``, 32 at most.  A new
-            form needs a new name.
+        name: Marks the records of this codec.  At most 32 of the letters ``a-z``, digits, ``.``, ``_`` and ``-``.  If
+            the form changes, the name must change.
     """
 
     @property
@@ -33,7 +33,7 @@ class Codec(Protocol):
         """Return the stored form of *value*, which is plain JSON: str, int, float, bool, None, list and dict."""
 
     def loads(self, data: bytes) -> Any:
-        """Return what :meth:`dumps` was given; any exception means that this cannot be read here."""
+        """Return the value that :meth:`dumps` was given.  Any exception means that *data* cannot be read here."""
 
 
 _encoder = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"))
@@ -45,17 +45,17 @@ def dumps_standard(value: Any) -> bytes:
 
 
 def loads_standard(data: bytes) -> Any:
-    """Decode what may not be JSON.
+    """Decode *data*, which may not be JSON.
 
     Raises:
-        ValueError: It is not, or holds a number or text that could not be encoded again.
+        ValueError: *data* is not JSON, or holds a number or text that could not be encoded again.
     """
     text = data.decode()
     try:
-        value, end = _decoder.raw_decode(text)  # decode() would also look for white space, at a quarter of the time
+        value, end = _decoder.raw_decode(text)  # decode() also looks for white space, which takes a quarter of the time
         if end != len(text):
-            raise ValueError("something follows the JSON")
-        if "\\ud" in text or "\\uD" in text:  # only an escape can smuggle half a surrogate pair through UTF-8
+            raise ValueError("there is more data after the JSON")
+        if "\\ud" in text or "\\uD" in text:  # UTF-8 cannot hold half a surrogate pair, but an escape can
             dumps_standard(value)
     except RecursionError:
         raise ValueError("nested too deeply") from None
@@ -69,7 +69,7 @@ def _refuse_constant(name: str) -> None:
 def _finite(digits: str) -> float:
     number = float(digits)
     if not isfinite(number):
-        raise ValueError(f"{digits} is beyond what a float holds")
+        raise ValueError(f"{digits} is too large for a float")
     return number
 
 
@@ -79,12 +79,12 @@ _decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite
 def _dumps_fast(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
-    except TypeError:  # only somebody else's record: deeper than ours can be, or with larger numbers
+    except TypeError:  # only for a record that we did not write: it is nested deeper than ours, or has larger numbers
         return dumps_standard(value)
 
 
 #: Encodes a value compactly, in UTF-8.
 dumps: Callable[[Any], bytes]
-#: Decodes what may not be JSON, or raises ``ValueError``.
+#: Decodes data that may not be JSON.  Raises ``ValueError`` if it is not.
 loads: Callable[[bytes], Any]
 dumps, loads = (dumps_standard, loads_standard) if orjson is None else (_dumps_fast, orjson.loads)

@@ -7,16 +7,18 @@ from .format import Record
 
 
 def same_content(one: bytes, other: bytes) -> bool:
-    """Whether two stored live records hold the same data and flashes, whenever they were written."""
+    """Return whether two stored live records hold the same data and flashes, regardless of when they were written."""
     return one.partition(b"\n")[2] == other.partition(b"\n")[2]
 
 
 def merge(record: Record, changes: Iterable[Changes], now: int, idle_timeout: int | None) -> Record:
-    """Apply the changes of one or more requests to *record*, in order; keys that none of them changed stay.
+    """Apply the changes of one or more requests to *record*, in order.
+
+    Keys that none of the requests changed stay as they are.
 
     Args:
-        now: When the result is written, in whole Unix seconds.
-        idle_timeout: The one in force, in seconds, or None.
+        now: The time at which the result is written, in whole Unix seconds.
+        idle_timeout: The idle timeout in force, in seconds, or None.
     """
     data, flashes = record.data, record.flashes
     for change in changes:

@@ -1,11 +1,11 @@
-"""Session ids, and the keys that storages see in their place."""
+"""Session ids, and the keys that storages see instead of them."""
 
 import hashlib
 import re
 import secrets
 from functools import lru_cache
 
-# About 1 MB of ids and keys. A key is asked for two or three times in a request, at half a microsecond each.
+# About 1 MB of ids and keys. A request needs its key two or three times, and computing it takes half a microsecond.
 KEYS_KEPT = 4096
 _ID = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 
@@ -16,11 +16,14 @@ def new_id() -> str:
 
 
 def is_id(text: str) -> bool:
-    """Whether *text* has the form of an id that :func:`new_id` makes; anything else never reaches a storage."""
+    """Return whether *text* has the form of an id from :func:`new_id`.  Any other text never reaches a storage."""
     return _ID.fullmatch(text) is not None
 
 
 @lru_cache(KEYS_KEPT)
 def key_of(session_id: str) -> str:
-    """Return the key of *session_id*, its SHA-256 in hex: all that a storage, a file name or a log line ever sees."""
+    """Return the key of *session_id*, its SHA-256 in hex.
+
+    A storage, a file name or a log line only ever sees the key.
+    """
     return hashlib.sha256(session_id.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""How large a session is, and how large it may be."""
+"""The size of a session, and the limit for one in a cookie."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +10,6 @@ COOKIE_LIMIT = 4096
 
 
 def largest_keys(data: Mapping[str, Any], most: int = 3) -> list[tuple[str, int]]:
-    """Return the *most* largest keys of *data*, each with the bytes that it takes, largest first."""
+    """Return up to *most* of the largest keys of *data*, largest first, each with the bytes that it takes."""
     sizes = [(key, len(dumps({key: value}))) for key, value in data.items()]
     return sorted(sizes, key=lambda item: item[1], reverse=True)[:most]

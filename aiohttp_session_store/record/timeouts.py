@@ -1,4 +1,4 @@
-"""The two limits of a session, idle timeout and lifetime: which comes first, and when a use extends it."""
+"""The idle timeout and the lifetime of a session: which ends it first, and when a use extends it."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,8 +15,8 @@ class Timeouts:
     """The two limits of a session, in whole seconds.
 
     Attributes:
-        idle: Since its last use, or None for no such limit.
-        lifetime: Since it began, or None; never extended.
+        idle: Counted from the last use.  None for no idle timeout.
+        lifetime: Counted from the beginning of the session, and never extended by a use.  None for no lifetime.
     """
 
     idle: int | None
@@ -24,14 +24,16 @@ class Timeouts:
 
     @classmethod
     def build(cls, idle_timeout: float | timedelta | None, lifetime: float | timedelta | None) -> "Timeouts":
-        """Convert and check what a developer gave.
+        """Convert and check the settings of a developer.
 
         Raises:
-            ConfigurationError: Zero, negative, not a time, or no limit at all.
+            ConfigurationError: A setting is zero, negative or not a time, or both limits are None.
         """
         timeouts = cls(seconds("idle_timeout", idle_timeout), seconds("lifetime", lifetime))
         if timeouts.idle is None and timeouts.lifetime is None:
-            raise ConfigurationError("idle_timeout and lifetime are both None: such a session would never end; set one")
+            raise ConfigurationError(
+                "idle_timeout and lifetime are both None: such a session would never end. Set at least one of them"
+            )
         return timeouts
 
     def expiry(self, now: int, created_at: int) -> int:
@@ -43,13 +45,15 @@ class Timeouts:
         return min(now + self.idle, created_at + self.lifetime)
 
     def limits(self, record: Record, stored_expiry: int) -> tuple[int, float]:
-        """Return when a stored session ends, and from when on using it moves that.
+        """Return when a stored session ends, and from when on a use extends it.
 
-        It ends by the limits that it was stored under and by the current ones, whichever come first.  Reading extends
-        it once a tenth of the idle timeout has passed, or at once if it was written under another one.
+        Both the limits that the session was stored under and the current ones apply, and the earlier end counts.  A use
+        extends the session once a tenth of the idle timeout has passed.  If the record was written under another idle
+        timeout, the next use extends it at once.
 
         Returns:
-            Both in Unix seconds; the latter infinity for never, and a lower bound where the lifetime is about to end.
+            Both in Unix seconds.  The second one is infinity if no use ever extends the session.  It is only a lower
+            bound if the lifetime is about to end.
         """
         idle, lifetime, ends = self.idle, self.lifetime, stored_expiry
         if lifetime is not None and record.created_at + lifetime < ends:
@@ -62,15 +66,15 @@ class Timeouts:
         return ends, renewal if record.idle_timeout == idle else 0
 
     def touch_due(self, record: Record, stored_expiry: int, now: int) -> bool:
-        """Whether using the session at *now* makes it end later, by enough to be worth a call to the storage."""
+        """Return whether a use at *now* extends the session by enough to be worth a call to the storage."""
         return now >= self.limits(record, stored_expiry)[1] and self.expiry(now, record.created_at) > stored_expiry
 
     def renewal_due(self, record: Record, stored_expiry: int, now: int) -> bool:
-        """Whether a session that is used at *now* has to be extended or rewritten although nothing was changed."""
+        """Return whether a use at *now* must extend or rewrite the record although nothing was changed."""
         return self.outdated(record) or self.touch_due(record, stored_expiry, now)
 
     def outdated(self, record: Record) -> bool:
-        """Whether *record* was written under another idle timeout, so that it has to be rewritten, not touched."""
+        """Return whether *record* was written under another idle timeout, and must be rewritten instead of touched."""
         return record.idle_timeout != self.idle
 
 
@@ -85,7 +89,8 @@ def seconds(name: str, value: float | timedelta | None) -> int | None:
     """Convert a time span to whole seconds.
 
     Raises:
-        ConfigurationError: It is not a span of at least one second that a record can hold; the message calls it *name*.
+        ConfigurationError: *value* is not a span of at least one second that a record can hold.  The message calls it
+            *name*.
     """
     if value is None:
         return None

@@ -1,10 +1,14 @@
-"""What a session can hold: values that come back as they went in, or nothing is stored at all.
+"""The values that a session can hold.
 
-JSON holds strings, numbers, booleans, None, lists and dicts with string keys.  A small closed set of other types is
-written as an object with one key, a tag: ``{"$datetime": "2024-05-01T12:00:00"}``.  A key of the handler's that begins
-with ``$`` gets a second one, so that nothing it stores is taken for a tag.  That is the *frozen* form: what is merged
-and encoded.  :func:`freeze` makes it, and refuses everything else with the path of the offending value;
-:func:`thaw` makes of it what the handler had.  Both copy, so that a later change leaks nowhere.
+Every value comes back exactly as it was stored.  If a value cannot come back unchanged, nothing is stored at all.
+
+JSON holds strings, numbers, booleans, None, lists and dicts with string keys.  A small, closed set of other types is
+written as an object with a single key, the tag: ``{"$datetime": "2024-05-01T12:00:00"}``.  If a key of the handler
+begins with ``$``, another ``$`` is put in front of it, so that it is not mistaken for a tag.
+
+The result is called the *frozen* form.  It is the form that is merged and encoded.  :func:`freeze` makes the frozen
+form.  It refuses every other value, and its error names the path to that value.  :func:`thaw` turns the frozen form
+back into what the handler stored.  Both functions copy, so later changes to one side do not affect the other.
 """
 
 import base64
@@ -21,16 +25,16 @@ from .json_encoders import dumps
 
 __all__ = ["MAX_DEPTH", "MAX_INTEGER", "MIN_INTEGER", "check_key", "escape", "freeze", "thaw"]
 
-# Deep enough for real data; CPython's own decoder gives up near 1000, and other encoders at 254.
+# Deep enough for real data. CPython's own decoder fails near 1000 levels, and other encoders fail at 254.
 MAX_DEPTH = 100
-# What 64 bits hold: beyond them other JSON encoders and databases fail or round (RFC 8259, section 6).
+# The range of 64 bits. Beyond it, other JSON encoders and databases fail or round (RFC 8259, section 6).
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 
 _TAG = "$"
 
 
 class _UnstorableError(Exception):
-    """Carries the reason up through the levels, each of which adds its step to the path."""
+    """Carries the reason up through the nested values.  Each level adds its step to the path."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -38,14 +42,14 @@ class _UnstorableError(Exception):
 
 
 def freeze(value: Any, name: str) -> Any:
-    """Copy *value* into its frozen form, having proved that it comes back unchanged.
+    """Return a copy of *value* in its frozen form, after checking that it comes back unchanged.
 
     Args:
         value: What the handler stored under *name*.
-        name: The key in the session, for the message.
+        name: The key in the session, for the error message.
 
     Raises:
-        TypeError: Some part of *value* cannot be stored; the message names its path.
+        TypeError: A part of *value* cannot be stored.  The message names the path to it.
     """
     try:
         return _copy(value, 0)
@@ -55,10 +59,10 @@ def freeze(value: Any, name: str) -> Any:
 
 
 def thaw(value: Any) -> Any:
-    """Return what the handler had of a frozen value, as a copy.
+    """Return a copy of a frozen value in the form that the handler stored.
 
     Raises:
-        ValueError: It has a tag that is not ours, or one with rubbish behind it.
+        ValueError: A tag is not one of ours, or what it holds cannot be read.
     """
     kind = type(value)
     if kind is list:
@@ -76,7 +80,7 @@ def thaw(value: Any) -> Any:
 
 
 def escape(value: Any) -> Any:
-    """Return the frozen form of plain JSON, as records held it before there were tags."""
+    """Return the frozen form of plain JSON, which records held before tags were introduced."""
     kind = type(value)
     if kind is list:
         return [escape(inner) for inner in value]
@@ -118,7 +122,7 @@ def _copy(value: Any, depth: int) -> Any:
         return value
     if kind is float:
         if not isfinite(value):
-            raise _UnstorableError(f"{value} has no form in JSON")
+            raise _UnstorableError(f"{value} cannot be represented in JSON")
         return value
     if kind is list or kind is dict:
         _check_depth(depth)
@@ -174,13 +178,14 @@ def _check_text(text: str) -> None:
 # --- beyond JSON
 
 
-_FOLDED = ";fold=1"  # which isoformat() leaves out: of an hour that the clocks repeat in autumn, the second one
+# Marks the second of two equal times when clocks are set back in autumn. isoformat() leaves it out.
+_FOLDED = ";fold=1"
 
 
 def _freeze_datetime(value: datetime, _: int) -> dict[str, Any]:
     if value.tzinfo is not None and type(value.tzinfo) is not timezone:
         raise _UnstorableError(
-            f"a datetime in the zone {value.tzinfo} would come back with an offset alone; store"
+            f"a datetime in the zone {value.tzinfo} would come back with only its offset; store"
             " value.astimezone(datetime.UTC), and the zone's name if you need it"
         )
     text = value.isoformat()
@@ -191,7 +196,7 @@ def _freeze_datetime(value: datetime, _: int) -> dict[str, Any]:
 
 def _freeze_decimal(value: Decimal, _: int) -> dict[str, Any]:
     if not value.is_finite():
-        raise _UnstorableError(f"{value} is not a number to count with")
+        raise _UnstorableError(f"{value} is not a finite number")
     return {"$decimal": str(value)}
 
 
@@ -202,7 +207,7 @@ def _freeze_tuple(value: tuple[Any, ...], depth: int) -> dict[str, Any]:
 
 def _freeze_set(value: set[Any], depth: int) -> dict[str, Any]:
     _check_depth(depth)
-    return {"$set": sorted(_copy_list(value, depth + 1), key=dumps)}  # one order, or it would look changed
+    return {"$set": sorted(_copy_list(value, depth + 1), key=dumps)}  # in a fixed order, or it would look changed
 
 
 _FREEZERS: dict[type, Callable[[Any, int], dict[str, Any]]] = {
@@ -218,7 +223,7 @@ _FREEZERS: dict[type, Callable[[Any, int], dict[str, Any]]] = {
 
 def _thaw_datetime(text: str) -> datetime:
     if type(text) is not str:
-        raise ValueError("a datetime is a text")
+        raise ValueError("a datetime must be a string")
     moment = datetime.fromisoformat(text.removesuffix(_FOLDED))
     return moment.replace(fold=1) if text.endswith(_FOLDED) else moment
 
@@ -232,7 +237,7 @@ def _thaw_bytes(text: str) -> bytes:
 
 def _thaw_elements(values: Any) -> list[Any]:
     if type(values) is not list:
-        raise ValueError("the elements are a list")
+        raise ValueError("the elements must be a list")
     return [thaw(value) for value in values]
 
 

@@ -1,1 +1,1 @@
-"""What a handler holds: pure, no I/O, no clock, no event loop."""
+"""The session that a handler holds, as pure code: no I/O, no clock, no event loop."""

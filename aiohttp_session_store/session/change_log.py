@@ -1,8 +1,8 @@
-"""What one request has changed in its session, kept apart from what it saw.
+"""The changes that one request has made to its session, kept apart from the data that it read.
 
-A session is never written back whole: only the :class:`Changes` of a request are merged onto the newest record, and
-that is why parallel requests do not lose each other's keys.  :class:`ChangeLog` is the request's view and the log of
-what it did to it.
+A session is never written back as a whole.  Only the :class:`Changes` of a request are merged onto the newest record,
+so parallel requests do not lose each other's keys.  :class:`ChangeLog` holds the request's view of the data and the log
+of its changes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,11 +15,12 @@ from .flashes import Flashes
 
 
 class ChangeLog:
-    """A request's view of its session's data, and the log of what it changed there.
+    """A request's view of its session's data, and the log of its changes.
 
-    ``data`` starts as a shallow copy of ``base``, the frozen record as it was loaded or last saved, which requests
-    share and nobody changes.  A handler that asks for more than a scalar gets a thawed copy, and the original is kept
-    in ``snapshots``, so that a change made inside the copy is noticed when the session is saved.
+    ``data`` starts as a shallow copy of ``base``, the frozen record as it was loaded or last saved.  Requests share
+    ``base``, and nobody changes it.  If a handler reads more than a scalar, it gets a thawed copy, and the original is
+    kept in ``snapshots``.  When the session is saved, the copy is compared with the original, so a change made inside
+    the copy is noticed.
     """
 
     __slots__ = (
@@ -34,15 +35,16 @@ class ChangeLog:
     )
 
     def __init__(self, data: dict[str, Any], flashes: Sequence[Flash] = (), *, use_flashes: bool = True) -> None:
-        """Start from a record's *data*, which stays as it is.
+        """Start from a record's *data*, which is never modified.
 
         Args:
-            flashes: What earlier requests left for this one.
-            use_flashes: Whether a save uses them up; a retired record is read only.
+            data: The data of the record, in its frozen form.
+            flashes: The flashes that earlier requests left for this one.
+            use_flashes: Whether a save uses them up.  False for a retired record, which is only read.
         """
         self.base: dict[str, Any] = data
         self.data: dict[str, Any] = dict(data)
-        self.flashes = Flashes(flashes, use_up=use_flashes)
+        self.flashes: Flashes = Flashes(flashes, use_up=use_flashes)
         self.snapshots: dict[str, Any] = {}
         self._assigned: dict[str, None] = {}
         self._unset: set[str] = set()
@@ -52,10 +54,12 @@ class ChangeLog:
     # --- the view
 
     def value(self, key: str) -> Any:
-        """Return what *key* holds, data before flash, watching a list or dict from now on.
+        """Return the value of *key* in the data, or else in the flashes.
+
+        From now on, a list or dict of the data that is returned is watched for changes inside it.
 
         Raises:
-            KeyError: Neither has it.
+            KeyError: Neither the data nor the flashes have *key*.
         """
         try:
             value = self.data[key]
@@ -68,23 +72,25 @@ class ChangeLog:
         return value
 
     def keys(self) -> Iterator[str]:
-        """Return every readable key, data first."""
+        """Yield every readable key, those of the data first."""
         yield from self.data
         yield from self.flashes.keys_beneath(self.data)
 
     def __contains__(self, key: object) -> bool:
-        """Whether *key* can be read."""
+        """Return whether *key* can be read."""
         return key in self.data or key in self.flashes.readable
 
     def __len__(self) -> int:
-        """How many keys can be read."""
+        """Return how many keys can be read."""
         flashes = self.flashes.readable
         return len(self.data.keys() | flashes.keys()) if flashes else len(self.data)
 
     # --- the log
 
     def assign(self, key: str, value: Any) -> None:
-        """Record that *key* was set; a value that cannot be stored fails here, at the line that is to blame.
+        """Record that *key* was set.
+
+        A value that cannot be stored fails here, so that the traceback shows the assignment.
 
         Raises:
             TypeError: *key* or *value* cannot be stored.
@@ -112,7 +118,7 @@ class ChangeLog:
             self._unset.add(key)
 
     def clear(self) -> None:
-        """Record that everything readable was removed, whatever other requests add until it is saved."""
+        """Record that everything readable was removed, including what other requests add until this is saved."""
         self.snapshots = {}
         self.data = {}
         self.flashes.hide_all()
@@ -142,15 +148,18 @@ class ChangeLog:
     # --- saving
 
     def is_empty(self) -> bool:
-        """Whether there is certainly nothing to save: nothing changed, and no list or dict that could have been."""
+        """Return whether there is certainly nothing to save.
+
+        In that case nothing was changed, and no list or dict was handed out that could have been changed.
+        """
         flashes = self.flashes
         return not (self._assigned or self.snapshots or self._unset or self._cleared or flashes.used or flashes.added)
 
     def take(self) -> Changes:
-        """Empty the log into :class:`Changes`, all at once or not at all.
+        """Empty the log into :class:`Changes`, all of it or nothing.
 
         Raises:
-            TypeError: A value cannot be stored; the log is untouched.
+            TypeError: A value cannot be stored.  The log keeps all changes.
         """
         if self.is_empty():
             self._taken = NO_CHANGES
@@ -170,9 +179,9 @@ class ChangeLog:
         return changes
 
     def put_back(self, changes: Changes) -> None:
-        """Return the *changes* last taken, which could not be saved, to the log, beneath whatever was changed since.
+        """Put *changes*, which were taken last and could not be saved, back into the log.
 
-        What was discarded since then is not put back, but for the flashes that were read.
+        Changes made since then take precedence.  After a :meth:`discard`, only the flashes that were read are put back.
         """
         self.flashes.put_back_used(changes.flashes_used)
         if changes is not self._taken:
@@ -188,7 +197,7 @@ class ChangeLog:
     def rebase(self, data: dict[str, Any]) -> None:
         """Continue on the record that was just saved, which may hold other requests' keys.
 
-        A list or dict that the handler holds stays the one that the session holds, or its next change would be lost.
+        A list or dict that the handler holds remains the session's own.  Otherwise its next change would be lost.
         """
         before = self.data
         self.base = data
@@ -201,13 +210,19 @@ class ChangeLog:
                 self.data[key] = before[key]
 
     def refresh(self, data: dict[str, Any]) -> None:
-        """Continue on a newer record, keeping what was changed; lists and dicts that were not are let go."""
+        """Continue on a newer record, and keep this request's changes.
+
+        Lists and dicts that were handed out and not changed are detached: later changes in them are not saved.
+        """
         self._assigned.update(dict.fromkeys(self._changed_inside()))
         self.snapshots = {key: snapshot for key, snapshot in self.snapshots.items() if key in self._assigned}
         self.rebase(data)
 
     def discard(self) -> None:
-        """Go back to the record as loaded or last saved; lists and dicts that were handed out are let go."""
+        """Go back to the record as loaded or last saved.
+
+        Lists and dicts that were handed out are detached: later changes in them are not saved.
+        """
         self.snapshots = {}
         self.data = dict(self.base)
         self.flashes.discard()
@@ -217,13 +232,13 @@ class ChangeLog:
         self._taken = None
 
     def empty(self) -> None:
-        """Forget everything: the session was destroyed."""
+        """Forget everything, because the session was destroyed."""
         self.base = {}
         self.flashes.forget()
         self.discard()
 
     def frozen(self) -> dict[str, Any]:
-        """Return the data in its frozen form, as a save would store it.
+        """Return the data in the frozen form that a save would store.
 
         Raises:
             TypeError: A value cannot be stored.

@@ -1,4 +1,4 @@
-"""Flash messages: which ones this request can read, which ones it has used up, and which ones it leaves."""
+"""Flash messages: those that this request can read, those that it has used up, and those that it leaves."""
 
 import secrets
 from collections.abc import Iterator, Sequence
@@ -14,11 +14,11 @@ class Flashes:
     __slots__ = ("_added", "_base", "_handed", "_used", "readable")
 
     def __init__(self, given: Sequence[Flash], *, use_up: bool) -> None:
-        """Start from what earlier requests left.
+        """Start from the flashes that earlier requests left.
 
         Args:
             given: The flashes of the record.
-            use_up: Whether a save removes them; False for a record that is only read.
+            use_up: Whether a save removes them.  False for a record that is only read.
         """
         self.readable: dict[str, Any] = {flash.key: flash.value for flash in given}
         self._base = self.readable
@@ -29,10 +29,10 @@ class Flashes:
     # --- reading
 
     def value(self, key: str) -> Any:
-        """Return the flash of *key*; the same list or dict each time.
+        """Return the flash of *key*.  A list or dict is the same object each time.
 
         Raises:
-            KeyError: There is none.
+            KeyError: There is no such flash.
         """
         value = self.readable[key]
         if type(value) is list or type(value) is dict:
@@ -42,7 +42,7 @@ class Flashes:
         return value
 
     def keys_beneath(self, data: dict[str, Any]) -> Iterator[str]:
-        """Return the keys that are not hidden by *data* of the same name."""
+        """Return the keys of the flashes that are not hidden by the same key in *data*."""
         return (key for key in self.readable if key not in data)
 
     def hide(self, key: str) -> None:
@@ -65,14 +65,14 @@ class Flashes:
         self._added = (*self._added, Flash(secrets.token_urlsafe(6), key, freeze(value, key)))
 
     def spare(self) -> None:
-        """Have the next save leave what was given to whoever comes next."""
+        """Keep the flashes of the record at the next save, so that the next request can read them, too."""
         self._used = _NONE
 
     # --- saving
 
     @property
     def added(self) -> tuple[Flash, ...]:
-        """What this request leaves and no save has taken yet."""
+        """The flashes that this request leaves and that no save has taken yet."""
         return self._added
 
     @property
@@ -81,30 +81,30 @@ class Flashes:
         return self._used
 
     def taken(self) -> None:
-        """Forget what a save has taken: what was used up and what was added."""
+        """Forget the flashes that a save has taken, both the used and the added ones."""
         self._used = _NONE
         self._added = ()
 
     def put_back_used(self, used: frozenset[str]) -> None:
-        """Have the next save remove *used* after all: the one that took them failed."""
+        """Let the next save remove the flashes *used*, because the save that took them failed."""
         self._used |= used
 
     def put_back_added(self, added: tuple[Flash, ...]) -> None:
-        """Return what a failed save had taken, beneath what was added since."""
+        """Put back the flashes *added*, which a failed save had taken, before those that were added since."""
         self._added = (*added, *self._added)
 
     def rebase(self) -> None:
-        """Go on from here: a later :meth:`discard` leaves what was hidden so far hidden."""
+        """Let a later :meth:`discard` go back to this point: what is hidden now stays hidden."""
         self._base = self.readable
 
     def discard(self) -> None:
-        """Go back to the flashes as loaded or last saved; lists and dicts that were handed out are let go."""
+        """Go back to the flashes as loaded or last saved, and detach lists and dicts that were handed out."""
         self.readable = self._base
         self._handed = {}
         self._added = ()
 
     def forget(self) -> None:
-        """Forget everything: the session was destroyed."""
+        """Forget everything, because the session was destroyed."""
         self._base = {}
         self._used = _NONE
         self.discard()

@@ -18,30 +18,33 @@ _NOTHING: Any = object()
 
 
 class Session(MutableMapping[str, Any]):
-    """One visitor's data, and what can be done with the session that holds it.
+    """One visitor's data, and the operations on the session that holds it.
 
-    It behaves as a dict with string keys, or :class:`SessionKey` that know a type.  Values are what JSON can hold, and
-    datetime, date, UUID, Decimal, bytes, set and tuple, of these types exactly, in any depth.  Every change is noticed,
-    also inside a list or dict that it holds, and stored before the response's headers leave; one that is not changed is
-    not written.  Handlers get it from :func:`~aiohttp_session_store.get_session` and never make one.
+    A session behaves like a dict.  Its keys are strings, or :class:`SessionKey` objects that know the type of their
+    value.  Its values are those that JSON can hold, and datetime, date, UUID, Decimal, bytes, set and tuple.  They may
+    be nested up to 100 levels deep.  Subclasses of these types are refused.
+
+    Every change is noticed, also inside a list, dict or set that the session holds.  Changes are stored before the
+    response's headers are sent.  A session that was not changed is not written.  Handlers get their session from
+    :func:`~aiohttp_session_store.get_session` and never create one.
     """
 
     __slots__ = ("_state",)
 
     def __init__(self, state: SessionState) -> None:
-        """Wrap *state*; done by storages."""
+        """Wrap *state*.  Only storages do this."""
         self._state = state
 
     # --- facts
 
     @property
     def id(self) -> str:
-        """The session id.  Whoever knows it is the visitor: never log or show it; ``key`` is made for that."""
+        """The session id.  Anybody who knows it can act as the visitor.  Never log or show it; use ``key`` instead."""
         return self._state.id
 
     @property
     def key(self) -> str:
-        """SHA-256 of the id in hex: what storages, file names and log lines see."""
+        """The SHA-256 of the id in hex.  Storages, file names and log lines see the key instead of the id."""
         return key_of(self._state.id)
 
     @property
@@ -51,7 +54,7 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def dirty(self) -> bool:
-        """Whether a save has something to do that this request asked for."""
+        """Whether this request asked for something that a save still has to do."""
         state = self._state
         if state.destroyed:
             return state.destroy_pending
@@ -59,12 +62,12 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def destroyed(self) -> bool:
-        """Whether the session was destroyed: by this request, or, as a save found out, by another one."""
+        """Whether the session was destroyed by this request, or by another one as a save has found out."""
         return self._state.destroyed
 
     @property
     def size(self) -> int:
-        """Bytes of the data, encoded as they are stored, flashes excluded."""
+        """The size of the encoded data in bytes, without flashes."""
         return len(dumps(self._state.log.frozen()))
 
     @property
@@ -98,14 +101,14 @@ class Session(MutableMapping[str, Any]):
 
         Raises:
             KeyError: The session has neither.
-            TypeError: What is stored is not of the type that the :class:`SessionKey` says.
+            TypeError: The stored value is not of the type that the :class:`SessionKey` expects.
         """
         if key.__class__ is SessionKey:
             return key.proved(self._state.log.value(key.name))
         return self._state.log.value(key)
 
     def __contains__(self, key: object) -> bool:
-        """Whether *key* can be read."""
+        """Return whether *key* can be read."""
         return (key.name if isinstance(key, SessionKey) else key) in self._state.log
 
     @overload
@@ -126,11 +129,11 @@ class Session(MutableMapping[str, Any]):
         return self._state.log.keys()
 
     def __len__(self) -> int:
-        """How many keys can be read."""
+        """Return how many keys can be read."""
         return len(self._state.log)
 
     def has(self, key: str | SessionKey[Any]) -> bool:
-        """Whether *key* can be read."""
+        """Return whether *key* can be read."""
         return key in self
 
     def __repr__(self) -> str:
@@ -146,12 +149,12 @@ class Session(MutableMapping[str, Any]):
     @overload
     def __setitem__(self, key: str, value: Any) -> None: ...
     def __setitem__(self, key: Any, value: Any) -> None:
-        """Set *key*; an assignment is always a change.
+        """Set *key*.  An assignment always counts as a change.
 
         Raises:
-            SessionUsageError: The session was destroyed, or it is too late (see the subclasses).
-            TypeError: *key* is no string or :class:`SessionKey`, *value* is not of the key's type, or a part of it
-                cannot be stored.
+            SessionUsageError: The session was destroyed, or it is too late for a change (see the subclasses).
+            TypeError: *key* is neither a string nor a :class:`SessionKey`, *value* is not of the key's type, or a part
+                of *value* cannot be stored.
         """
         state = self._state
         state.check_writable()
@@ -164,7 +167,7 @@ class Session(MutableMapping[str, Any]):
 
         Raises:
             KeyError: The session has neither.
-            SessionUsageError: The session was destroyed, or it is too late.
+            SessionUsageError: The session was destroyed, or it is too late for a change.
         """
         state = self._state
         state.check_writable()
@@ -179,12 +182,12 @@ class Session(MutableMapping[str, Any]):
     @overload
     def pop(self, key: str, default: Any) -> Any: ...
     def pop(self, key: Any, default: Any = _NOTHING) -> Any:
-        """Unset *key* and return what it was, or *default*.
+        """Unset *key* and return its value, or return *default* if there is none.
 
         Raises:
             KeyError: The session has no such key, and there is no *default*.
-            SessionUsageError: The session was destroyed, or it is too late.
-            TypeError: What is stored is not of the type that the :class:`SessionKey` says.
+            SessionUsageError: The session was destroyed, or it is too late for a change.
+            TypeError: The stored value is not of the type that the :class:`SessionKey` expects.
         """
         self._state.check_writable()
         try:
@@ -201,7 +204,7 @@ class Session(MutableMapping[str, Any]):
     @overload
     def setdefault(self, key: str, default: Any = None) -> Any: ...
     def setdefault(self, key: Any, default: Any = None) -> Any:
-        """Return what *key* is, having set it to *default* if it was not there; see :meth:`__setitem__`."""
+        """Return the value of *key*.  If there is none, set *key* to *default* first; see :meth:`__setitem__`."""
         try:
             return self[key]
         except KeyError:
@@ -218,22 +221,23 @@ class Session(MutableMapping[str, Any]):
     @overload
     def set(self, key: str, value: Any) -> None: ...
     def set(self, key: Any, value: Any) -> None:
-        """Set *key*, or with None unset it; ``session[key] = None`` stores None."""
+        """Set *key*, or unset it if *value* is None.  In contrast, ``session[key] = None`` stores None."""
         if value is None:
             self.unset(key)
         else:
             self[key] = value
 
     def unset(self, key: str | SessionKey[Any]) -> None:
-        """Unset *key*; it need not be there."""
+        """Unset *key*, if it is there."""
         self._state.check_writable()
         if key in self:
             del self[key]
 
     def clear(self) -> None:
-        """Empty the session, also of keys that other requests add until this one is saved; it goes on existing.
+        """Remove all keys, including those that other requests add until this session is saved.
 
-        Values that this request gave to :meth:`flash` stay: they belong to the next one.
+        The session itself continues to exist.  Values that this request gave to :meth:`flash` stay, because they belong
+        to the next request.
         """
         state = self._state
         state.check_writable()
@@ -244,12 +248,13 @@ class Session(MutableMapping[str, Any]):
     @overload
     def flash(self, key: str, value: Any) -> None: ...
     def flash(self, key: Any, value: Any) -> None:
-        """Leave *value* for the next request that loads the session and succeeds, and for that one alone.
+        """Leave *value* for the next request that loads the session and succeeds, and only for that one.
 
-        There it reads as ``session[key]``, beneath data of the same key.  A second flash of one key replaces the first.
+        That request reads it as ``session[key]``, unless the session's data has the same key.  A second flash with the
+        same key replaces the first.
 
         Raises:
-            SessionUsageError: The session was destroyed, or it is too late.
+            SessionUsageError: The session was destroyed, or it is too late for a change.
             TypeError: *value* cannot be stored.
         """
         state = self._state
@@ -259,7 +264,10 @@ class Session(MutableMapping[str, Any]):
         state.log.flash(key, value)
 
     def changed(self) -> None:
-        """Have the lists and dicts that were read written, changed or not; seldom needed, since changes are noticed."""
+        """Mark all lists and dicts that were read as changed, so that the next save writes them.
+
+        This is seldom needed, because changes inside them are noticed.
+        """
         state = self._state
         state.check_writable()
         state.log.mark_watched()
@@ -267,7 +275,8 @@ class Session(MutableMapping[str, Any]):
     def discard(self) -> None:
         """Go back to the values as loaded or last saved, and withdraw new flashes and a pending change of id.
 
-        Lists and dicts that were handed out are let go.  It does not undo :meth:`destroy`, nor what is saved already.
+        Lists and dicts that were handed out are detached: later changes in them are not saved.  A :meth:`destroy` is
+        not undone, nor is anything that was already saved.
         """
         if not self._state.sealed:
             self._state.withdraw()
@@ -275,17 +284,17 @@ class Session(MutableMapping[str, Any]):
     # --- the session itself
 
     def regenerate_id(self, delete_old_session: bool = False, *, renew_lifetime: bool = False) -> None:
-        """Give the session another id with the same data; call it with True wherever somebody logs in.
+        """Give the session a new id and keep its data.  Call this with True at every login.
 
         Args:
-            delete_old_session: With True the old id is worthless at once.  With False it stays readable as it was for
-                the storage's ``rotation_grace``, for requests that are under way; changes that such requests make go
+            delete_old_session: If True, the old id is worthless at once.  If False, requests that are under way with
+                the old id can read the data as it was for the storage's ``rotation_grace``.  Changes that they make go
                 to the new session.
             renew_lifetime: Whether the lifetime starts again.
 
         Raises:
-            SessionDestroyedError: There is no session any more.
-            SessionCommittedError: The headers are sent, and with them the chance of a new cookie.
+            SessionDestroyedError: The session was destroyed or replaced.
+            SessionCommittedError: The request is over, or the headers are already sent and cannot carry a new cookie.
 
         References:
             OWASP Session Management Cheat Sheet, "Renew the Session ID After Any Privilege Level Change".
@@ -293,27 +302,30 @@ class Session(MutableMapping[str, Any]):
         self._state.regenerate(delete_old=delete_old_session, renew_lifetime=renew_lifetime)
 
     def destroy(self) -> None:
-        """Delete the session on the server and its cookie in the browser, whatever happens to the request later.
+        """Delete the session on the server and its cookie in the browser, even if the request fails later.
 
-        From here on reads are empty and writes raise :class:`SessionDestroyedError`.
+        From now on, the session reads as empty and writes raise :class:`SessionDestroyedError`.
 
         Raises:
-            SessionCommittedError: The request is over; or the headers are sent, and the session is in the cookie.
-            SessionDestroyedError: :func:`new_session` has replaced it; it dies anyway.
+            SessionCommittedError: The request is over, or the headers are already sent and the session is kept in the
+                cookie.
+            SessionDestroyedError: :func:`new_session` has replaced this session, which will be deleted anyway.
         """
         state = self._state
         if state.superseded:
-            raise SessionDestroyedError("new_session(request) replaced this session: it is destroyed with the save")
+            raise SessionDestroyedError(
+                "new_session(request) replaced this session: it is deleted when the new session is saved"
+            )
         if state.sealed and not state.destroyed:
             raise SessionCommittedError("the request is over: destroy the session before the handler returns")
         if state.headers_sent and not state.on_server and not state.destroyed:
             raise SessionCommittedError(
-                "the headers are sent, and CookieStorage can only clear a cookie with them: destroy the session before"
-                " prepare()"
+                "the response's headers are already sent, and CookieStorage needs them to clear the cookie: destroy the"
+                " session before prepare()"
             )
         state.destroy()
 
 
 def state_of(session: Session) -> SessionState:
-    """Return what *session* is made of; for storages and the middleware."""
-    return session._state  # noqa: SLF001  the one door between the application's face and the library's
+    """Return the state behind *session*, for storages and the middleware."""
+    return session._state  # noqa: SLF001  the only way from the public session to its internal state

@@ -1,4 +1,4 @@
-"""What a session is made of, for storages and the middleware; applications see :class:`~.session.Session` instead."""
+"""The state of a session, for storages and the middleware.  Applications see :class:`~.session.Session` instead."""
 
 from asyncio import Future
 from collections.abc import Awaitable, Callable
@@ -22,33 +22,37 @@ class Rotation:
 
 
 class SessionState:
-    """Everything about one session in one request that is not its data.
+    """Everything about one session in one request except its data, which is in *log*.
 
     Attributes:
         log: The view of the data, and the changes made to it.
-        created_at: Whole Unix seconds; the lifetime counts from here.
-        expires_at: Whole Unix seconds; when the session ends if it is not used again.
+        created_at: Whole Unix seconds.  The lifetime counts from here.
+        expires_at: Whole Unix seconds.  The session ends then if it is not used again.
         stored: The record as loaded or last saved, or None while there is none.
-        record: *stored*, decoded as the storage likes; only the storage looks at it.
-        retired: Loaded through an id that was regenerated: readable for the grace, and never written.
-        rotation: A pending change of id.
-        replaces: The session that dies when this one is saved, or None.
-        destroyed: The session is gone; reads are empty and writes refused.
-        destroy_pending: ... and its record is still to be deleted.
-        superseded: :func:`new_session` took its place; reads still work.
+        record: *stored*, decoded.  The storage chooses the form, and only the storage uses it.
+        retired: The id of this request was regenerated.  The record under it stays readable for the grace and is never
+            written.
+        rotation: The change of id that the next save will carry out, or None.
+        replaces: The session that is deleted when this one is saved, or None.
+        destroyed: The session is gone.  It reads as empty, and writes are refused.
+        destroy_pending: This request destroyed the session, and its record is still to be deleted.
+        superseded: :func:`new_session` has replaced this session.  Reads still work.
         sealed: The request is over.
         headers_sent: A cookie can no longer be sent.
-        on_server: The record lives in the storage, not in the cookie.
+        on_server: The record is kept in the storage, not in the cookie.
         cookie_limit: Bytes that the cookie leaves for an unsealed value.
-        saving: Set while a save is under way: the next one waits for it, or would run on what it is replacing.
-        lease: Set while the session is held exclusively by a lock that can be lost; no save goes on without it.
-        renew_at: Unix seconds from which on a save may extend the session although nothing was changed; a storage
-            that never says so is asked every time.
-        confirm: Set while the handler asks whether the session still stands: a save looks although nothing was changed.
-        owed: A cookie value that a save whose request was cancelled could not hand over; the next save does.
+        saving: Set while a save is under way.  The next save waits for it; otherwise it would work on a record that is
+            just being replaced.
+        lease: Set while the session is held exclusively by a lock that can be lost.  No save goes on without asking it.
+        renew_at: Unix seconds.  From then on, a save may extend the session although nothing was changed.  A storage
+            that never sets this is asked at every save.
+        confirm: Set while the handler asks whether the session still exists.  A save then asks the storage although
+            nothing was changed.
+        owed: A cookie value that a save has not handed over yet.  If the save's request was cancelled, the next save
+            hands it over.
     """
 
-    # Defaults stand in the class: assigning them all took as long as loading the record.
+    # The defaults are class attributes: assigning them all in __init__ took as long as loading the record.
     retired: bool = False
     on_server: bool = True
     rotation: Rotation | None = None
@@ -75,7 +79,7 @@ class SessionState:
         stored: Stored | None = None,
         record: Any = None,
     ) -> None:
-        """Describe a session that was loaded, or with *stored* None a new one."""
+        """Describe a session that was loaded, or a new one if *stored* is None."""
         self.log: ChangeLog = log
         self.created_at: int = created_at
         self.expires_at: int = expires_at
@@ -85,7 +89,7 @@ class SessionState:
 
     @property
     def id(self) -> str:
-        """The session id, made when first asked for: most fresh sessions are never stored."""
+        """The session id.  It is made at the first access, because most new sessions are never stored."""
         if self._id is None:
             self._id = new_id()
         return self._id
@@ -96,23 +100,26 @@ class SessionState:
 
     @property
     def stored_id(self) -> str:
-        """The id that the record stands under: not yet the one that a rotation will give it."""
+        """The id under which the record is stored now, even if a rotation is pending."""
         return self.id if self.rotation is None else self.rotation.original_id
 
     @property
     def new(self) -> bool:
-        """Whether no record stands behind the session yet."""
+        """Whether the session has no record yet."""
         return self.stored is None
 
     @property
     def needs_cookie(self) -> bool:
-        """Whether the browser is to be told of something that is not saved yet."""
+        """Whether something is not saved yet that needs a new cookie in the browser."""
         return not self.destroyed and (
             self.rotation is not None or self.replaces is not None or (self.new and self.log.dirty)
         )
 
     def is_settled(self, now: int) -> bool:
-        """Whether a save at *now* would do nothing, as in most requests: asking here saves them seven calls (5 us)."""
+        """Return whether a save at *now* would do nothing.
+
+        That is so in most requests, and asking here spares them seven calls (5 us).
+        """
         return (
             self.log.is_empty()
             and (self.stored is None or now < self.renew_at)
@@ -124,11 +131,11 @@ class SessionState:
         )
 
     def check_writable(self) -> None:
-        """Refuse a write that nobody would store.
+        """Refuse a write that would be lost.
 
         Raises:
             SessionDestroyedError: The session was destroyed or replaced.
-            SessionCommittedError: The request is over, or a cookie is needed and the headers are gone.
+            SessionCommittedError: The request is over, or the write needs a cookie and the headers are already sent.
         """
         if self.destroyed:
             raise SessionDestroyedError("the session was destroyed; get an empty one with new_session(request)")
@@ -136,21 +143,21 @@ class SessionState:
             raise SessionDestroyedError("new_session(request) replaced this session; write to the one it returned")
         if self.sealed:
             raise SessionCommittedError(
-                "the request is over and its session saved: this change would be lost. Make it before the handler"
-                " returns, or keep what a background task needs outside of the session"
+                "the request is over and its session saved: this change would be lost. Make the change before the"
+                " handler returns, or keep the data of a background task outside of the session"
             )
         if self.headers_sent and (self.new or not self.on_server):
             raise SessionCommittedError(
-                "this change needs a cookie, and the response's headers are sent. Make it before prepare()"
-                + ("; CookieStorage can never store one later" if not self.on_server else "")
+                "this change needs a cookie, and the response's headers are already sent. Make the change before"
+                " prepare()" + ("; CookieStorage can never store one later" if not self.on_server else "")
             )
 
     def regenerate(self, *, delete_old: bool, renew_lifetime: bool) -> None:
-        """Give the session another id; the record follows with the save."""
+        """Give the session a new id.  The next save moves the record to it."""
         self.check_writable()
         if self.headers_sent:
             raise SessionCommittedError(
-                "a new id needs a cookie, and the headers are sent: regenerate before prepare()"
+                "a new id needs a cookie, and the response's headers are already sent: regenerate before prepare()"
             )
         if not self.new:
             pending = self.rotation
@@ -162,7 +169,10 @@ class SessionState:
         self._id = new_id()
 
     def carried_out(self, rotation: Rotation, session_id: str) -> None:
-        """Note that *rotation* led to *session_id*, whatever was asked for while it was under way."""
+        """Note that *rotation* moved the session to *session_id*.
+
+        A rotation that was asked for while this one was under way stays pending.
+        """
         later = self.rotation
         if later is None or later is rotation:
             self.rotation = None
@@ -190,6 +200,6 @@ class SessionState:
         self.mark_destroyed()
 
     def mark_destroyed(self) -> None:
-        """Make the session read as empty and refuse writes: it is gone, whoever did it."""
+        """Make the session read as empty and refuse writes, whichever request destroyed it."""
         self.destroyed = True
         self.log.empty()

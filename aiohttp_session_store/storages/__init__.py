@@ -1,1 +1,1 @@
-"""Where sessions are kept; each module holds one storage, and none imports another's driver."""
+"""The storages that keep sessions.  Each subpackage or module holds one, and none imports another's driver."""

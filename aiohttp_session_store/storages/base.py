@@ -1,5 +1,6 @@
-"""What a storage is: the protocol that the web layer needs, and the base of all storages that keep records by key."""
+"""The storage protocol that the web layer needs, and the base of all storages that keep records by key."""
 
+import inspect
 import logging
 import time
 from abc import ABC
@@ -13,6 +14,7 @@ from ..engine.record_cache import RecordCache
 from ..engine.saving import Saver
 from ..engine.sweeping import SweepLoop
 from ..engine.verbs import RECLAIM_AFTER, Clock, Lease, Verbs
+from ..errors import ConfigurationError
 from ..record.format import NewerRecordError, Stored
 from ..record.json_encoders import Codec
 from ..record.timeouts import Timeouts, seconds
@@ -33,26 +35,28 @@ __all__ = [
 _logger = logging.getLogger("aiohttp_session_store")
 
 DAY = 24 * 60 * 60
-# Two weeks is what Django, Starlette and Litestar chose for a session that is not used; ninety days bounds a stolen
-# cookie that is. Both are documented defaults, as OWASP ASVS 5.0, 7.1.1 asks, to be set to the app's risk.
+# Django, Starlette and Litestar also end an unused session after two weeks. Ninety days limit a stolen cookie that is
+# in use. Both defaults are documented, as OWASP ASVS 5.0, 7.1.1 asks, and each app should set them to its risk.
 DEFAULT_IDLE_TIMEOUT = 14 * DAY
 DEFAULT_LIFETIME = 90 * DAY
 DEFAULT_ROTATION_GRACE = 60
 DEFAULT_SWEEP_INTERVAL = 600
+# A megabyte takes about 20 ms to decode, merge and encode, which holds up every other request of the process.
+DEFAULT_MAX_SESSION_SIZE = 1_000_000
 
 
 class StorageOptions(TypedDict, total=False):
     """The keyword options that every storage takes.
 
     Attributes:
-        idle_timeout: Seconds, or a timedelta, since its last use after which a session ends; None for no such limit.
+        idle_timeout: How long a session lives after its last use, as seconds or a timedelta; None for no such limit.
             Default: 14 days.
-        lifetime: Seconds, or a timedelta, since its beginning after which a session ends however much it is used; None
+        lifetime: How long a session lives after its creation, however much it is used, as seconds or a timedelta; None
             for no such limit.  Default: 90 days.  One of the two limits must be set.
-        codec: Writes the records, in place of JSON.  If there are several, newest first, the first writes and all read.
+        codec: Writes the records instead of JSON.  Of several codecs, newest first, the first one writes and all read.
             Each record is marked with the name of its codec, so that older records can still be read after a change.
             Default: JSON.
-        clock: Gives the Unix time in seconds.  Default: ``time.time``.
+        clock: Returns the Unix time in seconds.  Default: ``time.time``.
     """
 
     idle_timeout: float | timedelta | None
@@ -65,26 +69,30 @@ class KeyedOptions(StorageOptions, total=False):
     """The keyword options of every storage that keeps its records on the server.
 
     Attributes:
-        rotation_grace: Seconds, or a timedelta, for which the old id stays readable after ``regenerate_id()``.
+        rotation_grace: How long the old id stays readable after ``regenerate_id()``, as seconds or a timedelta.
             Default: 60.
+        max_session_size: How many bytes an encoded session may have.  A save of a larger one raises
+            ``SessionTooLargeError``: a session is read and written whole, and a large one holds up all requests.
+            Default: 1,000,000.
     """
 
     rotation_grace: float | timedelta
+    max_session_size: int
 
 
 class SweptOptions(KeyedOptions, total=False):
     """The keyword options of every storage that removes expired records itself.
 
     Attributes:
-        sweep_interval: Seconds, or a timedelta, between two removals of expired sessions, give or take a fifth; None
-            for no background sweep.  Default: 600.
+        sweep_interval: The time between two removals of expired sessions, as seconds or a timedelta; None for no
+            background sweep.  It varies at random by up to a fifth.  Default: 600.
     """
 
     sweep_interval: float | timedelta | None
 
 
 def check_options(storage: object, options: StorageOptions, kind: type[StorageOptions]) -> None:
-    """Refuse an option that *kind* does not have, as Python does for named arguments.
+    """Refuse options that *kind* does not have, as Python does for unknown keyword arguments.
 
     Raises:
         TypeError: There is no such option.
@@ -97,8 +105,8 @@ class SessionStorage(Protocol):
     """What the middleware needs of a storage.
 
     Attributes:
-        kind: What its cookie value is: ``"id"`` or ``"data"``.  Part of the signature, so that one never passes for
-            the other.
+        kind: What its cookie value is: ``"id"`` or ``"data"``.  The kind is part of the signature, so that one is never
+            accepted as the other.
         timeouts: The limits in force.
     """
 
@@ -112,28 +120,33 @@ class SessionStorage(Protocol):
         """Return the time in whole Unix seconds."""
 
     def default_secrets(self) -> Sequence[str] | None:
-        """Return secrets for signing cookies when the developer gave none, or None if there is no safe choice."""
+        """Return secrets for signing cookies if the developer gave none, or None if there is no safe choice."""
 
     async def read(self, cookie_value: str | None) -> Session:
-        """Return the live session of an unsealed cookie value, or a new one: never an error for what a visitor sent.
+        """Return the live session of an unsealed cookie value, or a new one.
+
+        Whatever a visitor sent, it is never an error.
 
         Raises:
-            StorageError: The storage failed; that is never mistaken for "no session".
+            StorageError: The storage failed.  A failure is never mistaken for "no session".
         """
 
     async def save(self, session: Session) -> str | None:
-        """Store what was changed, and return the cookie value to send: None leaves it alone, ``""`` clears it.
+        """Store the changes of *session*.
+
+        Returns:
+            The cookie value to send.  None leaves the cookie alone, and ``""`` clears it.
 
         Raises:
-            StorageError: Nothing was stored; the session keeps its changes.
+            StorageError: Nothing was stored.  The session keeps its changes.
             TypeError: A value cannot be stored.
         """
 
     async def refresh(self, session: Session) -> None:
-        """Bring *session* up to the newest record, keeping its unsaved changes.
+        """Bring *session* up to the newest record, and keep its unsaved changes.
 
         Raises:
-            SessionLockError: Its id was regenerated: the newest record is not for it to read.
+            SessionLockError: Its id was regenerated, so it may not read the newest record.
             StorageError: The storage failed.
         """
 
@@ -141,26 +154,33 @@ class SessionStorage(Protocol):
         """Return the exclusive lock of *key*, which waits for as long as it takes; see :meth:`KeyedStorage.lock`.
 
         Raises:
-            SessionUsageError: This storage has none.
+            SessionUsageError: This storage has no locks.
         """
 
     async def start(self) -> None:
-        """Begin background work; called when an app starts."""
+        """Begin background work.  Called when an app starts."""
 
     async def aclose(self) -> None:
-        """Finish what is under way and let resources go; called when an app stops."""
+        """Finish what is under way and release resources.  Called when an app stops."""
 
 
 class KeyedStorage(Verbs, ABC):
     """A storage that keeps records on the server under a key.  Subclasses move bytes and decide nothing.
 
-    A subclass provides the five verbs, :meth:`sweep`, and :meth:`lock` if it has locks.  Merging, timeouts, rotation
-    and destruction are decided in the engine, once for all storages.
+    A subclass provides the five verbs, :meth:`sweep`, and :meth:`lock` if it has locks.  The engine decides about
+    merging, timeouts, rotation and destruction, once for all storages.
     """
 
     kind: ClassVar[str] = "id"
     #: Whether a verb may suspend.  If no verb ever does, parallel saves need not share a write.
     suspends: ClassVar[bool] = True
+    #: Whether :meth:`delete` takes a version; found out by its signature.
+    deletes_at_version: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Find out what the subclass offers."""
+        super().__init_subclass__(**arguments)
+        cls.deletes_at_version = "version" in inspect.signature(cls.delete).parameters
 
     def __init__(self, **options: Unpack[SweptOptions]) -> None:
         """Check the settings; no I/O.
@@ -169,7 +189,7 @@ class KeyedStorage(Verbs, ABC):
             options: See :class:`StorageOptions`, :class:`KeyedOptions` and :class:`SweptOptions`.
 
         Raises:
-            ConfigurationError: A time is not positive, both limits are None, or the codec is none.
+            ConfigurationError: A time is not positive, both limits are None, or the codec is not a valid one.
         """
         check_options(self, options, SweptOptions)
         self.timeouts: Timeouts = Timeouts.build(
@@ -177,6 +197,7 @@ class KeyedStorage(Verbs, ABC):
         )
         grace = options.get("rotation_grace", DEFAULT_ROTATION_GRACE)
         self.rotation_grace: int = seconds("rotation_grace", grace) or DEFAULT_ROTATION_GRACE
+        self.max_session_size: int = _bytes(options.get("max_session_size", DEFAULT_MAX_SESSION_SIZE))
         self.clock: Clock = options.get("clock", time.time)
         self.records: RecordCache = RecordCache(options.get("codec"))
         self._loader = Loader(self)
@@ -187,30 +208,30 @@ class KeyedStorage(Verbs, ABC):
         self._warned_newer = False
 
     def default_secrets(self) -> Sequence[str] | None:
-        """Return None: a subclass that has a safe place for a secret says so."""
+        """Return None.  A subclass that has a safe place for a secret overrides this."""
         return None
 
     def warn_newer(self, key: str, error: NewerRecordError) -> None:
-        """Say once that a record is left in place for a newer version or another codec, and reads as "no session"."""
+        """Warn once that a record of a newer version or another codec is left in place and reads as "no session"."""
         if not self._warned_newer:
             self._warned_newer = True
             _logger.warning("session %s, and perhaps others, cannot be read and are left in place: %s", key, error)
 
     async def set_aside(self, key: str, stored: Stored) -> None:
-        """Put a record that cannot be read out of the way; by default it is deleted, if it still stands."""
+        """Put a record that cannot be read out of the way, if it is unchanged.  By default it is deleted."""
         if await self.replace(key, b"", 0, stored.version):
             await self.delete(key)
 
     # --- lifetime
 
     async def start(self) -> None:
-        """See :meth:`SessionStorage.start`; apps may share a storage."""
+        """See :meth:`SessionStorage.start`.  Several apps may share a storage; the first one starts the sweep."""
         self._users += 1
         if self._users == 1:
             self._sweeping.start()
 
     async def aclose(self) -> None:
-        """See :meth:`SessionStorage.aclose`; the last app that uses it stops the sweep."""
+        """See :meth:`SessionStorage.aclose`.  The last app that uses the storage stops the sweep."""
         self._users = max(0, self._users - 1)
         if self._users == 0:
             await self._sweeping.stop()
@@ -223,13 +244,22 @@ class KeyedStorage(Verbs, ABC):
         return int(self.clock())
 
     def read(self, cookie_value: str | None) -> Coroutine[Any, Any, Session]:
-        """See :meth:`SessionStorage.read`; the cookie value is the session id."""
+        """See :meth:`SessionStorage.read`.  The cookie value is the session id."""
         return self._loader.read(cookie_value)
 
     async def refresh(self, session: Session) -> None:
-        """See :meth:`SessionStorage.refresh`; a session that is gone stays as it is, and its save finds that out."""
+        """See :meth:`SessionStorage.refresh`.  A session that is gone stays as it is, and its save finds that out."""
         await self._loader.refresh(state_of(session))
 
     def save(self, session: Session) -> Coroutine[Any, Any, str | None]:
-        """See :meth:`SessionStorage.save`: merge onto the newest record, or create, rotate, destroy; never upsert."""
+        """See :meth:`SessionStorage.save`.
+
+        Merges the changes onto the newest record, or creates, rotates or destroys the session.  Never upserts.
+        """
         return self._saver.save(state_of(session))
+
+
+def _bytes(size: object) -> int:
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise ConfigurationError(f"max_session_size is a number of bytes, 1 or more, not {size!r}")
+    return size

@@ -1,4 +1,4 @@
-"""Exclusive locks by key within one process: fair, and forgotten when nobody wants them."""
+"""Exclusive locks by key within one process.  They are fair, and are forgotten when nobody wants them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 
 
 class KeyedLock:
-    """One :class:`asyncio.Lock` for each key that somebody holds or waits for.
+    """One :class:`asyncio.Lock` for each key that a task holds or waits for.
 
-    In another event loop, as in a forked child, nobody does.
+    In another event loop, for example in a forked child, all keys start free.
     """
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Start without locks."""
         self._locks: dict[str, asyncio.Lock] = {}
         self._wanted: dict[str, int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -23,7 +23,7 @@ class KeyedLock:
 
     @asynccontextmanager
     async def holding(self, key: str) -> AsyncIterator[None]:
-        """Hold *key* for the length of a block; who came first gets it first."""
+        """Hold *key* for the length of a block.  Tasks get it in the order in which they asked for it."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._loop, self._locks, self._wanted = loop, {}, {}

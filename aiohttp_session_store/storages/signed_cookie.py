@@ -1,7 +1,7 @@
-"""Sessions in the signed cookie itself: nothing to store, nothing to merge, nothing to call back.
+"""Sessions in the signed cookie itself: nothing is stored on the server, nothing merged, and nothing can be revoked.
 
-Signed is not encrypted: whoever holds the cookie can read it, and a copy of it stays good until it expires.  Parallel
-requests overwrite each other, and a logout only clears the browser that asked for it.
+A signed cookie is not encrypted: anyone who holds it can read it, and a copy of it stays valid until it expires.
+Parallel requests overwrite each other, and a logout only clears the browser that asked for it.
 """
 
 import binascii
@@ -30,7 +30,7 @@ _logger = logging.getLogger("aiohttp_session_store")
 
 
 class CookieStorage:
-    """Keeps the record in the cookie value.  Small sessions with no secrets and no need of a real logout only."""
+    """Keeps the record in the cookie value.  Only for small sessions without secrets that need no real logout."""
 
     kind: ClassVar[str] = "data"
 
@@ -44,7 +44,7 @@ class CookieStorage:
             options: See :class:`StorageOptions`.
 
         Raises:
-            ConfigurationError: A time is not positive, or both limits are None, or that is no codec.
+            ConfigurationError: A time is not positive, both limits are None, or the codec is not a valid one.
         """
         check_options(self, options, StorageOptions)
         self.timeouts: Timeouts = Timeouts.build(
@@ -53,7 +53,7 @@ class CookieStorage:
         self._clock = options.get("clock", time.time)
         self._warned = False
         self._records = RecordCache(options.get("codec"))
-        # Records are shared and never changed. 256 of the largest cookies are a megabyte, decoded about ten.
+        # Records are shared and never changed. 256 of the largest cookies take 1 MB, and about 10 MB decoded.
         self._decode = lru_cache(256)(self._decoded)
 
     def now(self) -> int:
@@ -61,11 +61,11 @@ class CookieStorage:
         return int(self._clock())
 
     def default_secrets(self) -> Sequence[str] | None:
-        """Return None: a secret that is not the developer's own would log everybody out at the next start."""
+        """Return None: a secret that the storage makes up would log everybody out at the next start."""
         return None
 
     async def refresh(self, session: Session) -> None:
-        """Do nothing: what the browser sent is all there is."""
+        """Do nothing: there is no newer record than the one that the browser sent."""
 
     def lock(self, key: str) -> NoReturn:
         """Refuse.
@@ -85,7 +85,7 @@ class CookieStorage:
         """Do nothing."""
 
     async def read(self, cookie_value: str | None) -> Session:
-        """See :meth:`SessionStorage.read`; the cookie value is the record."""
+        """See :meth:`SessionStorage.read`.  The cookie value is the record."""
         loaded = self._decode(cookie_value) if cookie_value else None
         now = self.now()
         if loaded is not None:
@@ -112,7 +112,7 @@ class CookieStorage:
         """See :meth:`SessionStorage.save`.
 
         Raises:
-            SessionCommittedError: The headers are sent, and with them the chance of a new cookie.
+            SessionCommittedError: The headers were sent already, so no new cookie can be sent.
             SessionTooLargeError: The cookie would exceed what browsers keep.
             TypeError: A value cannot be stored.
         """
@@ -121,10 +121,10 @@ class CookieStorage:
             pending, state.destroy_pending = state.destroy_pending, False
             return "" if pending else None
         if state.headers_sent:  # housekeeping waits for the next request
-            if state.log.dirty:  # inside a list or dict that was handed out: all else is refused at the call
+            if state.log.dirty:  # inside a list or dict that was handed out; other changes are refused at the call
                 raise SessionCommittedError(
                     "a list or dict in the session was changed after the headers were sent, and CookieStorage"
-                    " can never store that: make the change before prepare()"
+                    " can never store that. Make the change before prepare()"
                 )
             return None
         changes = state.log.take()
@@ -147,7 +147,7 @@ class CookieStorage:
                 return "" if replaced is not None else None
         elif (
             state.rotation is None
-            and (not changes or same_content(data, state.stored.data))  # an encrypting codec never writes the same
+            and (not changes or same_content(data, state.stored.data))  # encrypted bytes always differ
             and not self.timeouts.renewal_due(before, state.stored.expires_at, now)
         ):
             return None
@@ -157,8 +157,8 @@ class CookieStorage:
         if state.rotation is not None and state.rotation.delete_old and not self._warned:
             self._warned = True
             _logger.warning(
-                "regenerate_id(True) with CookieStorage cannot recall the old cookie: a copy of it works until it"
-                " expires. Use a storage on the server where logins must be safe against that"
+                "regenerate_id(True) with CookieStorage cannot revoke the old cookie: a copy of it works until it"
+                " expires. Use a storage on the server if logins must be safe against that"
             )
         state.rotation = None
         state.replaces = None
@@ -169,7 +169,10 @@ class CookieStorage:
         return value
 
     def _decoded(self, cookie_value: str) -> tuple[str, Stored, Record] | None:
-        """Read a cookie value, or None: signed by us, but perhaps long ago, or by a newer version."""
+        """Return what a cookie value holds, or None if it cannot be read.
+
+        We signed the value, but perhaps long ago, or with a newer version.
+        """
         try:
             text = urlsafe_b64decode(cookie_value.encode("ascii") + b"=" * (-len(cookie_value) % 4))
             head, _, data = text.partition(b"\n")
@@ -191,7 +194,7 @@ def _too_large(excess: int, record: Record) -> SessionTooLargeError:
     size = COOKIE_LIMIT + excess
     largest = ", ".join(f"{key!r} ({size} bytes)" for key, size in largest_keys(record.data))
     return SessionTooLargeError(
-        f"the session's cookie would take {size} bytes of name and value, and browsers keep {COOKIE_LIMIT}."
+        f"the session's cookie would take {size} bytes of name and value, but browsers keep at most {COOKIE_LIMIT}."
         f" Largest keys: {largest}. Store less, or use a storage on the server",
         size=size,
         limit=COOKIE_LIMIT,

@@ -1,8 +1,8 @@
-"""Helpers for testing apps that use sessions, and storages that somebody else writes.
+"""Helpers for testing apps that use sessions, and for testing storages of your own.
 
-:class:`ManualClock`, :class:`FailingStorage` and :func:`edit_session` need nothing beyond the library;
-:class:`StorageContract` needs pytest and pytest-asyncio, and is imported when asked for.  :mod:`.fixtures` are fixtures
-for pytest.
+:class:`ManualClock`, :class:`FailingStorage` and :func:`edit_session` need nothing beyond the library.
+:class:`StorageContract` needs pytest and pytest-asyncio, and is imported only when it is asked for.  :mod:`.fixtures`
+has fixtures for pytest.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ __all__ = ["FailingStorage", "ManualClock", "StorageContract", "edit_session"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the contract when it is first asked for: the rest must not need pytest."""
+    """Import the contract when it is first asked for, because the rest must not need pytest."""
     if name == "StorageContract":
         from .contract import StorageContract  # noqa: PLC0415  see above
 

@@ -1,4 +1,4 @@
-"""A look into the session of aiohttp's test client, and a hand in it."""
+"""Reads and changes the session of aiohttp's test client."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,25 +19,25 @@ __all__ = ["edit_session"]
 
 @asynccontextmanager
 async def edit_session(client: TestClient[Any, Any], *, app: web.Application | None = None) -> AsyncIterator[Session]:
-    """Open the session that the client's cookie leads to, and save it at the end of an ``async with`` block.
+    """Open the session of the client's cookie, and save it at the end of an ``async with`` block.
 
-    Before a request to put somebody in it, after one to see what the app has left there::
+    Use it before a request to put data into the session, or after a request to see what the app has stored::
 
         async with edit_session(client) as session:
             session["user_id"] = 5
 
-    A client without a session gets a new one, stored and its cookie put into the client's jar if something is put in
-    it.  Looking uses up no flash messages: the app's next request still sees them.  An exception in the block saves
-    nothing.  After it the session can still be read.
+    A client without a session gets a new one.  If the block puts something into it, the session is stored, and its
+    cookie is put into the client's jar.  Flash messages can be read without using them up: the app's next request still
+    sees them.  If the block raises an exception, nothing is saved.  After the block, the session can still be read.
 
     Args:
-        client: Started, with an app that ``setup`` was called on.
-        app: The sub-app whose session is meant, where it has a ``setup`` of its own; None for the client's app.
+        client: A started client, with an app that ``setup`` was called on.
+        app: The sub-app whose session is meant, if it has a ``setup`` of its own.  None for the client's app.
 
     Raises:
-        SessionTooLargeError: It does not fit its cookie.
-        SessionUsageError: The app has no sessions, or the client would not send their cookie: a Secure one over plain
-            HTTP, one of another domain, or any, for its jar keeps none.
+        SessionTooLargeError: The session does not fit into its cookie.
+        SessionUsageError: The app has no sessions, or the client would not send their cookie.  This is the case for a
+            Secure cookie over plain HTTP, for a cookie of another domain, and for a jar that keeps no cookies.
         StorageError: The storage failed.
     """
     sessions = sessions_of(app or client.app)
@@ -56,18 +56,18 @@ async def edit_session(client: TestClient[Any, Any], *, app: web.Application | N
         yield session
         value = await storage.save(session)
     finally:
-        state.sealed = True  # what is written after the block would be saved by nobody
+        state.sealed = True  # nobody would save what is written after the block
     if value is not None:
         jar.update_cookies_from_headers([cookie.header(value, https=url.scheme == "https")], url)
         if not _cookie_header(jar, cookie, url) and value:
-            raise SessionUsageError(f"the cookie jar of this client keeps no cookies, {cookie.name} neither")
+            raise SessionUsageError(f"the cookie jar of this client keeps no cookies, so {cookie.name} is lost")
 
 
 def _cookie_header(jar: AbstractCookieJar, cookie: SessionCookie, url: URL) -> str:
     """Return the Cookie header that the client would send.
 
     Raises:
-        SessionUsageError: It keeps our cookie to itself.
+        SessionUsageError: The jar has our cookie, but the client would not send it.
     """
     sent = jar.filter_cookies(url)
     if cookie.name in sent:
@@ -77,8 +77,8 @@ def _cookie_header(jar: AbstractCookieJar, cookie: SessionCookie, url: URL) -> s
         return ""
     if kept["secure"] and url.scheme != "https":
         raise SessionUsageError(
-            f"the session cookie {cookie.name} is Secure, and this client keeps it from a plain HTTP server. Have it"
-            " trust yours: aiohttp_client(server, cookie_jar=aiohttp.CookieJar(unsafe=True,"
+            f"the session cookie {cookie.name} is Secure, so this client does not send it to a plain HTTP server. Let"
+            " the client trust your server: aiohttp_client(server, cookie_jar=aiohttp.CookieJar(unsafe=True,"
             ' treat_as_secure_origin=server.make_url("/").origin())) with server = await aiohttp_server(app)'
         )
     raise SessionUsageError(

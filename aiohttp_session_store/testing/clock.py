@@ -1,4 +1,4 @@
-"""A clock that only moves when told to."""
+"""A clock that moves only when a test tells it to."""
 
 from datetime import timedelta
 
@@ -6,7 +6,7 @@ __all__ = ["ManualClock"]
 
 
 class ManualClock:
-    """Stands in for :func:`time.time` in a storage's ``clock``, so that a test can let weeks pass."""
+    """Replaces :func:`time.time` as the ``clock`` of a storage, so that a test can let weeks pass."""
 
     def __init__(self, now: float = 1_700_000_000) -> None:
         """Start at *now*, in Unix seconds."""

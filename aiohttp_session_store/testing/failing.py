@@ -1,4 +1,4 @@
-"""A storage that is away when a test says so."""
+"""A storage that fails when a test tells it to."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +15,14 @@ VERBS: tuple[Verb, ...] = ("fetch", "insert", "replace", "touch", "delete")
 
 
 class FailingStorage(MemoryStorage):
-    """A storage in memory that fails when it is told to: what does the app answer when its sessions are away?
+    """A storage in memory that fails when it is told to.
 
-    ``with storage.failing(): ...`` is a server that is down.  ``with storage.failing("insert", "replace"): ...`` is
-    one that can be read but not written.
+    Use it to test how an app responds when its sessions are unavailable.  ``with storage.failing(): ...`` is like a
+    server that is down.  ``with storage.failing("insert", "replace"): ...`` is like one that can be read but not
+    written.
     """
 
-    suspends: ClassVar[bool] = True  # as storages on servers do, so that saves go the same ways
+    suspends: ClassVar[bool] = True  # like storages on servers, so that saves take the same paths
 
     _verbs: tuple[Verb, ...] = ()
     _left: int | None = None
@@ -31,8 +32,8 @@ class FailingStorage(MemoryStorage):
         """Fail with :class:`StorageError` for the length of a ``with`` block, before anything is done.
 
         Args:
-            verbs: Which calls fail; all, if none is named.
-            times: How many of them; None for all.
+            verbs: Which calls fail.  If none is named, all do.
+            times: How many of these calls fail; None for all.
 
         Raises:
             ValueError: There is no such verb.
@@ -73,7 +74,7 @@ class FailingStorage(MemoryStorage):
         self._check("touch")
         return await super().touch(key, expires_at, version)
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, version: bytes | None = None) -> bool:
         """See :meth:`KeyedStorage.delete`."""
         self._check("delete")
-        await super().delete(key)
+        return await super().delete(key, version)

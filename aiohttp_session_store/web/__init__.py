@@ -1,1 +1,1 @@
-"""Where sessions meet aiohttp: the middleware, the cookie, and the headers of requests and responses."""
+"""The connection to aiohttp: the middleware, the cookie, and the headers of requests and responses."""

@@ -1,4 +1,4 @@
-"""What may turn sessions of another library into ours: asked for visitors who have none of our sessions."""
+"""The interface for taking over sessions of another library, for visitors who have no session of ours."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -7,10 +7,10 @@ from ..session.session import Session
 
 
 class Adopted(NamedTuple):
-    """A session that was somebody else's.
+    """A session that was taken over from another library.
 
     Attributes:
-        session: It, to be saved under an id of its own.
+        session: The session, to be saved under an id of its own.
         clear: The Set-Cookie header that clears the old cookie.
     """
 
@@ -19,17 +19,20 @@ class Adopted(NamedTuple):
 
 
 class Adopter(Protocol):
-    """Finds the sessions that another library stored; :mod:`aiohttp_session_store.migrate` has one."""
+    """Finds the sessions that another library stored.  :mod:`aiohttp_session_store.migrate` has an implementation."""
 
     async def adopt(self, cookie_headers: Sequence[str]) -> Adopted | None:
-        """Return the session behind an old cookie, or None.
+        """Return the session behind an old cookie, or None if there is none.
 
         Raises:
             StorageError: A storage failed.
         """
 
     async def spend(self, cookie_headers: Sequence[str]) -> str | None:
-        """Make old cookies that came beside a session of ours worthless; return the header that clears one, or None.
+        """Make old cookies worthless that came together with a session of ours.
+
+        Returns:
+            The Set-Cookie header that clears an old cookie, or None if there is none.
 
         Raises:
             StorageError: A storage failed.

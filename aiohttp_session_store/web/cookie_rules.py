@@ -1,4 +1,4 @@
-"""The rules by which browsers drop a cookie in silence, checked when the cookie is configured."""
+"""The rules by which browsers silently drop a cookie, checked when the cookie is configured."""
 
 import re
 from typing import Protocol
@@ -8,13 +8,13 @@ from ..errors import ConfigurationError
 # RFC 6265bis, section 5.5: browsers cap a cookie's age at 400 days.
 MAX_AGE = 400 * 24 * 60 * 60
 # RFC 6265bis, section 4.1.1: a name is an RFC 9110 token; attribute values hold no control character and no semicolon.
-# Section 5.6: browsers leave out an attribute of more than 1024 bytes, and send the cookie elsewhere.
+# Section 5.6: browsers ignore an attribute of more than 1024 bytes, so they would send the cookie to other places.
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _ATTRIBUTE = re.compile(r"[ -:<-~]{1,1024}", re.ASCII)
 
 
 class CookieAttributes(Protocol):
-    """What the rules are about."""
+    """The settings to which the rules apply."""
 
     name: str
     path: str
@@ -26,32 +26,35 @@ class CookieAttributes(Protocol):
 
 
 def check_parts(cookie: CookieAttributes) -> None:
-    """Refuse names and attributes that browsers cannot take.
+    """Refuse names and attributes that browsers do not accept.
 
     Raises:
-        ConfigurationError: A part has a character that it must not have, or is too long.
+        ConfigurationError: A part has a forbidden character or is too long.
     """
     if not isinstance(cookie.name, str) or not _NAME.fullmatch(cookie.name):
         raise ConfigurationError(
-            f"a cookie name is made of ASCII letters, digits and !#$%&'*+.^_`|~-, not {cookie.name!r}"
+            f"a cookie name must consist of ASCII letters, digits and !#$%&'*+.^_`|~-, but it is {cookie.name!r}"
         )
     if not isinstance(cookie.path, str) or not cookie.path.startswith("/") or not _ATTRIBUTE.fullmatch(cookie.path):
         raise ConfigurationError(
-            f"a cookie path starts with / and has up to 1024 characters, no ; or control one, not {cookie.path!r}"
+            "a cookie path must start with / and have up to 1024 printable ASCII characters without a semicolon, but it"
+            f" is {cookie.path!r}"
         )
     if cookie.domain is not None and (not isinstance(cookie.domain, str) or not _ATTRIBUTE.fullmatch(cookie.domain)):
-        raise ConfigurationError(f"a cookie domain is a host name of up to 1024 characters, not {cookie.domain!r}")
+        raise ConfigurationError(
+            f"a cookie domain must be a host name of up to 1024 characters, but it is {cookie.domain!r}"
+        )
     if cookie.samesite not in ("Lax", "Strict", "None", None):
         raise ConfigurationError(f'samesite is "Lax", "Strict", "None" or None, not {cookie.samesite!r}')
 
 
 def check_prefixes(cookie: CookieAttributes) -> None:
-    """Refuse combinations of a name and attributes that browsers drop in silence.
+    """Refuse combinations of a name and attributes for which browsers silently drop the cookie.
 
     Raises:
         ConfigurationError: Browsers would drop such a cookie.
     """
-    name = cookie.name.lower()  # browsers compare prefixes without regard to case
+    name = cookie.name.lower()  # browsers ignore the case of a prefix
     if name.startswith(("__secure-", "__host-", "__http-")) and cookie.secure is not True:
         raise ConfigurationError(f"browsers drop a cookie named {cookie.name} without Secure: pass secure=True")
     if name.startswith(("__http-", "__host-http-")) and not cookie.httponly:

@@ -12,7 +12,7 @@ from .request_headers import pattern_for, values_in
 
 __all__ = ["SessionCookie"]
 
-# Several cookies of one name come from other paths or an old domain; nobody honest has more.
+# A browser sends several cookies of one name if other paths or an old domain set them. No honest browser sends more.
 MAX_LIVE_TRIES = 4
 MAX_SIGNATURE_TRIES = 16
 
@@ -25,9 +25,9 @@ class _Storage(Protocol):
 
 
 class SessionCookie:
-    """What the session cookie is called and how browsers are to treat it.
+    """The name of the session cookie, and how browsers are to treat it.
 
-    Its value is always signed (HMAC-SHA256 by itsdangerous), so that a forged one never reaches the storage.
+    The value of the cookie is always signed (HMAC-SHA256 by itsdangerous), so a forged value never reaches the storage.
     """
 
     def __init__(
@@ -43,21 +43,24 @@ class SessionCookie:
         partitioned: bool = False,
         persistent: bool = False,
     ) -> None:
-        """Prove the settings against the rules that browsers apply in silence.
+        """Check the settings against the rules that browsers silently apply.
 
         Args:
-            name: In production best ``"__Host-session"``, with ``secure=True``: then no other host can set it.
-            secrets: What signs the cookie, newest first (the reverse of itsdangerous): the first signs, all verify.
-                Each has 32 characters at least; ``secrets.token_urlsafe(32)`` makes a good one.
-                None takes the storage's own, where it has one.
-            path: Below which the browser sends the cookie.
-            domain: Whose subdomains get the cookie too; None for this host alone.
-            secure: Whether it travels over HTTPS only; None for "whenever the request came over HTTPS", directly or
-                through a proxy that says so.
-            httponly: Whether scripts cannot read it; False warns.
+            name: In production, ``"__Host-session"`` with ``secure=True`` is best, because no other host can set such a
+                cookie.
+            secrets: The secrets for signing the cookie, newest first (the reverse of itsdangerous).  The first one
+                signs, and all of them verify.  Each must have at least 32 characters; ``secrets.token_urlsafe(32)``
+                makes a good one.  None uses the storage's own secret, if it has one.
+            path: The browser sends the cookie only to this path and to paths below it.
+            domain: The domain whose subdomains get the cookie, too.  None for this host only.
+            secure: Whether the browser sends the cookie over HTTPS only.  None for "only if the request came over
+                HTTPS", directly or through a proxy that says so.
+            httponly: Whether scripts cannot read the cookie.  False gives a warning.
             samesite: ``"Lax"``, ``"Strict"``, ``"None"`` (which needs ``secure=True``), or None to leave it out.
-            partitioned: A jar of its own for each top-level site (CHIPS); needs ``secure=True``.
-            persistent: Whether it outlives the browser session, for the lifetime of ours, 400 days at most.
+            partitioned: Whether browsers keep a separate cookie for each top-level site (CHIPS).  Needs
+                ``secure=True``.
+            persistent: Whether the cookie outlives the browser session.  Browsers then keep it for the lifetime of our
+                session, at most 400 days.
 
         Raises:
             ConfigurationError: Browsers would drop such a cookie, or a secret is weak.
@@ -78,7 +81,7 @@ class SessionCookie:
         check_prefixes(self)
         if not httponly:
             warnings.warn("httponly=False lets any script on the page steal the session", UserWarning, stacklevel=2)
-        #: How many bytes of unsealed value fit, so that name and value stay within what browsers keep.
+        #: Bytes available for an unsealed value, so that name and value stay within what browsers keep.
         self.value_limit: int = COOKIE_LIMIT - len(name) - SIGNATURE_LENGTH
         self._pattern = pattern_for(name)
         self._tails = {https: self._tail(https=https) for https in (False, True)}
@@ -91,10 +94,10 @@ class SessionCookie:
     # --- sealing
 
     def bind(self, storage: _Storage) -> "SessionCookie":
-        """Return this cookie, able to sign and verify for *storage*.
+        """Return a copy of this cookie that can sign and verify for *storage*.
 
         Raises:
-            ConfigurationError: There are no secrets, neither here nor from the storage.
+            ConfigurationError: Neither this cookie nor the storage has secrets.
         """
         secrets = self._secrets
         if secrets is None:
@@ -108,12 +111,12 @@ class SessionCookie:
         bound = object.__new__(SessionCookie)
         bound.__dict__.update(self.__dict__)
         salt = f"aiohttp_session_store.{storage.kind}.{self.name}"
-        kept = VERIFIED_KEPT if storage.kind == "id" else VERIFIED_KEPT // 16  # these hold whole records
+        kept = VERIFIED_KEPT if storage.kind == "id" else VERIFIED_KEPT // 16  # others hold whole records
         bound._signature = CookieSignature(secrets, salt, kept)
         return bound
 
     def seal(self, value: str) -> str:
-        """Return *value*, which a storage's ``save`` gave, with its signature.
+        """Return *value*, which a storage's ``save`` returned, with its signature.
 
         Raises:
             SessionUsageError: The cookie is not bound to a storage.
@@ -121,7 +124,7 @@ class SessionCookie:
         return self._bound_signature().seal(value)
 
     def open(self, sealed: str) -> str | None:
-        """Return what was sealed, for a storage's ``read``, or None if the signature is not ours.
+        """Return the value that was sealed, for a storage's ``read``, or None if the signature is not ours.
 
         Raises:
             SessionUsageError: The cookie is not bound to a storage.
@@ -137,7 +140,7 @@ class SessionCookie:
     # --- headers
 
     def candidates(self, headers: Iterable[str]) -> list[Opened]:
-        """Return what our signature stands under in the given Cookie headers, four values at most."""
+        """Return the values in the given Cookie headers that have our signature, at most four."""
         found = []
         for sealed in values_in(headers, self._pattern)[:MAX_SIGNATURE_TRIES]:
             opened = self._bound_signature().open(sealed)
@@ -148,11 +151,12 @@ class SessionCookie:
         return found
 
     def header(self, value: str, *, https: bool, max_age: int | None = None) -> str:
-        """Return the Set-Cookie header that hands *value*, unsealed, to the browser, or with ``""`` clears the cookie.
+        """Return the Set-Cookie header that sends *value* to the browser.
 
         Args:
-            https: Whether the request came over HTTPS; counts where ``secure`` is None.
-            max_age: Seconds to keep it where the cookie is persistent.
+            value: The unsealed value.  ``""`` clears the cookie.
+            https: Whether the request came over HTTPS.  Only used if ``secure`` is None.
+            max_age: Seconds for which browsers keep a persistent cookie.  None if the cookie is not persistent.
         """
         if not value:
             return f"{self.name}=; Max-Age=0{self._tails[https]}"
@@ -160,7 +164,11 @@ class SessionCookie:
         return f"{self.name}={self.seal(value)}{age}{self._tails[https]}"
 
     def is_secure(self, *, https: bool) -> bool:
-        """Whether the cookie carries the Secure attribute on a request that came so."""
+        """Return whether the cookie gets the Secure attribute.
+
+        Args:
+            https: Whether the request came over HTTPS.
+        """
         return https if self.secure is None else self.secure
 
     def _tail(self, *, https: bool) -> str:

@@ -1,4 +1,4 @@
-"""The signature of the session cookie: no value that we did not sign reaches a storage."""
+"""The signature of the session cookie.  A value that we did not sign never reaches a storage."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
@@ -10,16 +10,16 @@ from itsdangerous import BadSignature, Signer
 from ..errors import ConfigurationError
 from ..record.size import COOKIE_LIMIT
 
-# A secret this long, if random, is beyond guessing (OWASP ASVS 5.0, 11.2.3 asks for 128 bits).
+# A random secret of this length cannot be guessed (OWASP ASVS 5.0, 11.2.3 asks for 128 bits).
 MIN_SECRET = 32
-# About 2 MB of cookies with ids in them. A hit saves about 15 us of HMAC in a busy server.
+# About 2 MB of cookies that hold ids. A hit saves about 15 us of HMAC in a busy server.
 VERIFIED_KEPT = 4096
 SIGNATURE_LENGTH: int = len(".") + 43  # SHA-256 in base64 without padding
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A cookie value whose signature is ours; *stale* if only an older secret made it."""
+    """A cookie value whose signature is ours.  *stale* says that an older secret made the signature."""
 
     value: str
     stale: bool
@@ -29,15 +29,15 @@ class CookieSignature:
     """Signs cookie values and checks signatures (HMAC-SHA256 by itsdangerous)."""
 
     def __init__(self, secrets: Sequence[str | bytes], salt: str, kept: int = VERIFIED_KEPT) -> None:
-        """Prepare.
+        """Derive the signing keys from the secrets.
 
         Args:
-            secrets: Newest first: the first signs, all verify.
-            salt: Tells signatures of different purposes apart.
+            secrets: Newest first.  The first one signs, and all of them verify.
+            salt: Keeps signatures of different purposes apart.
             kept: How many verified values are remembered.
         """
         self._signers = [_Signer(secret, salt) for secret in secrets]
-        # A forgery raises and is therefore never kept.
+        # A forged value raises an exception and is therefore never remembered.
         self._verify: Callable[[str], Opened] = lru_cache(kept)(self._verified)
 
     def seal(self, value: str) -> str:
@@ -45,7 +45,7 @@ class CookieSignature:
         return self._signers[0].sign(value).decode("ascii")
 
     def open(self, sealed: str) -> Opened | None:
-        """Return what was sealed, or None if the signature is not ours."""
+        """Return the value that was sealed, or None if the signature is not ours."""
         if len(sealed) > COOKIE_LIMIT or not sealed.isascii():
             return None
         try:
@@ -64,7 +64,10 @@ class CookieSignature:
 
 
 class _Signer(Signer):
-    """Derives its key once; itsdangerous would do so at every call, and documents this method as one to override."""
+    """A signer that derives its key once.
+
+    itsdangerous would derive it at every call.  It documents ``derive_key`` as a method to override.
+    """
 
     def __init__(self, secret: str | bytes, salt: str) -> None:
         super().__init__(secret, salt=salt, key_derivation="hmac", digest_method=hashlib.sha256)
@@ -75,10 +78,10 @@ class _Signer(Signer):
 
 
 def checked_secrets(secrets: str | bytes | Sequence[str | bytes]) -> list[str | bytes]:
-    """Return *secrets* as a list, newest first, or refuse them.
+    """Check *secrets*, and return them as a list, newest first.
 
     Raises:
-        ConfigurationError: There is none, or one is too weak.
+        ConfigurationError: There is no secret, or one has the wrong type or is too weak.
     """
     given: list[str | bytes]
     if isinstance(secrets, str | bytes):
@@ -86,15 +89,15 @@ def checked_secrets(secrets: str | bytes | Sequence[str | bytes]) -> list[str | 
     elif isinstance(secrets, Iterable):
         given = list(secrets)
     else:
-        raise ConfigurationError(f"a secret is a str or bytes, alone or in a list, not a {type(secrets).__name__}")
+        raise ConfigurationError(f"a secret is a str or bytes, or a list of these, not a {type(secrets).__name__}")
     if not given:
-        raise ConfigurationError("secrets is empty: nothing could be signed")
+        raise ConfigurationError("secrets is empty: at least one secret is needed to sign the cookie")
     for secret in given:
         if not isinstance(secret, str | bytes):
             raise ConfigurationError(f"a secret is a str or bytes, not a {type(secret).__name__}")
         if len(secret) < MIN_SECRET or len(set(secret)) == 1:
             raise ConfigurationError(
-                f"a secret has {MIN_SECRET} characters or more, and not all the same; one of those given has not."
-                ' Make one with python -c "import secrets; print(secrets.token_urlsafe(32))"'
+                f"a secret must have at least {MIN_SECRET} characters that are not all the same, and one of the given"
+                ' secrets has not. Make one with python -c "import secrets; print(secrets.token_urlsafe(32))"'
             )
     return given

@@ -1,4 +1,4 @@
-"""Where sessions meet aiohttp: ``setup`` and what handlers call."""
+"""The middleware: ``setup``, and the functions that handlers call."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -21,33 +21,35 @@ __all__ = ["exclusive_session", "get_session", "new_session", "save_session", "s
 
 _logger = logging.getLogger("aiohttp_session_store")
 
-# At module level: aiohttp names a key after the module that makes it, and fails to in a thread.
+# At module level, because aiohttp names a key after the module that makes it. It cannot do so in a thread.
 _APP = web.AppKey("aiohttp_session_store", AppSessions)
 _REQUEST = web.RequestKey("aiohttp_session_store", RequestSession)
 
-# Longer than any sane queue for one visitor's session, shorter than the patience of proxies (nginx: 60 s).
+# Longer than any reasonable queue for one visitor's session, and shorter than the timeout of proxies (nginx: 60 s).
 DEFAULT_LOCK_TIMEOUT = 10.0
 
 
 def setup(app: web.Application, storage: SessionStorage, *, cookie: SessionCookie | None = None) -> None:
-    """Give every request of *app*, and of its sub-apps, a session kept in *storage*.
+    """Give every request of *app* and of its sub-apps a session that is kept in *storage*.
 
-    The middleware becomes the outermost one.  A sub-app may have its own ``setup``, with a storage and a cookie name of
-    its own; ``get_session`` in its handlers then means that session.
+    The session middleware becomes the outermost one.  A sub-app may have its own ``setup``, with its own storage and
+    its own cookie name.  In its handlers, ``get_session`` then returns the session of the sub-app.
 
     Args:
-        app: Not yet started, nor added to another one.
-        storage: It is started and closed with the app; several apps may share it.
-        cookie: None for ``SessionCookie()``.
+        app: An app that has not started yet and was not added to another app.
+        storage: It is started and closed with the app.  Several apps may share it.
+        cookie: The settings of the session cookie.  None for ``SessionCookie()``.
 
     Raises:
-        ConfigurationError: The app has sessions already, has started or was added to another one, or there is no secret
+        ConfigurationError: The app has sessions already, has started or was added to another app, or there is no secret
             to sign cookies with.
     """
     if _APP in app:
         raise ConfigurationError("this app has sessions already: call setup() once")
     if app.pre_frozen:
-        raise ConfigurationError("the app has started, or is part of another: call setup() before add_subapp() and run")
+        raise ConfigurationError(
+            "the app has started or was added to another app: call setup() before add_subapp() and before the app runs"
+        )
     sessions = AppSessions(storage, (cookie or SessionCookie()).bind(storage))
 
     async def look_around(app: web.Application) -> None:
@@ -66,7 +68,7 @@ def setup(app: web.Application, storage: SessionStorage, *, cookie: SessionCooki
         holder = request.get(_REQUEST)
         if holder is None or holder.app is not sessions or not holder.finished:
             await _before_headers(sessions, request, response)
-        elif holder.session is not None:  # spelt out: every response passes here, and most have no session
+        elif holder.session is not None:  # checked before the call: every response passes here, most without a session
             add_headers(holder, response.headers, request)
 
     app[_APP] = sessions
@@ -78,29 +80,32 @@ def setup(app: web.Application, storage: SessionStorage, *, cookie: SessionCooki
 
 
 async def get_session(request: web.Request) -> Session:
-    """Return the request's session, loading it at the first call; it is the same object ever after.
+    """Return the request's session.
 
-    A visitor without a session gets an empty one, which is stored, and sends a cookie, once something is put in it.
+    The first call loads the session.  Later calls return the same object, unless :func:`new_session` has replaced it.
+
+    A visitor without a session gets an empty one.  Once something is put in it, it is stored and a cookie is sent.
 
     Raises:
         SessionUsageError: The app has no sessions.
-        StorageError: The storage failed; left alone it answers 503.
+        StorageError: The storage failed.  If the handler does not catch this error, the response is a 503.
     """
     holder = _holder(request)
-    session = holder.session  # an empty one is false
+    session = holder.session  # compared with None below, because an empty session is false
     return session if session is not None else await holder.load(request.headers)
 
 
 async def new_session(request: web.Request) -> Session:
-    """Return an empty session with a new id, in the place of the current one, whose record dies with the save.
+    """Replace the current session with an empty one that has a new id, and return it.
 
-    If the request fails (an exception, a status of 500 or more), the current one lives on, unless ``destroy()`` was
-    called on it before.  The logout that can still say goodbye::
+    The old session is deleted when the new one is saved.  If the request fails (a status of 500 or more, or an exception
+    that is no HTTP response), nothing is saved and the old session stays valid.  To end the old session even then, call
+    its ``destroy()`` first.  This logout can still show a message on the next page::
 
         (await new_session(request)).flash("notice", "Bye.")
 
     Raises:
-        SessionCommittedError: The headers are sent, and with them the chance of a new cookie.
+        SessionCommittedError: The request is over, or the headers are already sent and cannot carry a new cookie.
         SessionUsageError: The app has no sessions.
         StorageError: The storage failed.
     """
@@ -110,15 +115,15 @@ async def new_session(request: web.Request) -> Session:
 async def save_session(request: web.Request) -> bool:
     """Store the session's changes now, instead of when the handler has finished.
 
-    For a WebSocket or Server-Sent-Events loop that runs for hours, or before a step that must not come first.  What is
-    saved stays so even if the request fails later.
+    Use this in a WebSocket or Server-Sent Events loop that runs for hours, or before a step that must not happen until
+    the changes are stored.  What is saved stays saved, even if the request fails later.
 
     Returns:
-        False if the session has been destroyed, by this request or another one, or its lifetime has passed: time to
-        hang up.
+        False if this or another request has destroyed the session, or if its lifetime has passed.  The handler should
+        then close the connection.  True otherwise.
 
     Raises:
-        SessionTooLargeError: It does not fit its cookie.
+        SessionTooLargeError: The session does not fit in its cookie.
         SessionUsageError: The app has no sessions.
         StorageError: Nothing was stored, and the session keeps its changes.
         TypeError: A value cannot be stored.
@@ -129,33 +134,35 @@ async def save_session(request: web.Request) -> bool:
 def exclusive_session(
     request: web.Request, *, timeout: float = DEFAULT_LOCK_TIMEOUT
 ) -> AbstractAsyncContextManager[Session]:
-    """Have the session to oneself for the length of an ``async with`` block.
+    """Hold the session exclusively for the length of an ``async with`` block.
 
-    For reading a value, computing with it and writing it back, as a counter or a balance needs.  Waits for everybody
-    else who asked so for this session, in all processes; brings the session up to the newest record; and saves it when
-    the block ends.  An exception, also of that save, discards what was changed and not saved.  Requests that do not ask
-    are not held up.
+    Use this to read a value, compute with it and write it back, as for a counter or a balance.  While one request holds
+    the exclusive session, other exclusive requests for it wait, in all processes.  Requests that do not use
+    ``exclusive_session`` are not held up.
+
+    The block starts with the newest record, and the session is saved when the block ends.  If the block or that save
+    raises an exception, changes that are not saved yet are discarded.
 
     Args:
         timeout: Seconds to wait for the lock.
 
     Raises:
-        SessionLockError: The lock was not to be had in time or was lost, or the session got another id meanwhile.
-        SessionUsageError: It is nested, the app has no sessions, or its storage has no locks.
+        SessionLockError: The lock was not free in time or was lost, or the session's id was regenerated meanwhile.
+        SessionUsageError: The call is nested, the app has no sessions, or its storage has no locks.
         StorageError: The storage failed.
     """
     return _holder(request).exclusive(request.headers, timeout)
 
 
 def sessions_of(app: web.Application | None) -> AppSessions:
-    """Return what :func:`setup` put on *app*; for those who work on sessions outside of a request.
+    """Return what :func:`setup` put on *app*, for code that works on sessions outside of a request.
 
     Raises:
-        SessionUsageError: It has no sessions.
+        SessionUsageError: The app has no sessions of its own.
     """
     if app is None or _APP not in app:
         raise SessionUsageError(
-            "this app has no sessions of its own: aiohttp_session_store.setup(app, storage) gives some"
+            "this app has no sessions of its own: call aiohttp_session_store.setup(app, storage) on it"
         )
     return app[_APP]
 
@@ -165,7 +172,7 @@ def _holder(request: web.Request) -> RequestSession:
     if holder is None:
         raise SessionUsageError(
             "this request has no session: call aiohttp_session_store.setup(app, storage) on its app, or on the app"
-            " around it; a middleware outside of that app cannot use sessions"
+            " around it. A middleware outside of that app cannot use sessions"
         )
     return holder
 
@@ -198,15 +205,21 @@ def _middleware(app: web.Application, sessions: AppSessions) -> "Middleware":
 
 
 async def _finish(holder: RequestSession, response: web.StreamResponse) -> None:
-    """Save because the handler answered; a storage that fails makes it a 503, or ends a response under way."""
+    """Save because the handler answered.
+
+    If the storage fails, the response becomes a 503.  A response that is under way is ended instead.
+    """
     try:
-        await holder.commit(getattr(response, "status", SERVER_ERROR))  # a handler may return None, and aiohttp says so
+        await holder.commit(getattr(response, "status", SERVER_ERROR))  # a handler may return None; aiohttp reports it
     except StorageError as error:
         _answer_unavailable(holder, error)
 
 
 async def _fail(holder: RequestSession, error: BaseException) -> None:
-    """Save nothing because the handler failed, unless all that happened is that the visitor went away."""
+    """Save nothing but a ``destroy()``, because the handler failed.
+
+    If the handler failed only because the visitor went away after the headers were sent, the changes are saved.
+    """
     left = holder.seal()
     if holder.headers_sent and _is_all(error, ConnectionError):
         if left:
@@ -216,25 +229,25 @@ async def _fail(holder: RequestSession, error: BaseException) -> None:
         if left:
             await holder.commit(SERVER_ERROR)
     except StorageError:
-        _logger.exception("a session that a failing request had destroyed could not be deleted")
+        _logger.exception("a request destroyed its session and then failed, and the session could not be deleted")
     if _is_all(error, StorageError):
         _answer_unavailable(holder, error)
 
 
 def _is_all(error: BaseException, kind: type[Exception]) -> bool:
-    """Whether *error* is of that kind, or a group of nothing else, which is what comes out of a task group."""
+    """Return whether *error* is of *kind*, or a group of nothing else, as a task group raises it."""
     return isinstance(error, kind) or (isinstance(error, BaseExceptionGroup) and error.split(kind)[1] is None)
 
 
 def _answer_unavailable(holder: RequestSession, error: BaseException) -> None:
     if holder.headers_sent:
-        raise error  # aiohttp logs it and closes the connection: too late for a status
+        raise error  # too late for a status: aiohttp logs the error and closes the connection
     _logger.error("sessions are unavailable: %s", error, exc_info=error)
     raise web.HTTPServiceUnavailable(text="503: Service Unavailable") from error
 
 
 async def _before_headers(sessions: AppSessions, request: web.Request, response: web.StreamResponse) -> None:
-    """Save, if the handler prepares its response itself, and add what the browser is owed to what really leaves."""
+    """Save if the handler prepares its response itself, and add our headers to the response that is really sent."""
     holder = request.get(_REQUEST)
     holder = (holder and holder.of(sessions)) or sessions.answered.get(request.writer)
     if holder is None:
@@ -249,18 +262,19 @@ async def _before_headers(sessions: AppSessions, request: web.Request, response:
 
 
 def _keep_off_the_wire(request: web.Request, response: web.StreamResponse) -> None:
-    """After a failed save: close the connection, for aiohttp takes *response* as prepared, and its headers are unsent.
+    """Close the connection after a failed save, because aiohttp takes *response* as prepared.
 
-    Its body would leave without them if the handler went on with it, as if it were a response of its own; and its
-    length, chunks or compression stay set, and would garble another one.  A WebSocket writes nothing before its
-    handshake and sets none of these: it can still be refused with a status.
+    The headers of *response* are not sent yet.  If the handler went on writing, the body would leave without them, and
+    the browser would take it for a response of its own.  The length, chunking or compression of *response* stay set on
+    the connection and would garble another response.  A WebSocket writes nothing before its handshake and sets none of
+    these, so it can still be refused with a status.
     """
     if request.transport is not None and not isinstance(response, web.WebSocketResponse):
         request.transport.close()
 
 
 def _check_cookie_names(app: web.Application) -> None:
-    """Refuse a sub-app that would overwrite the cookie of an app around it, and let the others know of that one."""
+    """Refuse a sub-app that would overwrite the cookie of an app around it, and mark the others as nested."""
     name = app[_APP].cookie.name
     for inner in _apps_within(app):
         if _APP not in inner:
@@ -268,11 +282,12 @@ def _check_cookie_names(app: web.Application) -> None:
         inner[_APP].nested = True
         if inner[_APP].cookie.name == name:
             raise ConfigurationError(
-                f"the app and a sub-app both call their session cookie {name!r}, and would overwrite each other's: give"
-                " the sub-app's setup() a cookie of another name, or leave it out to share the session"
+                f"the app and a sub-app both name their session cookie {name!r}, so they would overwrite each other's"
+                " cookie. Give the sub-app's setup() a cookie with another name, or remove that setup() to share the"
+                " session"
             )
 
 
 def _apps_within(app: web.Application) -> list[web.Application]:
-    inner = list(app._subapps)  # noqa: SLF001  aiohttp has no public way to a mounted sub-app
+    inner = list(app._subapps)  # noqa: SLF001  aiohttp has no public access to mounted sub-apps
     return inner + [deeper for subapp in inner for deeper in _apps_within(subapp)]

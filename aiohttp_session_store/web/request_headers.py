@@ -1,7 +1,7 @@
-"""The Cookie header, read without building a cookie jar; and what other headers say of how a request came.
+"""Reading the Cookie header without a cookie jar, and the headers that tell how a request came.
 
-aiohttp's ``request.cookies`` costs about 20 us and reads the first of several Cookie headers only; one compiled regular
-expression over the raw text costs 1.
+aiohttp's ``request.cookies`` takes about 20 us, and reads only the first of several Cookie headers.  A compiled regular
+expression over the raw text takes 1 us.
 """
 
 import ipaddress
@@ -9,15 +9,15 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-# Traefik says wss where the request opens a WebSocket.
+# Traefik sends wss for a request that opens a WebSocket.
 _SECURE = {"https", "wss"}
 
 
 def pattern_for(name: str) -> re.Pattern[str]:
     """Compile the expression that finds the values of cookie *name*.
 
-    A value is what :class:`~.cookie.SessionCookie` makes, ASCII letters, digits, ``_``, ``-`` and ``.``, perhaps in
-    double quotes (RFC 6265, section 4.1.1); any other is not ours and is passed over.
+    A value consists of what :class:`~.cookie_settings.SessionCookie` writes: ASCII letters, digits, ``_``, ``-`` and
+    ``.``.  It may stand in double quotes (RFC 6265, section 4.1.1).  Any other value is not ours and is skipped.
     """
     return re.compile(rf'(?:^|;)[ \t]*{re.escape(name)}[ \t]*=[ \t]*("?)([A-Za-z0-9_.\-]+)\1[ \t]*(?=;|$)', re.ASCII)
 
@@ -29,7 +29,9 @@ def values_in(headers: Iterable[str], pattern: re.Pattern[str]) -> list[str]:
 
 
 def says_https(forwarded_proto: str, forwarded: str) -> bool:
-    """Whether a proxy says that the visitor came over HTTPS; a lie can only make the cookie stricter.
+    """Return whether a proxy says that the visitor came over HTTPS.
+
+    A false statement can only make the cookie stricter.
 
     Args:
         forwarded_proto: The X-Forwarded-Proto header, or "".
@@ -47,7 +49,7 @@ def says_https(forwarded_proto: str, forwarded: str) -> bool:
 
 @lru_cache(64)
 def is_loopback(host: str) -> bool:
-    """Whether a Host header names this very machine, so that plain HTTP does not leave it."""
+    """Return whether a Host header names this machine, so that plain HTTP does not leave it."""
     name = host.rpartition(":")[0] if re.search(r":\d+$", host) and not host.endswith("]") else host
     name = name.strip("[]").rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):

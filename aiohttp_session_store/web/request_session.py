@@ -18,20 +18,21 @@ from .cookie_settings import SessionCookie
 
 _logger = logging.getLogger("aiohttp_session_store")
 
-# From here on a status says that the server failed: what the handler did is not to be kept (RFC 9110, section 15.6).
+# A status from here on means that the server failed, so the handler's changes are not kept (RFC 9110, section 15.6).
 SERVER_ERROR = 500
 
 
 @dataclass(slots=True, eq=False)
 class AppSessions:
-    """What ``setup`` put on an app: its storage, its cookie, and which warnings it has given.
+    """What ``setup`` puts on an app: the storage, the cookie, and the warnings that were already given.
 
     Attributes:
-        nested: Whether an app around this one has sessions, too; known when the app has started.
+        nested: Whether an app around this one has sessions, too.  None until the app has started.
         outermost: Whether this app's session middleware is its first one.
-        adopter: Asked for the sessions of visitors who have none of ours, or None.
-        answered: The sessions of requests whose handlers are done, by what writes the response.  A middleware outside
-            of the app may have cloned the request and replaced the response: both lead nowhere then, but they share it.
+        adopter: Takes over sessions of another library for visitors who have none of ours, or None.
+        answered: The sessions of requests whose handlers have finished, by the writer of the response.  A middleware
+            outside of the app may have cloned the request and replaced the response.  Neither of them leads to the
+            session then, but both still have the same writer.
     """
 
     storage: SessionStorage
@@ -43,26 +44,27 @@ class AppSessions:
     answered: "WeakKeyDictionary[Any, RequestSession]" = field(default_factory=WeakKeyDictionary)
 
     def warn_once(self, topic: str, message: str, *args: object) -> None:
-        """Log *message* the first time that *topic* comes up."""
+        """Log *message* as a warning, once for each *topic*."""
         if topic not in self.warned:
             self.warned.add(topic)
             _logger.warning(message, *args)
 
 
 class RequestSession:
-    """One request's session in one app: loaded when asked for, saved when the handler has finished.
+    """One request's session in one app.  It is loaded at its first use and saved when the handler has finished.
 
-    Class attributes are the defaults, so that a request that never touches its session pays for two assignments.
+    The defaults are class attributes, so a request that never touches its session costs only two assignments.
 
     Attributes:
-        session: The session, once loaded.
-        owed: The unsealed value that the browser is owed, ``""`` to clear its cookie, or None.
-        headers_sent: The handler prepared a response itself; its headers are gone.
-        status: What that response said.
-        finished: The handler is done: nothing more is saved.
-        outer: The same of an app around this one.
+        session: The session, once it is loaded.
+        owed: The unsealed cookie value that must be sent to the browser.  ``""`` clears the cookie, and None sends
+            nothing.
+        headers_sent: The handler prepared a response itself, and its headers are sent.
+        status: The status of that response.
+        finished: The handler has finished, and nothing more is saved.
+        outer: The same request's session in an app around this one, or None.
         clears: A Set-Cookie header that clears the cookie of another library, or None.
-        adopted: The session was that library's: its cookie is cleared once ours takes its place.
+        adopted: The session was taken over from that library.  Its cookie is cleared once ours takes its place.
     """
 
     session: Session | None = None
@@ -76,12 +78,12 @@ class RequestSession:
     _waiting: "list[asyncio.Future[None]] | None" = None
 
     def __init__(self, app: AppSessions, outer: "RequestSession | None") -> None:
-        """Begin a request in *app*, within its session in *outer*."""
+        """Begin a request in *app*; *outer* is its session in an app around that one."""
         self.app = app
         self.outer = outer
 
     def of(self, app: AppSessions) -> "RequestSession | None":
-        """Return the request's session in *app*, which is this one's or around it."""
+        """Return the request's session in *app*, which is the app of this one or an app around it."""
         found: RequestSession | None = self
         while found is not None and found.app is not app:
             found = found.outer
@@ -90,10 +92,12 @@ class RequestSession:
     # --- loading
 
     async def load(self, headers: Any) -> Session:
-        """Return the session; parallel callers share one load, and a load that failed or was cancelled is tried again.
+        """Return the session, and load it if that has not been done yet.
+
+        Parallel callers share one load.  If the load fails or is cancelled, the next caller tries again.
 
         Args:
-            headers: The request's.
+            headers: The headers of the request.
 
         Raises:
             StorageError: The storage failed.
@@ -103,7 +107,7 @@ class RequestSession:
                 waiting = self._waiting = []
                 try:
                     self._begin(await self._read(headers))
-                finally:  # no task and no shield, which would cost 24 us: a waiter takes over from a cancelled loader
+                finally:  # no task and no shield (24 us): if this loader is cancelled, a waiter loads in its place
                     self._waiting = None
                     for waiter in waiting:
                         if not waiter.done():
@@ -120,14 +124,14 @@ class RequestSession:
         for candidate in cookie.candidates(headers.getall("Cookie", ())):
             session = await storage.read(candidate.value)
             if state_of(session).stored is not None:
-                # Signed by an older secret: send it again, signed by the first.
-                # A regenerated id stays away: it would replace its successor in the browser.
+                # If an older secret signed the cookie, it is sent again, signed by the first secret.
+                # A regenerated id is not sent again, because it would replace its successor in the browser.
                 if candidate.stale and not state_of(session).retired:
                     self.owed = candidate.value
                 if self.app.adopter is not None:
                     self.clears = await self.app.adopter.spend(headers.getall("Cookie", ()))
                 return session
-        if self.app.adopter is not None and not self.headers_sent:  # it needs a cookie
+        if self.app.adopter is not None and not self.headers_sent:  # adopting needs a cookie
             adopted = await self.app.adopter.adopt(headers.getall("Cookie", ()))
             if adopted is not None:
                 self.clears, self.adopted = adopted.clear, True
@@ -144,21 +148,22 @@ class RequestSession:
         self.session = session
 
     async def renew(self, headers: Any) -> Session:
-        """Put a new session in the place of the current one, which dies with the save.
+        """Replace the current session with a new one.  The save of the new one deletes the current one.
 
         Raises:
-            SessionCommittedError: The headers are sent, or the request is over.
+            SessionCommittedError: The headers are already sent, or the request is over.
             StorageError: The storage failed.
         """
         while True:
             state = state_of(await self.load(headers))
             if self.finished or self.headers_sent:
                 raise SessionCommittedError(
-                    "a new session needs a cookie, and the headers are sent: ask before prepare()"
+                    "a new session needs a cookie, and the response's headers are already sent: call new_session()"
+                    " before prepare()"
                 )
             if state.destroy_pending:
                 await self.save()
-            elif state.saving is not None:  # of a parallel task: what it stores is what dies
+            elif state.saving is not None:  # a parallel task is saving: the record that it stores must be deleted
                 await asyncio.wait([state.saving])
             else:
                 break
@@ -172,15 +177,20 @@ class RequestSession:
 
     @asynccontextmanager
     async def exclusive(self, headers: Any, patience: float) -> AsyncIterator[Session]:
-        """Hold the session's lock for the length of a block, with the newest record; save at its end.
+        """Hold the session's lock for the length of a block.
+
+        The block starts with the newest record, and the session is saved at its end.
 
         Raises:
-            SessionLockError: The lock was not to be had within *patience* seconds.
-            SessionUsageError: The request has it already, or the storage has no locks.
+            SessionLockError: The lock was not free within *patience* seconds or was lost, or the session's id was
+                regenerated meanwhile.
+            SessionUsageError: The request holds the lock already, or the storage has no locks.
             StorageError: The storage failed.
         """
         if self._exclusive:
-            raise SessionUsageError("this request has its session exclusively already: exclusive_session does not nest")
+            raise SessionUsageError(
+                "this request already holds its session exclusively: exclusive_session does not nest"
+            )
         storage = self.app.storage
         self._exclusive = True
         try:
@@ -194,19 +204,19 @@ class RequestSession:
                         state.lease = await stack.enter_async_context(lock)
                 except TimeoutError:
                     raise SessionLockError(
-                        f"session {key} was busy for {patience:g} s: others have it exclusively"
+                        f"session {key} was busy for {patience:g} s: other requests hold it exclusively"
                     ) from None
                 try:
                     await storage.refresh(session)
                     yield session
                     await self.save()
                 except BaseException:
-                    for held in (session, self.session):  # the handler may have asked for a new one
+                    for held in (session, self.session):  # new_session() may have replaced it
                         if held is not None:
-                            held.discard()  # what was computed under the lock is not to be saved without it
+                            held.discard()  # what was computed under the lock must not be saved without it
                     raise
                 finally:
-                    while state.saving is not None:  # of a request that was cancelled: it still needs the lock
+                    while state.saving is not None:  # the save of a cancelled request still needs the lock
                         with suppress(asyncio.CancelledError):
                             await asyncio.wait([state.saving])
                     state.lease = None
@@ -216,25 +226,25 @@ class RequestSession:
     # --- saving
 
     async def save(self) -> None:
-        """Store what was changed, and note what the browser is owed for it.
+        """Store what was changed, and note the cookie value that must be sent to the browser.
 
         Raises:
-            SessionTooLargeError: It does not fit its cookie.
+            SessionTooLargeError: The session does not fit in its cookie.
             StorageError: Nothing was stored.
             TypeError: A value cannot be stored.
         """
         session = self.session
         if session is not None:
             cookie_value = await self.app.storage.save(session)
-            if self.session is session:  # not replaced meanwhile
+            if self.session is session:  # it was not replaced meanwhile
                 self.owe(cookie_value)
 
     async def save_now(self, headers: Any) -> bool:
-        """Save at the handler's wish, and say whether the session still stands.
+        """Save because the handler asks for it, and return whether the session still exists.
 
         Raises:
-            SessionTooLargeError: It does not fit its cookie.
-            StorageError: Nothing was stored, or nobody can know whether it stands.
+            SessionTooLargeError: The session does not fit in its cookie.
+            StorageError: Nothing was stored, or it is unknown whether the session still exists.
             TypeError: A value cannot be stored.
         """
         session = await self.load(headers)
@@ -247,12 +257,12 @@ class RequestSession:
         return not session.destroyed and not self.is_over()
 
     def owe(self, cookie_value: str | None) -> None:
-        """Note what the storage says that the browser must get."""
+        """Note the cookie value that the storage wants the browser to get, unless it is None."""
         if cookie_value is not None:
             self.owed = cookie_value
 
     async def commit(self, status: int) -> None:
-        """Save for a response with *status*; a server error keeps nothing but a ``destroy()``."""
+        """Save for a response with *status*.  After a server error, only a ``destroy()`` is carried out."""
         if self.session is None:
             return
         state = state_of(self.session)
@@ -263,29 +273,36 @@ class RequestSession:
         else:
             self.owe(await self.app.storage.save(self.session))
         gone = state.destroyed or state.retired
-        if gone and self.owed:  # an id that was to be signed anew leads nowhere, or not for long
+        if gone and self.owed:  # an id that was to be sent with a new signature is worthless now, or will be soon
             self.owed = None
 
     async def _await_save(self, state: SessionState) -> None:
-        """Wait for a save that the handler gave up on and that goes on: its cookie is owed all the same."""
+        """Wait for a save that is still running although the handler gave up on it, and note its cookie."""
         task = asyncio.current_task()
-        while state.saving is not None and not (task is not None and task.cancelling()):  # or nobody is there any more
+        while state.saving is not None and not (task is not None and task.cancelling()):  # cancelled: nobody is waiting
             await asyncio.wait([state.saving])
         self.owe(state.owed)
         state.owed = None
 
     async def before_headers(self, status: int) -> None:
-        """Save, because the handler prepares a response itself; what it changes later needs no cookie or is refused."""
+        """Save because the handler prepares a response itself.
+
+        A later change that needs a cookie is refused.
+        """
         await self.commit(status)
         while status < SERVER_ERROR and self.session is not None and state_of(self.session).needs_cookie:
-            await self.commit(status)  # a parallel task asked for it while the save was under way
+            await self.commit(status)  # a parallel task made a change that needs a cookie during the save
         self.status = status
         self.headers_sent = True
         if self.session is not None:
             state_of(self.session).headers_sent = True
 
     def seal(self) -> bool:
-        """Let nothing more be changed, because the handler is done; say whether something is left to :meth:`commit`."""
+        """Refuse further changes, because the handler has finished.
+
+        Returns:
+            Whether something is left to :meth:`commit`.
+        """
         self.finished = True
         if self.session is None:
             return False
@@ -296,7 +313,7 @@ class RequestSession:
     # --- the end of its lifetime
 
     def is_over(self) -> bool:
-        """Whether the session's lifetime has passed while the request was running."""
+        """Return whether the session's lifetime has passed while the request was running."""
         left = self.seconds_left()
         return left is not None and left <= 0
 

@@ -1,4 +1,4 @@
-"""What a response tells browsers and caches of the session: Set-Cookie, Vary, Cache-Control."""
+"""The headers that tell browsers and caches about the session: Set-Cookie, Vary and Cache-Control."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,19 +11,22 @@ if TYPE_CHECKING:
 
 
 class SentCookie(str):
-    """A Set-Cookie header that was added to a response: it is for that one alone, whose headers an app may keep."""
+    """A Set-Cookie header that was added to one response and is meant for that response only.
+
+    An app may keep the headers of a response and use them again.
+    """
 
     __slots__ = ()
 
 
 def add_headers(holder: RequestSession, headers: Any, request: Any) -> None:
-    """Add what the browser is owed to the *headers* of the response that leaves for *request*."""
+    """Add the session's headers to *headers*, those of the response to *request*."""
     if holder.session is None:
         return
     if "Vary" not in headers:
         headers["Vary"] = "Cookie"
     else:
-        vary = ", ".join(headers.getall("Vary"))  # may be several lines
+        vary = ", ".join(headers.getall("Vary"))  # there may be several Vary headers
         if {"*", "cookie"}.isdisjoint(field.strip().lower() for field in vary.split(",")):
             headers["Vary"] = f"{vary}, Cookie"
     if holder.owed is None:
@@ -36,10 +39,10 @@ def add_headers(holder: RequestSession, headers: Any, request: Any) -> None:
 
 
 def take_back(sessions: AppSessions, headers: "CIMultiDict[str]") -> None:
-    """Take a session cookie out of the headers of a response that is about to leave.
+    """Remove another visitor's session cookie from the headers of a response that is about to be sent.
 
-    It was added to another response, which the app kept and made this one from: it is another visitor's.  One that the
-    app passes on from another server is left.
+    The cookie was added to another response, whose headers the app kept and used for this one.  A session cookie that
+    the app passes on from another server stays.
     """
     lines, begin = headers.getall("Set-Cookie"), f"{sessions.cookie.name}="
     kept = [line for line in lines if not (isinstance(line, SentCookie) and line.startswith(begin))]
@@ -48,8 +51,8 @@ def take_back(sessions: AppSessions, headers: "CIMultiDict[str]") -> None:
         headers.extend(("Set-Cookie", line) for line in kept)
         sessions.warn_once(
             "reused",
-            "a response came with the session cookie of another one, which would have given its visitor's session away;"
-            " it was taken out. Do not make responses from the headers of one that was sent",
+            "a response had the session cookie of another response, which would have given the session of that visitor"
+            " away. The cookie was removed. Do not make a response from the headers of one that was already sent",
         )
 
 
@@ -59,8 +62,8 @@ def _set_cookie(holder: RequestSession, value: str, request: Any) -> str:
     if not cookie.is_secure(https=https) and not is_loopback(host):
         holder.app.warn_once(
             "insecure",
-            "the session cookie %s went to %s over plain HTTP, where anyone on the way can take it. Serve HTTPS and"
-            " pass SessionCookie(secure=True); behind a proxy, have it send X-Forwarded-Proto",
+            "the session cookie %s went to %s over plain HTTP, where anybody on the network can steal it. Serve HTTPS"
+            " and pass SessionCookie(secure=True). If there is a proxy, it must send X-Forwarded-Proto",
             cookie.name,
             host,
         )
@@ -83,8 +86,8 @@ def _forbid_caching(app: AppSessions, headers: Any) -> None:
     if "public" in directives:
         app.warn_once(
             "public",
-            "a response that sets the session cookie came with Cache-Control: %s; it was sent as no-store, or a"
-            " cache could hand one visitor's session to another",
+            "a response that sets the session cookie had Cache-Control: %s. It was sent with no-store instead, because"
+            " a cache could give one visitor's session to another",
             given,
         )
     elif "no-store" not in directives:

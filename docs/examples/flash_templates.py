@@ -1,14 +1,15 @@
-"""Flash messages in every template of aiohttp-jinja2, by a context processor.
+"""Flash messages in every template of aiohttp-jinja2, with a context processor.
 
 Run it, and open http://localhost:8080::
 
     pip install aiohttp-jinja2
     python docs/examples/flash_templates.py
 
-aiohttp-jinja2 runs its context processors before *every* request: a picture, a poll, a JSON call.  One that loaded the
-session there would use up the message on a request that shows no page, and make every answer private.  So this one only
-gives templates a function: the session is loaded when a page that shows messages is rendered, and not before.
-Templates await it by themselves, given ``enable_async=True``.
+aiohttp-jinja2 runs its context processors before *every* request, including those for images, polling and JSON.  If one
+of them loaded the session, it would use up the message in a request that shows no page, and it would make every
+response private.  So this context processor only passes a function to the templates.  The session is loaded when a page
+that shows messages is rendered, and not before.  With ``enable_async=True``, templates await the function by
+themselves.
 """
 
 from collections.abc import Awaitable, Callable
@@ -28,12 +29,12 @@ Flashed = Callable[[], Awaitable[list[tuple[str, str]]]]
 
 
 async def flash_processor(request: web.Request) -> dict[str, Flashed]:
-    """Give every template ``flashed()``."""
+    """Make ``flashed()`` available in every template."""
     return {"flashed": partial(flashed, request)}
 
 
 async def flashed(request: web.Request) -> list[tuple[str, str]]:
-    """Return the messages that the request before left, each with its kind."""
+    """Return the messages that the previous request left, each with its kind."""
     session = await get_session(request)
     return [(kind, session[kind]) for kind in KINDS if kind in session]
 
@@ -56,7 +57,7 @@ routes = web.RouteTableDef()
 @routes.get("/")
 @aiohttp_jinja2.template("shop.html")
 async def shop(_: web.Request) -> dict[str, Any]:
-    """Show a page that knows nothing of sessions; its base template shows the messages."""
+    """Show a page that does not use the session itself; its base template shows the messages."""
     return {}
 
 
@@ -81,7 +82,7 @@ async def about(_: web.Request) -> dict[str, Any]:
 
 @web.middleware
 async def show_missing(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Show a page to people; a missing picture is no page, and would use up their message."""
+    """Show an error page, but only to a browser that asks for a page: a missing image must not use up the message."""
     try:
         return await handler(request)
     except web.HTTPNotFound:
@@ -91,7 +92,7 @@ async def show_missing(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 def make_app(storage: SessionStorage) -> web.Application:
-    """Put the application together."""
+    """Build the application."""
     app = web.Application(middlewares=[show_missing])
     app.add_routes(routes)
     aiohttp_jinja2.setup(

@@ -1,12 +1,13 @@
-"""Who is asking, behind a proxy?  aiohttp-remotes corrects ``request.remote``, ``scheme`` and ``host``.
+"""The visitor's address behind a proxy: aiohttp-remotes corrects ``request.remote``, ``scheme`` and ``host``.
 
 Run it behind the nginx of ``behind_nginx/``, and open https://example.org::
 
     pip install aiohttp-remotes
     python docs/examples/remotes.py
 
-The session cookie does not need it: it is Secure whenever the proxy says that the visitor came over HTTPS.  Log files,
-rate limits and links to ourselves do.  The session's middleware stays the outermost, whatever is set up first.
+The session cookie does not need aiohttp-remotes: it is Secure if the proxy says that the visitor came over HTTPS.  Log
+files, rate limits and links to your own site do need it.  The session middleware stays the outermost one, whatever is
+set up first.
 """
 
 import aiohttp_remotes
@@ -16,21 +17,21 @@ from aiohttp_session_store import FileSystemStorage, SessionStorage, get_session
 
 
 async def index(request: web.Request) -> web.Response:
-    """Count the visits, and say where the visitor comes from."""
+    """Count the visits and show the visitor's address."""
     session = await get_session(request)
     session["visits"] = session.get("visits", 0) + 1
     return web.json_response({"visits": session["visits"], "remote": request.remote, "url": str(request.url)})
 
 
 async def make_app(storage: SessionStorage) -> web.Application:
-    """Put the application together."""
+    """Build the application."""
     app = web.Application()
     app.router.add_get("/", index)
     setup(app, storage)
     await aiohttp_remotes.setup(
         app,
-        aiohttp_remotes.XForwardedRelaxed(num=1),  # believes the last proxy: nobody may come but through it
-        # After it, for it goes by the corrected scheme; sends plain HTTP to HTTPS.  nginx.conf has the header already.
+        aiohttp_remotes.XForwardedRelaxed(num=1),  # trusts the last proxy: every request must come through it
+        # After it, because it uses the corrected scheme.  Redirects plain HTTP to HTTPS.  nginx.conf sends the header.
         aiohttp_remotes.Secure(sts=None),
     )
     return app

@@ -1,12 +1,12 @@
-"""Who is it, and what may they do?  aiohttp-security, with the identity kept in our session.
+"""Authentication and permissions: aiohttp-security with the identity in the session.
 
 Run it, and open http://localhost:8080::
 
     pip install aiohttp-security argon2-cffi
     python docs/examples/security.py
 
-``SessionIdentityPolicy`` is the part to copy.  "ada" (password "analytical-engine") may read the books, "grace"
-("found-a-moth") may not.
+Copy ``SessionIdentityPolicy`` into your app.  "ada" (password "analytical-engine") may read the books.  "grace"
+(password "found-a-moth") may not.
 """
 
 import asyncio
@@ -25,37 +25,40 @@ from aiohttp_session_store import FileSystemStorage, SessionStorage, get_session
 
 
 class SessionIdentityPolicy(AbstractIdentityPolicy):
-    """Keeps the identity in the session: the response is not needed, and may even be one that is raised."""
+    """Keeps the identity in the session.
+
+    The policy does not use the response, which may therefore be one that is raised.
+    """
 
     async def identify(self, request: web.Request) -> str | None:
-        """Return who logged in with this session, or None."""
+        """Return the identity that logged in with this session, or None."""
         identity: str | None = (await get_session(request)).get("identity")
         return identity
 
     async def remember(
         self, request: web.Request, response: web.StreamResponse, identity: str, **kwargs: object
     ) -> None:
-        """Log in under a new id, so that nobody who knew the old one is logged in, too."""
+        """Log in under a new id, so that an attacker who knew the old id is not logged in too."""
         session = await get_session(request)
         if session.destroyed or session.get("identity", identity) != identity:
-            session = await new_session(request)  # nobody inherits what another user left
+            session = await new_session(request)  # never hand over the data of another user
         else:
             session.regenerate_id(True)
         session["identity"] = identity
 
     async def forget(self, request: web.Request, response: web.StreamResponse) -> None:
-        """End the session on the server: a copy of its cookie is worthless from now on."""
+        """End the session on the server, so that a copy of its cookie is worthless too."""
         (await get_session(request)).destroy()
 
 
-# --- users: yours come from a database, which holds hashes and never passwords
+# --- users: in a real app they come from a database, which stores hashes and never passwords
 
 _hasher = PasswordHasher()
 
 
 @dataclass(frozen=True)
 class User:
-    """What is known of a user."""
+    """A user of the example."""
 
     password_hash: str
     permissions: frozenset[str] = frozenset()
@@ -65,24 +68,24 @@ USERS = {
     "ada": User(_hasher.hash("analytical-engine"), frozenset({"read books"})),
     "grace": User(_hasher.hash("found-a-moth")),
 }
-# Verified when the name is unknown, so that the answer takes as long and does not tell.
+# If the name is unknown, this hash is verified, so that the time of the answer does not reveal whether a user exists.
 _nobody = User(_hasher.hash(secrets.token_urlsafe()))
 
 
 class UsersPolicy(AbstractAuthorizationPolicy):
-    """Looks the user up at every request: whoever is removed from ``USERS`` is out at once, session or not."""
+    """Looks the user up in every request, so that a user who is removed from ``USERS`` is logged out at once."""
 
     async def authorized_userid(self, identity: str) -> str | None:
-        """Return the user's name, unless there is no such user any more."""
+        """Return the name of the user, or None if the user no longer exists."""
         return identity if identity in USERS else None
 
     async def permits(self, identity: str | None, permission: str | Enum, context: Any = None) -> bool:
-        """Whether the user has *permission*; somebody who is not logged in has none."""
+        """Whether the user has *permission*; a visitor who is not logged in has none."""
         return identity in USERS and permission in USERS[identity].permissions
 
 
 async def check_password(name: str, password: str) -> bool:
-    """Whether *password* is the one of *name*; in a thread, because hashing is slow on purpose."""
+    """Whether *password* belongs to *name*.  Runs in a thread, because hashing is slow on purpose."""
     return await asyncio.to_thread(_verify, USERS.get(name, _nobody).password_hash, password)
 
 
@@ -106,14 +109,14 @@ LOGOUT = """<!doctype html><title>Logged in</title><p>You are {}. <a href="/book
 
 @routes.get("/")
 async def index(request: web.Request) -> web.Response:
-    """Say who it is, or ask; the names in ``USERS`` need no escaping, yours may."""
+    """Show who is logged in, or the login form.  The names in ``USERS`` need no escaping; yours may."""
     user = await aiohttp_security.authorized_userid(request)
     return web.Response(text=LOGOUT.format(user) if user else LOGIN, content_type="text/html")
 
 
 @routes.post("/login")
 async def login(request: web.Request) -> web.Response:
-    """Check the password, and remember who it was."""
+    """Check the password and log the user in."""
     form = await request.post()
     name = str(form.get("name", ""))
     if not await check_password(name, str(form.get("password", ""))):
@@ -125,7 +128,7 @@ async def login(request: web.Request) -> web.Response:
 
 @routes.post("/logout")
 async def logout(request: web.Request) -> web.Response:
-    """Forget who it was."""
+    """Log the user out."""
     response = web.HTTPSeeOther("/")
     await aiohttp_security.forget(request, response)
     raise response
@@ -133,13 +136,13 @@ async def logout(request: web.Request) -> web.Response:
 
 @routes.get("/books")
 async def books(request: web.Request) -> web.Response:
-    """Answer 401 to strangers, 403 to those who may not."""
+    """Answer 401 to visitors who are not logged in, and 403 to users without the permission."""
     await aiohttp_security.check_permission(request, "read books")
     return web.Response(text="The books: nothing is missing.\n")
 
 
 def make_app(storage: SessionStorage) -> web.Application:
-    """Put the application together."""
+    """Build the application."""
     app = web.Application()
     app.add_routes(routes)
     aiohttp_security.setup(app, SessionIdentityPolicy(), UsersPolicy())

@@ -5,8 +5,8 @@ Run it, and open http://localhost:8080::
     pip install uvloop
     python docs/examples/uvloop_app.py
 
-``run_app`` takes a loop, and takes care of signals, too.  An app with a ``main`` of its own has uvloop run that; the
-second way is here as well: ``python docs/examples/uvloop_app.py --main``.
+``run_app`` takes a loop and also handles signals.  An app with its own ``main`` passes it to ``uvloop.run`` instead.
+``python docs/examples/uvloop_app.py --main`` shows this second way.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from aiohttp_session_store import FileSystemStorage, SessionStorage, get_session
 
 
 async def index(request: web.Request) -> web.Response:
-    """Count the visits, and name the loop."""
+    """Count the visits and name the event loop."""
     session = await get_session(request)
     session["visits"] = session.get("visits", 0) + 1
     loop = type(asyncio.get_running_loop())
@@ -28,7 +28,7 @@ async def index(request: web.Request) -> web.Response:
 
 
 def make_app(storage: SessionStorage) -> web.Application:
-    """Put the application together."""
+    """Build the application."""
     app = web.Application()
     app.router.add_get("/", index)
     setup(app, storage)
@@ -36,7 +36,7 @@ def make_app(storage: SessionStorage) -> web.Application:
 
 
 async def main() -> None:
-    """Serve beside whatever else this process does, until SIGTERM or Ctrl-C."""
+    """Serve until SIGTERM or Ctrl-C; the process may do other things in the same loop."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -1,4 +1,4 @@
-"""The benchmarks run, with numbers too small to mean anything, so that they do not rot."""
+"""The benchmarks still run; the numbers here are too small to mean anything."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(tmp_path: Path, *arguments: str) -> tuple[dict[str, Any], str]:
-    """Run one of them; return its figures and what it printed."""
+    """Run one benchmark; return its figures and what it printed."""
     results = tmp_path / "figures.json"
     command = [sys.executable, "-m", *arguments, "--directory", str(tmp_path), "--json", str(results)]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
@@ -20,7 +20,7 @@ def run(tmp_path: Path, *arguments: str) -> tuple[dict[str, Any], str]:
     return json.loads(results.read_text()), finished.stdout
 
 
-def test_http_measures_what_sessions_add_to_a_bare_request(tmp_path: Path) -> None:
+def test_http_measures_what_sessions_add_to_a_request(tmp_path: Path) -> None:
     document, printed = run(tmp_path, "benchmarks.http", "memory, orjson", "--rounds", "1", "--sessions", "3")
 
     assert set(document["figures"]) == {"memory, orjson"}
@@ -28,12 +28,12 @@ def test_http_measures_what_sessions_add_to_a_bare_request(tmp_path: Path) -> No
     assert "| memory, orjson" in printed
 
 
-def test_http_knows_with_which_encoder_it_measures(tmp_path: Path) -> None:
+def test_http_refuses_an_unknown_case(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="no such case: memory, nojson"):
         run(tmp_path, "benchmarks.http", "memory, nojson")
 
 
-def test_storage_measures_every_step_and_counts_hops(tmp_path: Path) -> None:
+def test_storage_measures_every_step_and_counts_calls_in_threads(tmp_path: Path) -> None:
     document, printed = run(
         tmp_path, "benchmarks.storage", "memory", "files", "--rounds", "1", "--operations", "32", "--sessions", "32"
     )
@@ -44,7 +44,7 @@ def test_storage_measures_every_step_and_counts_hops(tmp_path: Path) -> None:
     assert "| files" in printed
 
 
-def test_scale_compares_numbers_of_sessions(tmp_path: Path) -> None:
+def test_scale_measures_several_numbers_of_sessions(tmp_path: Path) -> None:
     small = ("--sessions", "200", "--files", "200", "--smallest", "20")
     document, printed = run(tmp_path, "benchmarks.scale", *small, "--repeats", "1", "--rounds", "1", "--cycles", "50")
 
@@ -53,7 +53,7 @@ def test_scale_compares_numbers_of_sessions(tmp_path: Path) -> None:
     assert "a plain dict" in printed
 
 
-def test_redis_calls_compares_ours_with_the_driver() -> None:
+def test_redis_calls_compares_our_calls_with_those_of_the_driver() -> None:
     command = [sys.executable, "-m", "benchmarks.redis_calls", "--rounds", "1", "--commands", "32"]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
 
@@ -62,7 +62,7 @@ def test_redis_calls_compares_ours_with_the_driver() -> None:
     assert "| ours " in finished.stdout
 
 
-def test_figures_are_put_between_their_markers_and_nowhere_else() -> None:
+def test_tables_replace_only_the_text_between_their_markers() -> None:
     from benchmarks.tables import put
 
     text = "before\n<!-- figures: http -->\nold\n<!-- end of figures -->\nafter\n"

@@ -1,4 +1,4 @@
-"""The demo as a process of its own, and a real browser to visit it."""
+"""The demo in a process of its own, and a real browser that visits it."""
 
 import os
 import re
@@ -32,7 +32,7 @@ ARGUMENTS = [
 
 @contextmanager
 def running_demo(*options: str) -> Iterator[str]:
-    """Run the demo as a person would, yield its address once it serves, and end it as Ctrl-C does."""
+    """Run the demo from the command line, yield its URL once it serves, and end it as Ctrl-C does."""
     port = free_port()
     command = [sys.executable, "-m", "demo", "--port", str(port), *options]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
@@ -44,7 +44,7 @@ def running_demo(*options: str) -> Iterator[str]:
             process.send_signal(signal.SIGINT)
             assert process.wait(timeout=20) == 0
         finally:
-            process.kill()  # does nothing if it has ended
+            process.kill()  # does nothing if the process has ended
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -59,7 +59,7 @@ async def browser() -> AsyncIterator[Browser]:
             executable_path=CHROMIUM,
             headless=True,
             args=ARGUMENTS,
-            # Playwright's own default; without it the back button works as it does for visitors.
+            # Playwright passes this by default; without it, the back button works as it does for visitors.
             ignore_default_args=["--disable-back-forward-cache"],
         )
         yield browser
@@ -68,7 +68,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["filesystem"])
 async def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """The address of a demo on the storage that the test asks for."""
+    """The URL of a demo on the storage that the test asks for."""
     directory = tmp_path_factory.mktemp("demo") / "sessions"
     with running_demo("--storage", request.param, "--directory", str(directory)) as url:
         yield url
@@ -76,7 +76,7 @@ async def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def visitor(browser: Browser, demo: str) -> AsyncIterator[BrowserContext]:
-    """A browser without any cookie."""
+    """A browser without cookies."""
     context = await browser.new_context(base_url=demo)
     context.set_default_timeout(15_000)
     yield context
@@ -90,7 +90,7 @@ async def page(visitor: BrowserContext) -> Page:
 
 
 async def log_in(page: Page, password: str = "analytical-engine") -> None:
-    """Fill in the form as a person would."""
+    """Fill in the login form as a person would."""
     await page.goto("/login")
     await page.get_by_label("Name").fill("ada")
     await page.get_by_label("Password").fill(password)
@@ -99,7 +99,7 @@ async def log_in(page: Page, password: str = "analytical-engine") -> None:
 
 
 async def ticks_reach(page: Page, least: int) -> None:
-    """Wait until the page counts *least* or more: a slow machine may never see it show that very number."""
+    """Wait until the page shows *least* or more; a slow machine may never see exactly that number."""
     await page.wait_for_function("least => Number(document.querySelector('#ticks').textContent) >= least", arg=least)
 
 
@@ -110,7 +110,7 @@ async def session_cookie(visitor: BrowserContext) -> str:
 
 
 async def expect_worthless(cookie: str, url: str) -> None:
-    """Whoever shows up with *cookie* is on a first visit: not logged in, and not in the old session either."""
+    """Check that *cookie* opens nothing: the visitor is not logged in, and the visit counts as the first one."""
     async with aiohttp.ClientSession(headers={"Cookie": f"session={cookie}"}) as thief, thief.get(url) as response:
         page = await response.text()
     assert "Hello, stranger" in page

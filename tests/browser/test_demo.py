@@ -20,7 +20,7 @@ async def test_logging_in_greets_once_and_stays_logged_in_after_a_reload(page: P
     await expect(page.get_by_text("Welcome, Ada!")).to_have_count(0)
 
 
-async def test_visits_are_counted_from_the_first_on(page: Page) -> None:
+async def test_visits_are_counted_from_the_first_one(page: Page) -> None:
     await page.goto("/")
     await expect(page.locator("#visits")).to_have_text("1")
     await page.reload()
@@ -30,15 +30,15 @@ async def test_visits_are_counted_from_the_first_on(page: Page) -> None:
     await expect(page.locator("#visits")).to_have_text("3")
 
 
-async def test_a_wrong_password_is_told_once(page: Page) -> None:
+async def test_a_wrong_password_shows_an_error_once(page: Page) -> None:
     await log_in(page, "wrong")
 
-    await expect(page.get_by_role("alert")).to_have_text("That name and password do not belong together.")
+    await expect(page.get_by_role("alert")).to_have_text("Wrong name or password.")
     await page.reload()
     await expect(page.get_by_role("alert")).to_have_count(0)
 
 
-async def test_notes_inside_a_list_are_kept(page: Page) -> None:
+async def test_notes_in_a_list_are_kept(page: Page) -> None:
     await page.goto("/")
     for note in ("<b>milk</b>", "bread"):
         await page.get_by_label("New note").fill(note)
@@ -78,7 +78,7 @@ async def test_logging_in_changes_the_id_and_makes_the_old_one_worthless(
     await expect_worthless(before, demo)
 
 
-async def test_the_stream_changes_the_session_and_a_reload_goes_on_from_there(page: Page) -> None:
+async def test_the_stream_changes_the_session_and_continues_after_a_reload(page: Page) -> None:
     await page.goto("/stream")
     await ticks_reach(page, 2)
 
@@ -99,7 +99,7 @@ async def test_logging_out_says_goodbye_and_ends_the_session(page: Page, visitor
     await expect_worthless(cookie, demo)
 
 
-async def test_the_back_button_after_logout_shows_nobody_logged_in(page: Page) -> None:
+async def test_the_back_button_after_a_logout_shows_a_logged_out_page(page: Page) -> None:
     await log_in(page)
     await expect(page.get_by_role("heading", level=1)).to_have_text("Hello, Ada")
     await page.get_by_role("button", name="Log out").click()
@@ -113,7 +113,7 @@ async def test_the_back_button_after_logout_shows_nobody_logged_in(page: Page) -
     await expect(page.get_by_role("button", name="Log out")).to_have_count(0)
 
 
-async def test_logging_out_in_one_tab_logs_out_the_other_and_ends_its_stream(
+async def test_logging_out_in_one_tab_logs_out_the_other_tab_and_ends_its_stream(
     page: Page, visitor: BrowserContext
 ) -> None:
     await log_in(page)
@@ -123,12 +123,12 @@ async def test_logging_out_in_one_tab_logs_out_the_other_and_ends_its_stream(
 
     await page.get_by_role("button", name="Log out").click()
 
-    await expect(other.locator("#state")).to_have_text("Ended: that session is over")
+    await expect(other.locator("#state")).to_have_text("Ended: the session is over")
     await other.goto("/")
     await expect(other.get_by_role("heading", level=1)).to_have_text("Hello, stranger")
 
 
-async def test_two_tabs_write_one_session_without_losing_anything(page: Page, visitor: BrowserContext) -> None:
+async def test_two_tabs_change_one_session_without_losing_anything(page: Page, visitor: BrowserContext) -> None:
     await page.goto("/stream")
     await expect(page.locator("#state")).to_have_text("Connected")
     other = await visitor.new_page()
@@ -163,7 +163,7 @@ async def test_a_post_from_another_site_is_refused(demo: str, headers: dict[str,
         assert response.status == 403
 
 
-async def test_a_post_from_our_own_pages_is_let_through(demo: str) -> None:
+async def test_a_post_from_our_own_pages_is_allowed(demo: str) -> None:
     for headers in ({"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}, {"Origin": demo}):
         async with (
             aiohttp.ClientSession(headers=headers) as client,
@@ -195,7 +195,7 @@ async def test_no_page_breaks_its_own_content_security_policy(page: Page) -> Non
 
 
 @pytest.mark.parametrize("demo", ["memory", "cookie"], indirect=True)
-async def test_the_other_storages_log_in_and_out_as_well(page: Page) -> None:
+async def test_login_and_logout_work_on_the_other_storages(page: Page) -> None:
     await log_in(page)
     await expect(page.get_by_role("heading", level=1)).to_have_text("Hello, Ada")
     await page.goto("/stream")
@@ -206,7 +206,7 @@ async def test_the_other_storages_log_in_and_out_as_well(page: Page) -> None:
     await expect(page.get_by_role("heading", level=1)).to_have_text("Hello, stranger")
 
 
-async def test_ctrl_c_ends_the_demo_at_once_though_a_stream_is_open(tmp_path: Path) -> None:
+async def test_ctrl_c_ends_the_demo_at_once_even_with_an_open_stream(tmp_path: Path) -> None:
     async with aiohttp.ClientSession() as client:
         with running_demo("--directory", str(tmp_path / "sessions")) as url:
             async with client.get(url):

@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Block(NamedTuple):
-    """One of them; *title* is the name of the file that it stands for, or empty."""
+    """A code block; *title* is the name of the file that it shows, or empty."""
 
     language: str
     title: str
@@ -16,14 +16,14 @@ class Block(NamedTuple):
 
 
 def blocks(document: str) -> list[Block]:
-    """Return all blocks of *document*, a path below the root."""
+    """Return all code blocks of *document*, a path relative to the root of the repository."""
     text = (ROOT / document).read_text()
     found = re.finditer(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', text, re.DOTALL | re.MULTILINE)
     return [Block(one[1], one[2] or "", one[3]) for one in found]
 
 
 def block(document: str, language: str, containing: str) -> str:
-    """Return the first code block of *language* that contains a text."""
+    """Return the first code block in *language* that contains *containing*."""
     for one in blocks(document):
         if one.language == language and containing in one.code:
             return one.code
@@ -31,7 +31,7 @@ def block(document: str, language: str, containing: str) -> str:
 
 
 def write_files(document: str, folder: Path) -> list[str]:
-    """Write every block that has a title into a file of that name, and return the names."""
+    """Write every block that has a title to a file of that name, and return the names."""
     titled = [one for one in blocks(document) if one.title]
     for one in titled:
         folder.joinpath(one.title).write_text(one.code)

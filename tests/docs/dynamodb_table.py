@@ -1,7 +1,7 @@
-"""A table with the conditional writes of DynamoDB's API, for the storage that docs/writing-a-storage.md shows.
+"""A fake table with the conditional writes of DynamoDB, for the storage in docs/writing-a-storage.md.
 
-It knows just the expressions that are used there, answers as aioboto3's Table resource does, and suspends before and
-after each call, which itself is atomic, as it is on the service.
+It knows only the expressions that this storage uses, and answers as aioboto3's Table resource does.  A call suspends
+before and after its work, as over a network; the work itself is atomic, as it is in DynamoDB.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ class BotoCoreError(Exception):
 
 
 class ClientError(Exception):
-    """Raised when the service refuses."""
+    """Raised when the service refuses a call."""
 
     def __init__(self, response: dict[str, Any]) -> None:
         super().__init__(response["Error"]["Code"])
@@ -22,7 +22,7 @@ class ClientError(Exception):
 
 
 class Table:
-    """Items by their key."""
+    """The items by key."""
 
     def __init__(self) -> None:
         self.items: dict[str, dict[str, Any]] = {}
@@ -56,13 +56,13 @@ class Table:
         await self.travel()
 
     async def travel(self) -> None:
-        """Be on the way to the service or back."""
+        """Suspend, as a call does on the way to the service and back."""
         await asyncio.sleep(0)
         if self.away:
             raise BotoCoreError("the service cannot be reached")
 
     def check(self, item: dict[str, Any] | None, condition: dict[str, Any]) -> None:
-        """Refuse a write whose condition does not hold."""
+        """Raise ClientError if the condition of a write does not hold."""
         given = condition.get("ExpressionAttributeValues", {})
         for part in condition["ConditionExpression"].split(" AND "):
             absent = re.fullmatch(r"attribute_not_exists\((\w+)\)", part)

@@ -1,4 +1,4 @@
-"""Scripts that documents show, run as a reader runs them, on a port that is free."""
+"""Run scripts from the documentation as a reader would, but on a free port."""
 
 import re
 import socket
@@ -14,7 +14,7 @@ from tests.servers.ports import free_port
 
 @contextmanager
 def serving(script: Path) -> Iterator[str]:
-    """Run *script*, which serves on port 8000, on another one; yield its address, and end it as Ctrl-C does."""
+    """Run *script* on a free port instead of port 8000; yield its URL, and terminate it at the end."""
     port = free_port()
     script.write_text(re.sub(r"port=\d+", f"port={port}", script.read_text()))
     process = subprocess.Popen([sys.executable, script.name], cwd=script.parent, stdout=subprocess.DEVNULL)
@@ -32,6 +32,6 @@ def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
-        assert process.poll() is None, "it ended without serving anything"
+        assert process.poll() is None, "the script ended without serving anything"
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""The tests that documents show pass, as they stand there."""
+"""The tests that the documentation shows pass."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ from tests.docs.blocks import ROOT, blocks, write_files
 CONFIG = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
 
 
-# What stands in for the fixture and the driver that a reader of docs/writing-a-storage.md has.
+# Replaces the fixture and the driver that a reader of docs/writing-a-storage.md has.
 DYNAMODB = """
 import sys
 
@@ -45,30 +45,30 @@ async def test_a_service_that_cannot_be_reached_is_a_storage_error(table):
 """
 
 
-def test_the_storage_that_is_shown_keeps_the_contract(tmp_path: Path) -> None:
+def test_the_storage_in_the_documentation_keeps_the_contract(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(DYNAMODB)
     (tmp_path / "test_away.py").write_text(AWAY)
     shutil.copy(ROOT / "tests/docs/dynamodb_table.py", tmp_path)
-    test_the_tests_of_a_document_pass("docs/writing-a-storage.md", 64, tmp_path)
+    test_the_tests_in_a_document_pass("docs/writing-a-storage.md", 64, tmp_path)
 
 
-def test_the_storage_that_is_shown_is_short() -> None:
+def test_the_storage_in_the_documentation_is_short() -> None:
     storage = next(one.code for one in blocks("docs/writing-a-storage.md") if one.title == "dynamodb.py")
     lines = [line for line in storage.splitlines() if line.strip()]
     assert len(lines) <= 65
 
 
-def test_every_test_that_a_document_names_is_in_the_contract() -> None:
+def test_every_test_named_in_the_documentation_is_in_the_contract() -> None:
     for name in re.findall(r"`(test_\w+)`", (ROOT / "docs/writing-a-storage.md").read_text()):
         assert hasattr(StorageContract, name), name
 
 
 @pytest.mark.parametrize(("document", "tests"), [("docs/testing.md", 5)])
-def test_the_tests_of_a_document_pass(document: str, tests: int, tmp_path: Path) -> None:
+def test_the_tests_in_a_document_pass(document: str, tests: int, tmp_path: Path) -> None:
     names = write_files(document, tmp_path)
     (tmp_path / "pytest.ini").write_text(CONFIG)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100)
 
     assert f"\n{tests} passed" in finished.stdout, finished.stdout + finished.stderr
-    assert len(names) == len([one for one in blocks(document) if one.language == "python"]), "a block is not run"
+    assert len(names) == len([one for one in blocks(document) if one.language == "python"]), "a code block was not run"

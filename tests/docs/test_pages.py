@@ -1,4 +1,4 @@
-"""The code of the pages runs, what they point to exists, and the site is built without a warning."""
+"""The code on the pages runs, the files they name exist, and the site builds without a warning."""
 
 import importlib
 import re
@@ -25,8 +25,8 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(one.language == "python" for one in blocks(page))])
-def test_the_code_of_a_page_runs(page: str, tmp_path: Path) -> None:
-    """As far as it can without a server: it is imported."""
+def test_the_code_on_a_page_runs(page: str, tmp_path: Path) -> None:
+    """Without a server, that means that it can be imported."""
     code = [one.code for one in blocks(page) if one.language == "python" and not one.title]
     names = write_files(page, tmp_path)
     code += [
@@ -43,7 +43,7 @@ def test_the_code_of_a_page_runs(page: str, tmp_path: Path) -> None:
         assert finished.returncode == 0, finished.stderr
 
 
-def test_the_example_of_moving_makes_an_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_migration_example_makes_an_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_files("docs/migrating.md", tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("OLD_SECRET", SETTINGS["OLD_SECRET"])
@@ -54,19 +54,19 @@ def test_the_example_of_moving_makes_an_app(tmp_path: Path, monkeypatch: pytest.
     assert moving.make_app(MemoryStorage(), str(tmp_path / "t"), secret, moving=True)
 
 
-def test_the_sql_that_is_shown_is_the_one_that_is_run() -> None:
+def test_the_sql_on_the_page_is_the_sql_that_is_run() -> None:
     shown = block("docs/postgres.md", "sql", "CREATE TABLE")
 
     assert shown == PostgresStorage.from_dsn(SETTINGS["DATABASE_URL"]).schema_sql
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_file_that_a_document_names_exists(document: str) -> None:
+def test_every_file_named_in_a_document_exists(document: str) -> None:
     for path in re.findall(r"`((?:tests|benchmarks|demo|docs)/[\w/.*-]*)`", (ROOT / document).read_text()):
         assert (ROOT / path).exists(), path
 
 
-def test_the_table_of_aiohttp_session_s_names_has_all_of_them() -> None:
+def test_the_migration_page_has_all_names_of_aiohttp_session() -> None:
     import aiohttp_session
     from aiohttp_session import cookie_storage, redis_storage
 
@@ -87,7 +87,7 @@ def test_the_table_of_aiohttp_session_s_names_has_all_of_them() -> None:
         assert name in page, name
 
 
-def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
     finished = subprocess.run(
         command, cwd=ROOT, env={"NO_MKDOCS_2_WARNING": "1", "PATH": ""}, capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""What the README shows is run as it stands there."""
+"""The code in the README runs as it is printed there."""
 
 import re
 import shlex
@@ -20,7 +20,7 @@ def quickstart(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_quickstart_answers_what_its_comments_say(quickstart: Path) -> None:
+def test_the_quickstart_prints_what_its_comments_say(quickstart: Path) -> None:
     with serving(quickstart / "app.py") as site:
         for line in block("README.md", "sh", "curl").splitlines():
             if line.startswith("curl"):
@@ -35,19 +35,19 @@ def test_the_quickstart_answers_what_its_comments_say(quickstart: Path) -> None:
                 assert answer.stdout.strip() == expected.strip()
 
 
-def test_every_test_that_the_readme_points_to_exists() -> None:
+def test_every_file_linked_from_the_readme_exists() -> None:
     for path in re.findall(r"\]\(((?:tests|demo|docs|\w+\.md)[^)#]*)", README):
         assert (ROOT / path).exists(), path
 
 
-def test_the_documents_name_every_public_name() -> None:
+def test_the_documentation_mentions_every_public_name() -> None:
     shown = "".join(path.read_text() for path in (ROOT / "docs").glob("*.md") if path.name != "reference.md")
 
-    internal = {"SessionStorage", "Stored"}  # for those who write a storage
+    internal = {"SessionStorage", "Stored"}  # only needed to write a storage
     assert [name for name in aiohttp_session_store.__all__ if name not in shown and name not in internal] == []
 
 
-def test_the_readme_is_under_two_screens_before_its_links() -> None:
-    lines = README.partition("## Where to go")[0].splitlines()
+def test_the_readme_is_shorter_than_two_screens_before_its_links() -> None:
+    lines = README.partition("## Documentation")[0].splitlines()
 
     assert len(lines) <= 100

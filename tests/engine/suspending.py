@@ -1,4 +1,4 @@
-"""Memory storages that suspend, as storages on disks and servers do, so that requests interleave."""
+"""Memory storages whose calls suspend, as those of disks and servers do, so that requests interleave."""
 
 import asyncio
 import random
@@ -11,7 +11,7 @@ from tests.storages.plain import PlainStorage
 
 
 class SuspendingStorage(PlainStorage):
-    """Suspends before and after each verb, which itself stays atomic."""
+    """Suspends before and after each verb; the verb itself stays atomic."""
 
     suspends: ClassVar[bool] = True
 
@@ -42,28 +42,29 @@ class SuspendingStorage(PlainStorage):
         await self.pause()
         return done
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, version: bytes | None = None) -> bool:
         await self.pause()
-        await super().delete(key)
+        done = await super().delete(key, version)
         await self.pause()
+        return done
 
 
 class SelfSweepingStorage(SuspendingStorage):
-    """Has no locks, and as little to sweep as a server that removes expired records by itself leaves."""
+    """Has no locks and nothing to sweep, like a server that removes expired records itself."""
 
-    lock = KeyedStorage.lock  # the base's: it refuses
+    lock = KeyedStorage.lock  # the base class refuses
 
     async def sweep(self) -> int:
         return 0
 
 
 class RacyStorage(SuspendingStorage):
-    """Suspends for a random number of steps, from a seed; counts its calls, and fails where it is told to.
+    """Suspends for a seeded random number of steps, counts its calls, and fails on demand.
 
     Attributes:
         calls: How often each verb was called.
-        fail: Asked with verb and key before a verb does anything; what it says true to raises ``StorageError``.
-        lose_answer: The same, asked after the verb has done its work.
+        fail: Called with verb and key before a verb does anything; if it returns true, the verb raises ``StorageError``.
+        lose_answer: The same, but called after the verb has done its work.
     """
 
     def __init__(self, seed: int = 0, *, longest_pause: int = 4, **options: Any) -> None:
@@ -103,8 +104,8 @@ class RacyStorage(SuspendingStorage):
     async def touch(self, key: str, expires_at: int, version: bytes) -> Any:
         return await self._call("touch", key, expires_at, version)
 
-    async def delete(self, key: str) -> None:
-        await self._call("delete", key)
+    async def delete(self, key: str, version: bytes | None = None) -> bool:
+        return bool(await self._call("delete", key, version))
 
 
 async def stored_id(storage: RacyStorage, **data: Any) -> str:
@@ -116,7 +117,7 @@ async def stored_id(storage: RacyStorage, **data: Any) -> str:
 
 
 def failing(verb: str, *, times: int = 1) -> Callable[[str, str], bool]:
-    """Return what fails *verb* so many times."""
+    """Return a value for ``RacyStorage.fail`` that makes the first *times* calls of *verb* fail."""
     left = times
 
     def fail(called: str, _: str) -> bool:

@@ -1,4 +1,4 @@
-"""Limits that are changed between two deployments: lowering one binds old sessions, raising one brings none back."""
+"""Limits that change between two deployments: a lower limit applies to old sessions, a higher one revives none."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ LATER = 2_000_000_000
 
 
 def redeployed(storage: MemoryStorage, **limits: Any) -> MemoryStorage:
-    """Return a storage with other limits over the same records."""
+    """Return a storage with the same records and other limits."""
     other = MemoryStorage(clock=storage.clock, **limits)
     other._records = storage._records
     return other
@@ -27,7 +27,7 @@ async def session_in(storage: MemoryStorage) -> str:
     return session_id
 
 
-async def test_an_idle_timeout_that_was_lowered_binds_old_sessions() -> None:
+async def test_a_lowered_idle_timeout_applies_to_old_sessions() -> None:
     clock = ManualClock()
     storage = MemoryStorage(clock=clock, idle_timeout=1000)
     session_id = await session_in(storage)
@@ -37,7 +37,7 @@ async def test_an_idle_timeout_that_was_lowered_binds_old_sessions() -> None:
     assert not (await redeployed(storage, idle_timeout=101).read(session_id)).new
 
 
-async def test_a_session_that_is_used_goes_over_to_the_new_idle_timeout() -> None:
+async def test_an_old_session_gets_the_new_idle_timeout_when_it_is_used() -> None:
     clock = ManualClock()
     storage = MemoryStorage(clock=clock, idle_timeout=100)
     session_id = await session_in(storage)
@@ -50,8 +50,8 @@ async def test_a_session_that_is_used_goes_over_to_the_new_idle_timeout() -> Non
     assert (await raised.read(session_id)).new
 
 
-async def test_a_session_that_is_used_for_long_by_one_request_goes_over_and_is_extended_again() -> None:
-    """By a WebSocket, which loads its session once."""
+async def test_a_long_request_moves_its_session_to_the_new_idle_timeout_and_keeps_extending_it() -> None:
+    """A WebSocket, for example, loads its session only once."""
     clock = ManualClock()
     storage = MemoryStorage(clock=clock, idle_timeout=1000)
     session_id = await session_in(storage)
@@ -65,7 +65,7 @@ async def test_a_session_that_is_used_for_long_by_one_request_goes_over_and_is_e
     assert not (await lowered.read(session_id)).new
 
 
-async def test_a_session_that_is_used_gets_the_idle_timeout_that_it_did_not_have() -> None:
+async def test_an_old_session_without_an_idle_timeout_gets_one_when_it_is_used() -> None:
     clock = ManualClock()
     storage = MemoryStorage(clock=clock, idle_timeout=None)
     session_id = await session_in(storage)
@@ -79,7 +79,7 @@ async def test_a_session_that_is_used_gets_the_idle_timeout_that_it_did_not_have
     assert (await limited.read(session_id)).new
 
 
-async def test_going_over_to_new_limits_keeps_the_data_and_loses_no_write() -> None:
+async def test_moving_to_new_limits_keeps_the_data_and_loses_no_write() -> None:
     clock = ManualClock()
     storage = MemoryStorage(clock=clock, idle_timeout=100)
     session_id = await session_in(storage)
@@ -92,7 +92,7 @@ async def test_going_over_to_new_limits_keeps_the_data_and_loses_no_write() -> N
     assert dict(await raised.read(session_id)) == {"user": 5, "a": 1}
 
 
-async def test_a_lifetime_that_was_lowered_binds_old_sessions() -> None:
+async def test_a_lowered_lifetime_applies_to_old_sessions() -> None:
     clock = ManualClock()
     storage = MemoryStorage(clock=clock)
     session_id = await session_in(storage)
@@ -101,7 +101,7 @@ async def test_a_lifetime_that_was_lowered_binds_old_sessions() -> None:
     assert (await redeployed(storage, lifetime=100).read(session_id)).new
 
 
-async def test_a_limit_that_was_raised_brings_no_session_back() -> None:
+async def test_a_raised_limit_revives_no_session() -> None:
     clock = ManualClock()
     storage = MemoryStorage(clock=clock, idle_timeout=100, lifetime=1000)
     session_id = await session_in(storage)
@@ -110,7 +110,7 @@ async def test_a_limit_that_was_raised_brings_no_session_back() -> None:
     assert (await redeployed(storage, idle_timeout=1000, lifetime=9000).read(session_id)).new
 
 
-# --- records that no version of ours writes
+# --- records that no version of this package writes
 
 
 async def test_a_retired_record_inside_another_is_set_aside(caplog: pytest.LogCaptureFixture) -> None:
@@ -125,7 +125,7 @@ async def test_a_retired_record_inside_another_is_set_aside(caplog: pytest.LogCa
     assert len(storage) == 0
 
 
-async def test_an_id_whose_successor_is_damaged_reads_as_no_session() -> None:
+async def test_a_regenerated_id_whose_new_record_is_damaged_reads_as_no_session() -> None:
     storage = MemoryStorage(clock=ManualClock())
     session = await storage.read(await session_in(storage))
     old_id = session.id
@@ -137,7 +137,7 @@ async def test_an_id_whose_successor_is_damaged_reads_as_no_session() -> None:
     assert (await storage.read(old_id)).new
 
 
-async def test_a_storage_in_which_every_new_id_exists_is_an_error() -> None:
+async def test_it_is_an_error_if_every_new_id_exists_already() -> None:
     class Full(RacyStorage):
         async def insert(self, key: str, data: bytes, expires_at: int) -> None:
             await self.pause()
@@ -151,7 +151,7 @@ async def test_a_storage_in_which_every_new_id_exists_is_an_error() -> None:
     assert session.dirty
 
 
-async def test_a_rotation_onto_an_id_that_exists_is_an_error_and_leaves_the_old_session() -> None:
+async def test_regenerating_to_an_existing_id_is_an_error_and_leaves_the_old_session_intact() -> None:
     storage = RacyStorage()
     session_id = await stored_id(storage)
     session = await storage.read(session_id)

@@ -1,4 +1,4 @@
-"""When the storage fails, or a request is cancelled: nothing is lost in silence, and the old session works on."""
+"""When the storage fails or a request is cancelled, nothing is lost silently and the old session still works."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ def storage() -> RacyStorage:
 # --- a save that fails
 
 
-async def test_a_failed_save_keeps_its_changes_beneath_later_ones(storage: RacyStorage) -> None:
+async def test_the_changes_of_a_failed_save_are_kept_and_later_changes_win(storage: RacyStorage) -> None:
     session_id = await stored_id(storage, a=0, b=0, gone=0)
     session = await storage.read(session_id)
     session["a"], session["b"] = "early", "early"
@@ -37,7 +37,7 @@ async def test_a_failed_save_keeps_its_changes_beneath_later_ones(storage: RacyS
     assert dict(await storage.read(session_id)) == {"a": "early", "b": "late"}
 
 
-async def test_a_batch_that_fails_fails_each_of_its_requests_and_each_can_try_again(storage: RacyStorage) -> None:
+async def test_a_failed_batch_fails_all_of_its_requests_and_each_can_try_again(storage: RacyStorage) -> None:
     session_id = await stored_id(storage)
     sessions = [await storage.read(session_id) for _ in range(5)]
     for number, session in enumerate(sessions):
@@ -51,7 +51,7 @@ async def test_a_batch_that_fails_fails_each_of_its_requests_and_each_can_try_ag
     assert dict(await storage.read(session_id)) == {"user": 5, **{f"key {number}": number for number in range(5)}}
 
 
-async def test_the_cause_of_a_failed_batch_is_told_to_each(storage: RacyStorage) -> None:
+async def test_every_request_of_a_failed_batch_gets_the_cause(storage: RacyStorage) -> None:
     async def replace(key: str, *_: object) -> None:
         await storage.pause()
         raise StorageError("the disk is full") from OSError(28, "No space left on device")
@@ -67,7 +67,7 @@ async def test_the_cause_of_a_failed_batch_is_told_to_each(storage: RacyStorage)
     assert all(isinstance(error, StorageError) and isinstance(error.__cause__, OSError) for error in errors)
 
 
-async def test_a_bad_value_fails_its_own_request_only(storage: RacyStorage) -> None:
+async def test_a_bad_value_fails_only_its_own_request(storage: RacyStorage) -> None:
     session_id = await stored_id(storage, cart=[])
     sessions = [await storage.read(session_id) for _ in range(4)]
     sessions[2]["cart"].append(frozenset({1, 2}))
@@ -92,7 +92,7 @@ async def test_a_new_session_whose_insert_fails_is_stored_by_the_next_save(stora
     assert dict(await storage.read(session_id)) == {"user": 5}
 
 
-async def test_an_id_that_exists_already_is_not_taken_over(storage: RacyStorage) -> None:
+async def test_a_new_session_never_takes_over_an_existing_id(storage: RacyStorage) -> None:
     session = await storage.read(None)
     session["user"] = 5
     taken = session.id
@@ -118,7 +118,7 @@ async def test_a_failed_touch_is_logged_and_does_not_fail_the_request(
     ]
 
 
-async def test_a_read_flash_that_cannot_be_removed_is_logged_and_removed_later(
+async def test_a_failure_to_remove_a_read_flash_is_logged_and_the_flash_is_removed_later(
     storage: RacyStorage, caplog: pytest.LogCaptureFixture
 ) -> None:
     session = await storage.read(await stored_id(storage))
@@ -135,7 +135,7 @@ async def test_a_read_flash_that_cannot_be_removed_is_logged_and_removed_later(
     assert "notice" not in await storage.read(session.id)
 
 
-async def test_a_logout_that_fails_can_be_tried_again(storage: RacyStorage) -> None:
+async def test_a_failed_logout_can_be_tried_again(storage: RacyStorage) -> None:
     session = await storage.read(await stored_id(storage))
     session.destroy()
     for verb in ("replace", "delete"):
@@ -148,7 +148,7 @@ async def test_a_logout_that_fails_can_be_tried_again(storage: RacyStorage) -> N
     assert storage.record_keys() == []
 
 
-# --- a session that takes another one's place, and cannot end it
+# --- a new session that replaces another one, and cannot end it
 
 
 async def test_a_new_session_that_cannot_end_the_old_one_is_not_stored(storage: RacyStorage) -> None:
@@ -162,7 +162,7 @@ async def test_a_new_session_that_cannot_end_the_old_one_is_not_stored(storage: 
     assert storage.record_keys() == [key_of(old_id)]
 
 
-async def test_a_new_session_that_could_not_end_the_old_one_ends_it_the_next_time(storage: RacyStorage) -> None:
+async def test_a_new_session_that_failed_to_end_the_old_one_ends_it_at_the_next_save(storage: RacyStorage) -> None:
     old_id = await stored_id(storage)
     fresh = await replacing(storage, old_id)
     fresh["guest"] = True
@@ -177,16 +177,16 @@ async def test_a_new_session_that_could_not_end_the_old_one_ends_it_the_next_tim
 
 
 async def replacing(storage: RacyStorage, old_id: str) -> Session:
-    """Return a session that takes the place of another one, as new_session() makes it."""
+    """Return a session that replaces another one, as new_session() does."""
     fresh = await storage.read(None)
     state_of(fresh).replaces = state_of(await storage.read(old_id))
     return fresh
 
 
-# --- a record that never stands still
+# --- a record that never stops changing
 
 
-async def test_a_record_that_keeps_changing_is_an_error_after_the_time_limit(
+async def test_saving_gives_up_after_a_time_limit_if_the_record_keeps_changing(
     storage: RacyStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def conflict(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""One session object in the hands of several tasks of one request: saves overlap, are cancelled, or come in between."""
+"""Several tasks of a request share one session object: saves overlap, are cancelled, or meet other calls."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,7 @@ During = Callable[[Session], object]
 
 
 async def during_the_save(storage: RacyStorage, session: Session, steps: int, change: During) -> str | None:
-    """Save, and change the session after so many steps of the save."""
+    """Save, and call *change* after *steps* steps of the save."""
     saving = asyncio.ensure_future(storage.save(session))
     for _ in range(steps):
         await asyncio.sleep(0)
@@ -23,7 +23,7 @@ async def during_the_save(storage: RacyStorage, session: Session, steps: int, ch
 
 
 async def cancelled(save: Awaitable[object], steps: int) -> None:
-    """Begin to save, and give up after so many steps."""
+    """Start to save, and cancel the save after *steps* steps."""
     saving = asyncio.ensure_future(save)
     for _ in range(steps):
         await asyncio.sleep(0)
@@ -31,7 +31,7 @@ async def cancelled(save: Awaitable[object], steps: int) -> None:
     await asyncio.gather(saving, return_exceptions=True)
 
 
-# --- overlapping
+# --- overlapping saves
 
 
 async def test_two_saves_of_one_session_store_both_changes() -> None:
@@ -47,7 +47,7 @@ async def test_two_saves_of_one_session_store_both_changes() -> None:
         assert dict(session) == dict(await storage.read(session.id)) == {"user": 5, "a": 1, "b": 2}, seed
 
 
-async def test_a_handler_reads_what_it_wrote_while_an_earlier_save_ends() -> None:
+async def test_a_handler_reads_its_own_change_while_an_earlier_save_finishes() -> None:
     for seed in SEEDS:
         storage = RacyStorage(seed)
         session = await storage.read(await stored_id(storage, n=0))
@@ -65,7 +65,7 @@ async def test_a_handler_reads_what_it_wrote_while_an_earlier_save_ends() -> Non
         assert (await storage.read(session.id))["n"] == 2, seed
 
 
-async def test_changes_put_back_by_a_failed_save_are_those_of_the_handler() -> None:
+async def test_a_failed_save_puts_back_only_the_changes_of_the_handler() -> None:
     for seed in SEEDS:
         storage = RacyStorage(seed)
         session = await storage.read(await stored_id(storage, n=0))
@@ -91,11 +91,11 @@ async def test_two_saves_of_a_new_session_store_it_once() -> None:
         assert storage.record_keys() == [session.key], seed
 
 
-# --- in between
+# --- other calls during a save
 
 
 @pytest.mark.parametrize("steps", range(1, 12))
-async def test_regenerating_while_a_new_session_is_stored_gives_an_id_that_works(steps: int) -> None:
+async def test_regenerating_while_a_new_session_is_being_stored_gives_a_working_id(steps: int) -> None:
     storage = RacyStorage(steps)
     session = await storage.read(None)
     session["a"] = 1
@@ -106,7 +106,7 @@ async def test_regenerating_while_a_new_session_is_stored_gives_an_id_that_works
 
 
 @pytest.mark.parametrize("steps", range(1, 24))
-async def test_regenerating_again_while_the_id_is_changed_gives_an_id_that_works(steps: int) -> None:
+async def test_regenerating_again_while_the_id_is_being_changed_gives_a_working_id(steps: int) -> None:
     storage = RacyStorage(steps)
     old_id = await stored_id(storage)
     session = await storage.read(old_id)
@@ -122,7 +122,7 @@ async def test_regenerating_again_while_the_id_is_changed_gives_an_id_that_works
 
 
 @pytest.mark.parametrize("steps", range(1, 24))
-async def test_a_discard_while_the_id_is_changed_does_not_lose_the_session(steps: int) -> None:
+async def test_a_discard_while_the_id_is_being_changed_does_not_lose_the_session(steps: int) -> None:
     storage = RacyStorage(steps)
     session = await storage.read(await stored_id(storage))
     session.regenerate_id(True)
@@ -150,7 +150,7 @@ async def test_a_destroy_during_a_save_is_final_and_reads_as_empty(kind: str, st
 
 
 @pytest.mark.parametrize("steps", range(1, 12))
-async def test_a_discard_during_a_save_that_fails_takes_those_changes_back(steps: int) -> None:
+async def test_a_discard_during_a_failing_save_discards_its_changes_too(steps: int) -> None:
     storage = RacyStorage(steps, longest_pause=0)
     session = await storage.read(await stored_id(storage, cart=[1]))
     session["a"] = 1
@@ -167,11 +167,11 @@ async def test_a_discard_during_a_save_that_fails_takes_those_changes_back(steps
     assert not session.dirty
 
 
-# --- cancelled
+# --- cancelled saves
 
 
-async def test_the_save_after_a_cancelled_one_waits_until_that_is_stored() -> None:
-    """A handler that gives up on one save and then answers has answered for it too."""
+async def test_the_save_after_a_cancelled_save_waits_until_that_is_stored() -> None:
+    """Once the second save returns, the response also confirms the changes of the cancelled one."""
     for steps in range(12):
         storage = RacyStorage(steps)
         session_id = await stored_id(storage)
@@ -183,7 +183,7 @@ async def test_the_save_after_a_cancelled_one_waits_until_that_is_stored() -> No
         assert dict(await storage.read(session_id)) == {"user": 5, "a": 1}, steps
 
 
-async def test_the_save_after_a_cancelled_one_that_failed_stores_its_changes() -> None:
+async def test_the_save_after_a_cancelled_and_failed_save_stores_its_changes() -> None:
     for steps in range(12):
         storage = RacyStorage(steps)
         session_id = await stored_id(storage)
@@ -212,7 +212,7 @@ async def test_a_cancelled_save_that_fails_is_logged(caplog: pytest.LogCaptureFi
 
 
 @pytest.mark.parametrize("kind", ["create", "rotate", "destroy"])
-async def test_the_save_after_a_cancelled_one_tells_the_cookie_value_of_both(kind: str) -> None:
+async def test_the_save_after_a_cancelled_save_returns_the_cookie_value_of_both(kind: str) -> None:
     for steps in range(20):
         storage = RacyStorage(steps)
         session = await storage.read(None if kind == "create" else await stored_id(storage))
@@ -235,7 +235,7 @@ async def test_the_save_after_a_cancelled_one_tells_the_cookie_value_of_both(kin
         assert sent == "" or (await storage.read(sent))["a"] == 1, steps
 
 
-async def test_closing_the_storage_waits_for_saves_whose_requests_are_gone() -> None:
+async def test_closing_the_storage_waits_for_the_saves_of_cancelled_requests() -> None:
     for steps in range(1, 12):
         storage = RacyStorage(steps)
         session = await storage.read(await stored_id(storage))

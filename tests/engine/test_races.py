@@ -1,4 +1,4 @@
-"""Requests of one visitor that race, on a memory storage that suspends at random: hundreds of seeded interleavings."""
+"""Races between requests of one visitor, in hundreds of seeded interleavings on a memory storage."""
 
 import asyncio
 from datetime import timedelta
@@ -15,7 +15,7 @@ ROUNDS = range(200)
 
 
 async def save_all(storage: RacyStorage, sessions: list[Session]) -> list[str]:
-    """Save in parallel, each begun at a random step, and return the cookie values that were sent."""
+    """Save all in parallel, each starting at a random step, and return the cookie values that are sent."""
 
     async def later(session: Session) -> str | None:
         await storage.pause()
@@ -34,7 +34,7 @@ def live_keys(storage: RacyStorage) -> list[str]:
 
 
 @pytest.mark.parametrize("delete_old", [False, True])
-async def test_after_a_logout_that_races_a_rotation_nobody_is_logged_in_by_any_id(delete_old: bool) -> None:
+async def test_after_a_logout_that_races_a_rotation_no_id_is_logged_in(delete_old: bool) -> None:
     for seed in ROUNDS:
         storage = RacyStorage(seed)
         old_id = await stored_id(storage)
@@ -50,7 +50,7 @@ async def test_after_a_logout_that_races_a_rotation_nobody_is_logged_in_by_any_i
             assert (await storage.read(session_id)).new, seed
 
 
-async def test_after_a_logout_that_races_everything_nobody_is_logged_in_by_any_id() -> None:
+async def test_after_a_logout_that_races_everything_else_no_id_is_logged_in() -> None:
     for seed in ROUNDS:
         storage = RacyStorage(seed)
         old_id = await stored_id(storage)
@@ -82,7 +82,7 @@ async def test_after_a_logout_that_races_a_touch_the_session_is_gone() -> None:
         assert storage.record_keys() == [], seed
 
 
-async def test_two_logouts_leave_nothing() -> None:
+async def test_two_logouts_at_once_leave_no_record() -> None:
     for seed in ROUNDS:
         storage = RacyStorage(seed)
         session_id = await stored_id(storage)
@@ -99,7 +99,7 @@ async def test_two_logouts_leave_nothing() -> None:
 
 
 async def rotated_twice(seed: int, kinds: tuple[bool, bool]) -> tuple[RacyStorage, list[Session], list[str]]:
-    """Rotate one session twice at once, each with a key of its own; return what the browser was sent, in order."""
+    """Regenerate one session in two requests at once, each of which sets its own key; return what was sent, in order."""
     storage = RacyStorage(seed)
     old_id = await stored_id(storage)
     sessions = [await storage.read(old_id) for _ in kinds]
@@ -109,7 +109,7 @@ async def rotated_twice(seed: int, kinds: tuple[bool, bool]) -> tuple[RacyStorag
     return storage, sessions, await save_all(storage, sessions)
 
 
-async def test_two_renewals_make_one_session_with_all_changes_and_no_orphan() -> None:
+async def test_two_renewals_at_once_leave_one_session_with_all_changes_and_no_orphan() -> None:
     for seed in ROUNDS:
         storage, _, sent = await rotated_twice(seed, (False, False))
 
@@ -119,8 +119,8 @@ async def test_two_renewals_make_one_session_with_all_changes_and_no_orphan() ->
         assert len(storage.record_keys()) == 2, seed
 
 
-async def test_of_two_logins_one_gets_the_session_and_the_other_is_dropped_and_told() -> None:
-    """Either may be somebody who planted the old id: he must not end up with the other's login, nor in it."""
+async def test_of_two_logins_at_once_one_gets_the_session_and_the_other_is_dropped_and_told_so() -> None:
+    """Either may be an attacker who planted the old id, and who must not get into the other's login."""
     for seed in ROUNDS:
         storage, sessions, sent = await rotated_twice(seed, (True, True))
 
@@ -132,10 +132,10 @@ async def test_of_two_logins_one_gets_the_session_and_the_other_is_dropped_and_t
 
 
 @pytest.mark.parametrize("renewed_before", [False, True])
-async def test_a_slow_login_by_a_planted_id_does_not_get_the_session_of_a_login_that_came_first(
+async def test_a_slow_login_with_a_planted_id_does_not_get_the_session_of_an_earlier_login(
     renewed_before: bool,
 ) -> None:
-    """Somebody plants an id, holds back a login of his own until his victim has logged in, and lets it go."""
+    """An attacker plants an id and delays a login of their own until the victim has logged in."""
     storage = RacyStorage(1)
     planted = await stored_id(storage)
     slow, victim = await storage.read(planted), await storage.read(planted)
@@ -158,7 +158,7 @@ async def test_a_slow_login_by_a_planted_id_does_not_get_the_session_of_a_login_
     assert live_keys(storage) == [key_of(secret)]
 
 
-async def test_a_login_beside_a_renewal_leaves_the_renewed_id_worthless() -> None:
+async def test_a_login_that_races_a_renewal_makes_the_renewed_id_worthless() -> None:
     for seed in ROUNDS:
         storage, (_, login), sent = await rotated_twice(seed, (False, True))
 
@@ -167,8 +167,8 @@ async def test_a_login_beside_a_renewal_leaves_the_renewed_id_worthless() -> Non
         assert live_keys(storage) == [key_of(login.id)], seed
 
 
-async def test_a_login_by_an_id_that_was_renewed_before_takes_the_session_from_whoever_renewed_it() -> None:
-    """Somebody plants an id, renews it and waits for his victim to log in by it, within the grace."""
+async def test_a_login_with_an_already_renewed_id_makes_the_renewed_id_worthless() -> None:
+    """An attacker plants an id, renews it, and waits until the victim logs in with it within the grace period."""
     storage = RacyStorage(1)
     planted = await stored_id(storage)
     renewing = await storage.read(planted)
@@ -202,7 +202,7 @@ async def test_a_rotation_loses_no_key_of_racing_writers() -> None:
         assert not set(await storage.read(old_id)) - set(expected), seed
 
 
-async def test_the_old_id_never_reads_what_was_written_after_the_rotation() -> None:
+async def test_the_old_id_never_reads_a_change_made_after_the_rotation() -> None:
     for seed in ROUNDS:
         storage = RacyStorage(seed)
         old_id = await stored_id(storage)
@@ -220,7 +220,7 @@ async def test_the_old_id_never_reads_what_was_written_after_the_rotation() -> N
         }, seed  # fmt: skip
 
 
-async def test_a_slow_writer_under_an_id_that_was_regenerated_with_true_is_dropped_and_told() -> None:
+async def test_a_slow_writer_under_an_id_that_was_deleted_is_dropped_and_told_so() -> None:
     for seed in ROUNDS:
         storage = RacyStorage(seed)
         old_id = await stored_id(storage)
@@ -235,8 +235,8 @@ async def test_a_slow_writer_under_an_id_that_was_regenerated_with_true_is_dropp
         assert live_keys(storage) == [session.key], seed
 
 
-async def test_a_writer_that_races_a_rotation_with_true_is_in_it_or_told() -> None:
-    """Nothing is lost in silence."""
+async def test_a_change_that_races_a_rotation_with_true_is_stored_or_its_writer_is_told() -> None:
+    """Nothing is lost silently."""
     for seed in ROUNDS:
         storage = RacyStorage(seed)
         old_id = await stored_id(storage)
@@ -267,7 +267,7 @@ async def test_twenty_parallel_saves_lose_no_key_and_share_writes() -> None:
         assert storage.calls["replace"] <= 10, seed
 
 
-async def test_twenty_saves_at_once_are_one_write() -> None:
+async def test_twenty_saves_at_once_take_one_write() -> None:
     storage = RacyStorage()
     session_id = await stored_id(storage, first=True)
     sessions = [await storage.read(session_id) for _ in range(20)]
@@ -280,8 +280,8 @@ async def test_twenty_saves_at_once_are_one_write() -> None:
     assert len(await storage.read(session_id)) == 21
 
 
-async def test_saves_of_two_storage_objects_over_the_same_records_lose_no_key() -> None:
-    """As two processes are: group commit ends at the process, compare-and-set does not."""
+async def test_saves_by_two_storage_objects_on_the_same_records_lose_no_key() -> None:
+    """They stand for two processes: group commit works within one process, compare-and-set between processes."""
     for seed in range(50):
         one, other = RacyStorage(seed), RacyStorage(-seed)
         other._records = one._records
@@ -294,7 +294,7 @@ async def test_saves_of_two_storage_objects_over_the_same_records_lose_no_key() 
         assert len(await one.read(session_id)) == 11, seed
 
 
-async def test_parallel_readers_of_one_flash_do_not_use_up_the_next_one() -> None:
+async def test_parallel_readers_of_a_flash_do_not_use_up_the_next_one() -> None:
     for seed in ROUNDS:
         storage = RacyStorage(seed)
         session = await storage.read(None)
@@ -308,7 +308,7 @@ async def test_parallel_readers_of_one_flash_do_not_use_up_the_next_one() -> Non
         assert (await storage.read(session_id))["notice"] == "two", seed
 
 
-async def test_a_clear_wins_over_what_was_saved_before_it_and_loses_to_what_comes_after() -> None:
+async def test_a_clear_removes_what_was_saved_before_it_and_keeps_what_is_saved_after_it() -> None:
     for seed in ROUNDS:
         storage = RacyStorage(seed)
         session_id = await stored_id(storage, before=1)

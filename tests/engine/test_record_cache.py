@@ -1,4 +1,4 @@
-"""Requests share decoded records, and none of them can change what another one reads."""
+"""Requests share decoded records, and no request can change what another one reads."""
 
 from typing import Any
 
@@ -35,14 +35,16 @@ def test_a_record_is_decoded_once() -> None:
     assert cache.decode(bytes(bytearray(data))) is cache.decode(data)
 
 
-def test_a_record_that_was_written_need_not_be_decoded() -> None:
+def test_a_record_is_not_decoded_after_it_was_written() -> None:
     cache, data = RecordCache(), encode_record(RECORD)
     cache.put(data, RECORD)
 
     assert cache.decode(data) is RECORD
 
 
-def test_what_is_kept_is_bounded_by_its_bytes_and_the_least_recently_used_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_limited_in_bytes_and_drops_the_least_recently_used_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     first, second, third = (encode_record(RECORD._replace(created_at=number)) for number in (4, 5, 6))
     monkeypatch.setattr(record_cache, "ROOM", 2 * len(first))
     cache = RecordCache()
@@ -55,7 +57,7 @@ def test_what_is_kept_is_bounded_by_its_bytes_and_the_least_recently_used_goes(m
     assert cache.decode(second) is not dropped
 
 
-def test_a_record_larger_than_the_room_is_decoded_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_larger_than_the_cache_is_decoded_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode_record(RECORD)
     monkeypatch.setattr(record_cache, "ROOM", len(data) - 1)
     cache = RecordCache()
@@ -67,21 +69,21 @@ def test_a_record_larger_than_the_room_is_decoded_and_not_kept(monkeypatch: pyte
 @pytest.mark.parametrize(
     ("data", "error"), [(b"rubbish", ValueError), (b"3 L 1 2 3\n{}", NewerRecordError)], ids=["damaged", "newer"]
 )
-def test_what_cannot_be_read_is_no_record_the_second_time_either(data: bytes, error: type[Exception]) -> None:
+def test_unreadable_data_is_an_error_every_time(data: bytes, error: type[Exception]) -> None:
     cache = RecordCache()
     for _ in range(2):
         with pytest.raises(error):
             cache.decode(data)
 
 
-async def test_a_list_changed_by_a_request_that_does_not_save_is_not_seen_by_the_next(storage: KeyedStorage) -> None:
+async def test_an_unsaved_change_in_a_list_is_not_seen_by_the_next_request(storage: KeyedStorage) -> None:
     session_id = await stored_id(storage, cart=[{"sku": "a"}])
     (await storage.read(session_id))["cart"][0]["sku"] = "changed"
 
     assert (await storage.read(session_id))["cart"] == [{"sku": "a"}]
 
 
-async def test_a_flashed_list_changed_by_one_reader_is_not_seen_by_another(storage: KeyedStorage) -> None:
+async def test_a_change_in_a_flashed_list_is_not_seen_by_another_reader(storage: KeyedStorage) -> None:
     session_id = await stored_id(storage)
     one, other = await storage.read(session_id), await storage.read(session_id)
     one["later"].append(2)
@@ -90,7 +92,7 @@ async def test_a_flashed_list_changed_by_one_reader_is_not_seen_by_another(stora
     assert other["later"] == [1]
 
 
-async def test_a_list_changed_after_it_was_saved_is_not_seen_until_it_is_saved_again(storage: KeyedStorage) -> None:
+async def test_a_change_in_a_saved_list_is_not_seen_until_it_is_saved_again(storage: KeyedStorage) -> None:
     session_id = await stored_id(storage, cart=[1])
     session = await storage.read(session_id)
     cart = session["cart"]

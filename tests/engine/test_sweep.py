@@ -1,4 +1,4 @@
-"""The background sweep: it comes round, survives failures, stops with the app, and never blocks the loop."""
+"""The background sweep: it repeats, survives failures, stops with the app, and never blocks the event loop."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from aiohttp_session_store.testing import ManualClock
 
 
 class Sweeps:
-    """Counts sweeps; the first ones raise what they are given."""
+    """A sweep function that counts its calls; the first calls return or raise the given *outcomes*."""
 
     def __init__(self, *outcomes: int | Exception) -> None:
         self.outcomes = list(outcomes)
@@ -42,7 +42,7 @@ async def run_until_enough(sweeps: Sweeps) -> None:
 # --- the loop
 
 
-async def test_the_sweep_comes_round_until_it_is_stopped() -> None:
+async def test_the_sweep_repeats_until_it_is_stopped() -> None:
     sweeps = Sweeps(0, 0, 0)
     await run_until_enough(sweeps)
     count = sweeps.count
@@ -52,7 +52,7 @@ async def test_the_sweep_comes_round_until_it_is_stopped() -> None:
     assert sweeps.count == count >= 4
 
 
-async def test_a_sweep_that_fails_is_logged_and_the_next_one_comes(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failed_sweep_is_logged_and_the_next_one_runs(caplog: pytest.LogCaptureFixture) -> None:
     sweeps = Sweeps(StorageError("the disk is gone"), OSError("and again"))
     await run_until_enough(sweeps)
 
@@ -62,7 +62,7 @@ async def test_a_sweep_that_fails_is_logged_and_the_next_one_comes(caplog: pytes
     assert "and again" in caplog.text
 
 
-async def test_what_was_swept_is_told_to_those_who_debug(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_number_of_swept_sessions_is_logged_at_debug_level(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "aiohttp_session_store")
     await run_until_enough(Sweeps(0, 7))
 
@@ -80,7 +80,7 @@ async def test_without_an_interval_there_is_no_sweep() -> None:
     assert sweeps.count == 0
 
 
-async def test_starting_twice_sweeps_once_and_stopping_twice_is_no_error() -> None:
+async def test_starting_twice_starts_one_task_and_stopping_twice_is_no_error() -> None:
     tasks = asyncio.all_tasks()
     loop = SweepLoop(Sweeps(), 1000)
     loop.start()
@@ -101,7 +101,7 @@ async def test_a_loop_can_be_started_again() -> None:
     assert sweeps.count >= 2
 
 
-async def test_a_sweep_under_way_is_cancelled_by_the_stop() -> None:
+async def test_stopping_cancels_a_running_sweep() -> None:
     began = asyncio.Event()
 
     async def endless() -> int:
@@ -115,8 +115,8 @@ async def test_a_sweep_under_way_is_cancelled_by_the_stop() -> None:
     await asyncio.wait_for(loop.stop(), 5)
 
 
-async def test_pauses_differ_by_a_fifth_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers that start together must not sweep together."""
+async def test_pauses_vary_by_at_most_a_fifth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that start at the same time should not sweep at the same time."""
     pauses: list[float] = []
     sleep = asyncio.sleep
 
@@ -151,11 +151,11 @@ async def test_the_sweep_runs_from_the_first_start_to_the_last_close() -> None:
     assert asyncio.all_tasks() == tasks
 
 
-async def test_closing_what_was_never_started_is_no_error() -> None:
+async def test_closing_a_storage_that_was_never_started_is_no_error() -> None:
     await MemoryStorage().aclose()
 
 
-async def test_without_an_interval_a_storage_starts_no_task() -> None:
+async def test_a_storage_without_an_interval_starts_no_task() -> None:
     tasks = asyncio.all_tasks()
     storage = MemoryStorage(sweep_interval=None)
     await storage.start()
@@ -175,7 +175,7 @@ async def filled(clock: ManualClock, count: int) -> MemoryStorage:
     return storage
 
 
-async def test_the_loop_runs_between_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_event_loop_runs_between_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_SLICE", 10)
     storage = await filled(ManualClock(), 100)
     seen = [len(storage)]
@@ -191,7 +191,7 @@ async def test_the_loop_runs_between_slices(monkeypatch: pytest.MonkeyPatch) -> 
     assert max(before - after for before, after in pairwise(seen)) <= 10
 
 
-async def test_what_comes_and_goes_during_the_sweep_does_not_disturb_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_inserts_and_deletes_during_the_sweep_do_not_disturb_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_SLICE", 10)
     clock = ManualClock()
     storage = await filled(clock, 100)
@@ -209,7 +209,7 @@ async def test_what_comes_and_goes_during_the_sweep_does_not_disturb_it(monkeypa
     assert sorted(storage._records) == sorted(f"key {number}" for number in range(100, 120))
 
 
-async def test_a_sweep_that_is_cancelled_leaves_the_rest_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cancelled_sweep_leaves_the_rest_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_SLICE", 10)
     storage = await filled(ManualClock(), 100)
     sweep = asyncio.ensure_future(storage.sweep())

@@ -1,4 +1,4 @@
-"""The two limits of a session: when it ends, by what it was stored under and by what is in force now."""
+"""The two limits of a session: it ends by the limits it was stored under and by those in force now."""
 
 import sys
 from datetime import timedelta
@@ -55,18 +55,18 @@ def test_a_time_is_seconds_or_a_timedelta(given: Any, whole: int) -> None:
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_what_is_no_time_is_refused_by_name(given: Any) -> None:
+def test_an_invalid_time_is_refused_with_the_name_of_the_setting(given: Any) -> None:
     with pytest.raises(ConfigurationError, match="idle_timeout is a number of seconds or a timedelta"):
         Timeouts.build(given, 60)
 
 
 @pytest.mark.parametrize("given", [0, True, float("nan")])
-def test_the_message_names_the_lifetime_too(given: Any) -> None:
+def test_an_invalid_lifetime_is_refused_with_its_name(given: Any) -> None:
     with pytest.raises(ConfigurationError, match="lifetime is a number"):
         Timeouts.build(60, given)
 
 
-def test_no_limit_at_all_is_refused() -> None:
+def test_settings_without_any_limit_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="such a session would never end"):
         Timeouts.build(None, None)
 
@@ -85,39 +85,39 @@ def test_no_limit_at_all_is_refused() -> None:
         (Timeouts(None, LIFETIME), 4999, 5000),
     ],
 )
-def test_a_used_session_ends_with_the_first_of_its_limits(timeouts: Timeouts, now: int, ends: int) -> None:
+def test_a_used_session_ends_with_the_earlier_of_its_limits(timeouts: Timeouts, now: int, ends: int) -> None:
     assert timeouts.expiry(now, 0) == ends
 
 
-def test_a_lifetime_that_was_lowered_binds_old_sessions() -> None:
+def test_a_lowered_lifetime_applies_to_old_sessions() -> None:
     assert Timeouts(IDLE, 300).limits(written(100), 1100)[0] == 300
 
 
-def test_a_lifetime_that_was_raised_does_not_bring_back_old_sessions() -> None:
+def test_a_raised_lifetime_does_not_revive_old_sessions() -> None:
     assert Timeouts(IDLE, 99999).limits(written(4500), 5000)[0] == 5000
 
 
-def test_an_idle_timeout_that_was_lowered_binds_old_sessions() -> None:
+def test_a_lowered_idle_timeout_applies_to_old_sessions() -> None:
     assert Timeouts(50, LIFETIME).limits(written(100), 1100)[0] == 150
 
 
-def test_an_idle_timeout_that_was_lowered_counts_from_the_last_touch() -> None:
+def test_a_lowered_idle_timeout_counts_from_the_last_touch() -> None:
     assert Timeouts(50, LIFETIME).limits(written(100), 1700)[0] == 750
 
 
-def test_an_idle_timeout_that_was_raised_does_not_bring_back_old_sessions() -> None:
+def test_a_raised_idle_timeout_does_not_revive_old_sessions() -> None:
     assert Timeouts(9999, LIFETIME).limits(written(100), 1100)[0] == 1100
 
 
-def test_an_idle_timeout_where_there_was_none_counts_from_the_last_write() -> None:
+def test_a_newly_set_idle_timeout_counts_from_the_last_write() -> None:
     assert Timeouts(IDLE, LIFETIME).limits(written(100, idle=None), LIFETIME)[0] == 1100
 
 
-def test_an_idle_timeout_that_was_taken_away_leaves_the_stored_expiry() -> None:
+def test_removing_the_idle_timeout_leaves_the_stored_expiry() -> None:
     assert Timeouts(None, LIFETIME).limits(written(100), 1100)[0] == 1100
 
 
-def test_a_lifetime_where_there_was_none_counts_from_the_beginning() -> None:
+def test_a_newly_set_lifetime_counts_from_the_creation() -> None:
     assert Timeouts(IDLE, 300).limits(written(9000, created_at=100), 10000)[0] == 400
 
 
@@ -135,7 +135,7 @@ def test_a_touch_counts_as_the_last_use() -> None:
     assert LIMITS.touch_due(written(0), 1500, 600)
 
 
-def test_no_touch_is_due_once_the_lifetime_is_what_ends_the_session() -> None:
+def test_no_touch_is_due_once_the_lifetime_ends_the_session_first() -> None:
     assert not LIMITS.touch_due(written(4000), LIFETIME, 4900)
 
 
@@ -143,12 +143,12 @@ def test_no_touch_is_due_without_an_idle_timeout() -> None:
     assert not Timeouts(None, LIFETIME).touch_due(written(0, idle=None), LIFETIME, 4900)
 
 
-def test_a_touch_is_due_at_once_for_a_record_written_under_another_idle_timeout() -> None:
+def test_a_record_written_under_another_idle_timeout_is_due_for_renewal_at_once() -> None:
     assert Timeouts(IDLE, LIFETIME).limits(written(100, idle=IDLE + 1), 1100)[1] == 0
     assert Timeouts(IDLE, LIFETIME).renewal_due(written(100, idle=IDLE + 1), 1100, 101)
 
 
-def test_using_a_session_without_an_idle_timeout_never_moves_its_end() -> None:
+def test_using_a_session_without_an_idle_timeout_never_extends_it() -> None:
     assert Timeouts(None, LIFETIME).limits(written(0, idle=None), LIFETIME)[1] == inf
 
 
@@ -180,7 +180,7 @@ def test_no_session_outlives_the_limits_in_force_nor_those_it_was_stored_under(
 
 
 @given(limits, limits, st.integers(0, 5000), st.integers(0, 5000), st.integers(0, 9000))
-def test_before_the_renewal_no_touch_is_due(
+def test_no_renewal_is_due_before_its_time(
     before: Timeouts, now: Timeouts, created_at: int, used_after: int, later: int
 ) -> None:
     used_at = created_at + used_after

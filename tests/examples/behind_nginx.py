@@ -1,4 +1,4 @@
-"""The configuration of docs/examples/behind_nginx on free ports, and visitors who come through it."""
+"""The configuration in docs/examples/behind_nginx on free ports, and visitors who connect through it."""
 
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -20,12 +20,12 @@ from tests.servers.nginx import nginx
 from tests.servers.ports import free_port
 
 HOST = "example.org"
-VISITOR = "127.0.0.2"  # an address of the loopback that is not the proxy's
+VISITOR = "127.0.0.2"  # a loopback address other than the proxy's
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a visitor gets.
+    """The response that a visitor gets.
 
     Attributes:
         set_cookies: The Set-Cookie headers as they were sent.
@@ -45,10 +45,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Site:
-    """An nginx that runs.
+    """A running nginx and a client for it.
 
     Attributes:
-        log: Where its warnings go.
+        log: The file that nginx writes its warnings to.
     """
 
     client: aiohttp.ClientSession
@@ -81,7 +81,7 @@ class Site:
 
 @contextmanager
 def site_before(app_port: int, binary: str, folder: Path, without: str = "") -> Iterator[tuple[int, int, Path]]:
-    """Run nginx as the example has it, *without* one directive; yields its HTTPS and its HTTP port, and its log."""
+    """Run nginx with the example's configuration, *without* one directive; yield its HTTPS port, HTTP port and log."""
     certificate, key = make_certificate(folder)
     https, http = free_port(), free_port()
     site = (ROOT / EXAMPLES / "behind_nginx/nginx.conf").read_text()
@@ -101,7 +101,7 @@ def site_before(app_port: int, binary: str, folder: Path, without: str = "") -> 
 
 @asynccontextmanager
 async def visitors(app_port: int, binary: str, folder: Path, without: str = "") -> AsyncIterator[Site]:
-    """Run that nginx, and a client without a cookie jar that trusts its certificate and comes from ``VISITOR``."""
+    """Run that nginx, and yield a client that trusts its certificate, keeps no cookies and connects from ``VISITOR``."""
     with site_before(app_port, binary, folder, without) as (https, http, log):
         trust = ssl.create_default_context(cafile=str(folder / "certificate.pem"))
         connector = aiohttp.TCPConnector(ssl=trust, local_addr=(VISITOR, 0))
@@ -110,7 +110,7 @@ async def visitors(app_port: int, binary: str, folder: Path, without: str = "") 
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Sign a certificate for ``HOST`` with its own key."""
+    """Make a self-signed certificate for ``HOST``; return the files of the certificate and of its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
     now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""A pytest plugin that runs asynchronous tests on uvloop, and fails those that are not."""
+"""A pytest plugin that runs asynchronous tests on uvloop, and fails those that run on another loop."""
 
 import asyncio
 import inspect
@@ -10,12 +10,12 @@ import uvloop
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Make pytest-asyncio's loops."""
+    """Tell pytest-asyncio how to create its loops."""
     return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest_asyncio.fixture(autouse=True)
 async def runs_on_uvloop(request: pytest.FixtureRequest) -> None:
-    """Fail where the hook above did nothing; tests that are not asynchronous get no loop from it."""
+    """Fail an asynchronous test if the hook above had no effect."""
     if inspect.iscoroutinefunction(request.function):
         assert isinstance(asyncio.get_running_loop(), uvloop.Loop)

@@ -1,4 +1,4 @@
-"""Examples run as they say that they are run, on a port and in a folder of the test's own."""
+"""Run the examples as their docstrings say, on a free port and in a temporary folder."""
 
 import os
 import re
@@ -17,12 +17,12 @@ from tests.servers.guard import guarded
 
 EXAMPLES = Path("docs/examples")
 
-# aiohttp-jinja2 1.6 keeps its context under a plain string.
+# aiohttp-jinja2 1.6 uses a plain string as the key of its context.
 JINJA_WARNING = "ignore:It is recommended to use web.RequestKey"
 
 
 def copy_of_examples(folder: Path, port: int) -> None:
-    """Copy all examples, with *port* in the place of 8080, to the same path below *folder*."""
+    """Copy all examples to the same path below *folder*, with *port* instead of 8080."""
     shutil.copytree(ROOT / EXAMPLES, folder / EXAMPLES, ignore=shutil.ignore_patterns("__pycache__"))
     for path in (folder / EXAMPLES).rglob("*.*"):
         if path.is_file():
@@ -30,9 +30,9 @@ def copy_of_examples(folder: Path, port: int) -> None:
 
 
 def command_of(example: str) -> list[str]:
-    """Return the command in the docstring of *example*, for this Python."""
+    """Return the command in the docstring of *example*, with this Python interpreter."""
     command = re.search(r"^    python (.+)$", (ROOT / EXAMPLES / example).read_text(), re.MULTILINE)
-    assert command, f"{example} does not say how it is run"
+    assert command, f"{example} does not say how to run it"
     return [sys.executable, "-W", "error", "-W", JINJA_WARNING, *command[1].split()]
 
 
@@ -40,7 +40,8 @@ def command_of(example: str) -> list[str]:
 def running(command: list[str], folder: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
     """Run *command* on the copies in *folder* until the block ends; its log is ``folder / "log"``.
 
-    It must serve *port* then, and end with status 0 when it is told to, unless the block has ended it.
+    The command must start to serve *port*.  At the end it must exit with status 0 on SIGTERM, unless the block has
+    already stopped it.
     """
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
@@ -52,12 +53,12 @@ def running(command: list[str], folder: Path, port: int) -> Iterator["subprocess
             yield process
             stop(process, folder / "log")
         finally:
-            process.kill()  # does nothing if it has ended
+            process.kill()  # does nothing if the process has ended
             process.wait()
 
 
 def stop(process: "subprocess.Popen[bytes]", log: Path, number: signal.Signals = signal.SIGTERM) -> None:
-    """Tell *process* to end, and expect that it does so without an error."""
+    """Send *process* a signal, and check that it ends without an error."""
     if process.poll() is None:
         process.send_signal(number)
     assert process.wait(20) == 0, log.read_text()

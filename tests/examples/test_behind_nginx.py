@@ -1,4 +1,4 @@
-"""TLS ends at a real nginx: docs/examples/behind_nginx/app.py and its nginx.conf, and remotes.py behind the same."""
+"""Apps behind a real nginx that terminates TLS: docs/examples/behind_nginx and docs/examples/remotes.py."""
 
 import json
 import os
@@ -50,7 +50,7 @@ async def login(site: Site, cookie: str | None = None) -> Answer:
     return await site.ask("/login", cookie, method="POST", data={"name": "ada"})
 
 
-async def test_the_cookie_that_leaves_through_tls_is_secure_and_for_this_host_alone(site: Site) -> None:
+async def test_the_cookie_sent_over_tls_is_secure_and_limited_to_this_host(site: Site) -> None:
     answer = await login(site)
 
     assert answer.status == 303
@@ -70,7 +70,7 @@ async def test_a_visitor_logs_in_and_out_through_nginx(site: Site) -> None:
     assert (await site.ask("/", cookie)).text == "Hello, stranger.\n"
 
 
-async def test_a_second_login_makes_the_cookie_of_the_first_worthless(site: Site) -> None:
+async def test_a_second_login_makes_the_first_cookie_worthless(site: Site) -> None:
     first = (await login(site)).cookie
 
     second = (await login(site, first)).cookie
@@ -80,7 +80,7 @@ async def test_a_second_login_makes_the_cookie_of_the_first_worthless(site: Site
     assert (await site.ask("/", second)).text == "Welcome, ada.\n"
 
 
-async def test_the_app_hears_of_the_way_from_nginx_and_nothing_from_the_visitor(
+async def test_the_app_gets_forwarding_headers_from_nginx_and_none_from_the_visitor(
     binary: str, tmp_path: Path, aiohttp_server: AiohttpServer
 ) -> None:
     async def echo(request: web.Request) -> web.Response:
@@ -103,7 +103,7 @@ async def test_the_app_hears_of_the_way_from_nginx_and_nothing_from_the_visitor(
     ]
 
 
-async def test_plain_http_is_sent_to_https(site: Site) -> None:
+async def test_plain_http_is_redirected_to_https(site: Site) -> None:
     url = f"http://127.0.0.1:{site.http}/login?next=/"
     async with site.client.post(url, headers={"Host": HOST}, allow_redirects=False) as answer:
         assert answer.status == 308
@@ -111,7 +111,7 @@ async def test_plain_http_is_sent_to_https(site: Site) -> None:
         assert "Set-Cookie" not in answer.headers
 
 
-async def test_a_websocket_counts_in_the_session_until_the_visitor_logs_out_elsewhere(site: Site) -> None:
+async def test_a_websocket_uses_the_session_until_the_visitor_logs_out_elsewhere(site: Site) -> None:
     cookie = (await login(site)).cookie
 
     async with site.websocket("/chat", cookie) as socket:
@@ -129,7 +129,7 @@ async def test_a_websocket_without_a_session_is_refused(site: Site) -> None:
     assert (await site.ask("/chat")).status == 403
 
 
-# --- cookies as large as browsers take them
+# --- cookies of the largest size that browsers accept
 
 
 async def grow(request: web.Request) -> web.Response:
@@ -142,7 +142,7 @@ async def measure(request: web.Request) -> web.Response:
 
 
 @pytest.mark.parametrize(("without", "status"), [("", 200), ("proxy_buffer_size 16k;", 502)])
-async def test_a_session_of_4_kb_in_its_cookie_needs_the_larger_buffer(
+async def test_a_cookie_of_4_kb_needs_the_larger_proxy_buffer(
     without: str, status: int, binary: str, tmp_path: Path, aiohttp_server: AiohttpServer
 ) -> None:
     app = web.Application()
@@ -162,11 +162,11 @@ async def test_a_session_of_4_kb_in_its_cookie_needs_the_larger_buffer(
             assert "upstream sent too big header" in site.log.read_text()
 
 
-# --- the cookie's default, which goes by what the proxy says
+# --- the default of "secure", which depends on the proxy's headers
 
 
 @pytest.mark.parametrize(("without", "secure"), [("", True), ("proxy_set_header X-Forwarded-Proto $scheme;", False)])
-async def test_a_cookie_is_secure_by_itself_where_nginx_says_that_the_visitor_came_over_https(
+async def test_by_default_a_cookie_is_secure_if_nginx_reports_https(
     without: str, secure: bool, binary: str, tmp_path: Path, aiohttp_server: AiohttpServer
 ) -> None:
     app = web.Application()
@@ -192,7 +192,7 @@ async def remote_site(binary: str, tmp_path: Path, aiohttp_server: AiohttpServer
         yield site
 
 
-async def test_the_app_knows_where_the_visitor_comes_from_and_the_session_goes_on(remote_site: Site) -> None:
+async def test_the_app_sees_the_visitors_address_and_the_session_continues(remote_site: Site) -> None:
     first = await remote_site.ask("/")
     second = await remote_site.ask("/", first.cookie)
 
@@ -203,7 +203,7 @@ async def test_the_app_knows_where_the_visitor_comes_from_and_the_session_goes_o
     assert first.headers.getall("Strict-Transport-Security") == ["max-age=31536000"]
 
 
-async def test_what_a_visitor_claims_of_the_way_is_not_believed(remote_site: Site) -> None:
+async def test_forwarding_headers_from_the_visitor_are_ignored(remote_site: Site) -> None:
     answer = await remote_site.ask("/", **CLAIMS)
 
     assert answer.status == 200

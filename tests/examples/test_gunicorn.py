@@ -1,4 +1,4 @@
-"""Several workers of gunicorn: docs/examples/gunicorn_app.py and gunicorn_conf.py."""
+"""Several gunicorn workers: docs/examples/gunicorn_app.py and gunicorn_conf.py."""
 
 import asyncio
 import os
@@ -18,10 +18,10 @@ WORKERS = 3
 
 
 class Visitor:
-    """One visitor, whose every request opens a connection, and so may meet another worker.
+    """One visitor, who opens a new connection for every request, so that any worker may answer.
 
     Attributes:
-        stored: The keys whose writes were answered, and the workers who answered.
+        stored: The keys whose writes were answered, each with the worker that answered.
     """
 
     def __init__(self, client: aiohttp.ClientSession) -> None:
@@ -40,14 +40,14 @@ class Visitor:
             self.stored[key] = (await response.json())["worker"]
 
     async def put_or_lose_the_connection(self, key: str) -> None:
-        """Store a key, and take it for not stored where no answer comes."""
+        """Store a key; if the connection is lost before the answer, do not record it as stored."""
         try:
             await self.put(key)
         except aiohttp.ClientError:
             return
 
     async def until_all_have_answered(self, besides: int = 0) -> set[int]:
-        """Store keys until three workers, none of them *besides*, have answered, and return them."""
+        """Store keys until three workers other than *besides* have answered, and return those workers."""
         async with asyncio.timeout(60):
             met: set[int] = set()
             while len(met) < WORKERS:
@@ -57,7 +57,7 @@ class Visitor:
         return met
 
     async def missing(self) -> list[str]:
-        """Return what was answered, and is not in the session."""
+        """Return the keys whose writes were answered but that are not in the session."""
         found = await self.get("/keys")
         return [key for key, worker in self.stored.items() if found.get(key) != worker]
 
@@ -71,7 +71,7 @@ def port(tmp_path: Path) -> int:
 
 @pytest.fixture
 def command(request: pytest.FixtureRequest) -> list[str]:
-    """The example's command, with the kind of worker that a test asks for."""
+    """The command of the example, with the worker class that the test asks for."""
     *options, app = command_of("gunicorn_app.py")
     if hasattr(request, "param"):
         options.append(f"--worker-class={request.param}")
@@ -112,7 +112,7 @@ async def test_workers_share_sessions_and_lose_no_parallel_write(
     assert await visitor.missing() == []
 
 
-async def test_a_worker_that_is_killed_while_it_writes_takes_no_answered_write_with_it(visitor: Visitor) -> None:
+async def test_a_worker_killed_during_writes_loses_no_answered_write(visitor: Visitor) -> None:
     victim = min(await visitor.until_all_have_answered())
     under_way = [asyncio.create_task(visitor.put_or_lose_the_connection(f"busy-{number}")) for number in range(60)]
     async with asyncio.timeout(30):
@@ -127,7 +127,7 @@ async def test_a_worker_that_is_killed_while_it_writes_takes_no_answered_write_w
     assert await visitor.missing() == []
 
 
-async def test_a_stop_in_the_middle_of_writes_is_clean_and_the_session_goes_on_after_a_start(
+async def test_stopping_during_writes_is_clean_and_the_session_continues_after_a_restart(
     gunicorn: "subprocess.Popen[bytes]", command: list[str], visitor: Visitor, tmp_path: Path, port: int
 ) -> None:
     under_way = [asyncio.create_task(visitor.put_or_lose_the_connection(f"busy-{number}")) for number in range(60)]
@@ -164,7 +164,7 @@ setup(app, MemoryStorage())
 """
 
 
-async def test_memory_storage_in_a_preloaded_app_is_warned_about(tmp_path: Path, port: int) -> None:
+async def test_memory_storage_in_a_preloaded_app_logs_a_warning(tmp_path: Path, port: int) -> None:
     (tmp_path / EXAMPLES / "preloaded.py").write_text(PRELOADED)
     command = [*command_of("gunicorn_app.py")[:-1], "--preload", "preloaded:app"]
 

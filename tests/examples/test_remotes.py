@@ -1,4 +1,4 @@
-"""aiohttp-remotes beside us: docs/examples/remotes.py; test_behind_nginx.py puts a real nginx in front of it."""
+"""Sessions with aiohttp-remotes: docs/examples/remotes.py (behind a real nginx in test_behind_nginx.py)."""
 
 import json
 
@@ -17,7 +17,7 @@ async def client(aiohttp_client: AiohttpClient) -> Client:
     return await without_jar(aiohttp_client, await make_app(MemoryStorage()))
 
 
-async def test_the_request_is_corrected_and_the_session_goes_on_in_a_secure_cookie(client: Client) -> None:
+async def test_the_app_sees_the_real_address_and_the_session_uses_a_secure_cookie(client: Client) -> None:
     first = await visit(client, "/", **SAID)
     second = await visit(client, "/", first.cookie, **SAID)
 
@@ -28,7 +28,7 @@ async def test_the_request_is_corrected_and_the_session_goes_on_in_a_secure_cook
     ]
 
 
-async def test_plain_http_is_sent_to_https_without_a_cookie(client: Client) -> None:
+async def test_plain_http_is_redirected_to_https_without_a_cookie(client: Client) -> None:
     answer = await visit(client, "/")
 
     assert (answer.status, answer.set_cookie) == (308, None)

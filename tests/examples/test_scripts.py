@@ -1,4 +1,4 @@
-"""Each example runs as its docstring says; those with servers of their own beside them have their own tests, too."""
+"""Every example runs as its docstring says.  Examples that need a server in front also have a test file of their own."""
 
 from pathlib import Path
 from urllib.error import HTTPError
@@ -12,14 +12,14 @@ from tests.servers.ports import free_port
 
 
 class NoRedirect(HTTPRedirectHandler):
-    """Let a redirect be an answer."""
+    """Return redirects instead of following them."""
 
     def redirect_request(self, *_: object) -> None:
-        """Follow nothing."""
+        """Return no new request."""
 
 
 def get(url: str) -> tuple[int, str]:
-    """Return the status and the body."""
+    """Return the status and the body; for an error or a redirect, the Location header instead of the body."""
     try:
         with build_opener(NoRedirect).open(url, timeout=20) as response:
             return response.status, response.read().decode()
@@ -37,7 +37,7 @@ def get(url: str) -> tuple[int, str]:
         ("remotes.py", 308, "https://"),
     ],
 )
-def test_an_example_runs_as_it_says_answers_and_ends(example: str, status: int, answer: str, tmp_path: Path) -> None:
+def test_an_example_starts_answers_and_stops(example: str, status: int, answer: str, tmp_path: Path) -> None:
     port = free_port()
     copy_of_examples(tmp_path, port)
 

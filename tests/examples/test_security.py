@@ -1,4 +1,4 @@
-"""aiohttp-security on our session: docs/examples/security.py."""
+"""Sessions with aiohttp-security: docs/examples/security.py."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ async def may_read(request: web.Request) -> web.Response:
 
 @pytest.fixture
 async def client(storage: KeyedStorage, aiohttp_client: AiohttpClient) -> Client:
-    """The example, with handlers to see and change what it leaves alone."""
+    """A client of the example, with extra handlers that read and change the session."""
     app = security.make_app(storage)
     app.add_routes(
         [
@@ -75,7 +75,7 @@ async def test_a_login_is_remembered(client: Client) -> None:
     assert "You are ada." in (await visit(client, "/", cookie)).text
 
 
-async def test_a_login_keeps_the_data_under_a_new_id_and_the_old_one_is_worthless(client: Client) -> None:
+async def test_a_login_keeps_the_data_under_a_new_id_and_makes_the_old_id_worthless(client: Client) -> None:
     planted = (await visit(client, "/fill")).cookie
 
     cookie = await login(client, "ada", planted)
@@ -95,7 +95,7 @@ async def test_a_second_login_of_the_same_user_changes_the_id_again(client: Clie
     assert (await visit(client, "/books", first)).status == 401
 
 
-async def test_a_login_as_somebody_else_inherits_nothing_and_ends_the_session_before(client: Client) -> None:
+async def test_a_login_as_another_user_inherits_nothing_and_ends_the_earlier_session(client: Client) -> None:
     of_ada = await login(client, "ada")
     await visit(client, "/fill", of_ada)
 
@@ -105,7 +105,7 @@ async def test_a_login_as_somebody_else_inherits_nothing_and_ends_the_session_be
     assert (await visit(client, "/show", of_ada)).text == "{}"
 
 
-async def test_who_was_forgotten_can_be_remembered_in_the_same_request(client: Client) -> None:
+async def test_remember_after_forget_in_the_same_request_starts_a_new_session(client: Client) -> None:
     of_ada = await login(client, "ada")
 
     of_grace = (await visit(client, "/again", of_ada)).cookie
@@ -115,20 +115,22 @@ async def test_who_was_forgotten_can_be_remembered_in_the_same_request(client: C
 
 
 @pytest.mark.parametrize(("name", "status"), [("ada", 200), ("grace", 403), (None, 401)])
-async def test_the_permission_decides(client: Client, name: str | None, status: int) -> None:
+async def test_a_page_requires_its_permission(client: Client, name: str | None, status: int) -> None:
     cookie = await login(client, name) if name else None
 
     assert (await visit(client, "/books", cookie)).status == status
 
 
 @pytest.mark.parametrize(("name", "answer"), [("ada", "true"), ("grace", "false"), (None, "false")])
-async def test_a_page_can_ask_what_the_visitor_may_do(client: Client, name: str | None, answer: str) -> None:
+async def test_a_page_can_ask_whether_the_visitor_has_a_permission(
+    client: Client, name: str | None, answer: str
+) -> None:
     cookie = await login(client, name) if name else None
 
     assert (await visit(client, "/may", cookie)).text == answer
 
 
-async def test_who_is_removed_from_the_users_is_out_at_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_removed_user_is_logged_out_at_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     cookie = await login(client, "ada")
 
     monkeypatch.delitem(security.USERS, "ada")
@@ -138,7 +140,7 @@ async def test_who_is_removed_from_the_users_is_out_at_once(client: Client, monk
 
 
 @pytest.mark.parametrize(("name", "password"), [("ada", "wrong"), ("nobody", "analytical-engine"), ("", "")])
-async def test_a_wrong_name_or_password_begins_no_session(client: Client, name: str, password: str) -> None:
+async def test_a_wrong_name_or_password_starts_no_session(client: Client, name: str, password: str) -> None:
     answer = await post(client, "/login", name=name, password=password)
 
     assert (answer.status, answer.set_cookie) == (403, None)

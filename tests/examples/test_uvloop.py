@@ -1,4 +1,4 @@
-"""Sessions on uvloop: docs/examples/uvloop_app.py, and what the library promises in a request."""
+"""Sessions on uvloop: docs/examples/uvloop_app.py, and the tests of what the library promises within a request."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ from tests.docs.blocks import ROOT
 from tests.examples.running import command_of, copy_of_examples, running
 from tests.servers.ports import free_port
 
-# Reading and writing, parallel writes, locks, logout, streams and sockets, visitors who hang up, files.
+# Reading and writing, parallel writes, locks, logout, streams and WebSockets, visitors who disconnect, files.
 BEHAVIOURS = [
     "tests/web/test_saving.py",
     "tests/web/test_concurrency.py",
@@ -25,11 +25,11 @@ BEHAVIOURS = [
     "tests/storages/filesystem/test_filesystem_cancellation.py",
 ]
 
-# It tells the order of arrival from the order in which asyncio's own loop serves connections; uvloop's is another.
+# This test relies on the order in which asyncio's own event loop serves connections; uvloop uses another order.
 NOT_THIS = "tests/web/test_exclusive.py::test_who_came_first_gets_it_first"
 
 
-def test_what_the_library_promises_in_a_request_holds_on_uvloop() -> None:
+def test_the_request_promises_hold_on_uvloop() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.examples.on_uvloop", "-p", "no:cacheprovider"]
     command += ["--deselect", NOT_THIS]
 
@@ -44,7 +44,7 @@ def test_what_the_library_promises_in_a_request_holds_on_uvloop() -> None:
 
 
 @pytest.mark.parametrize("way", ["run_app", "--main"])
-def test_the_example_runs_on_uvloop_in_both_ways_and_ends(way: str, tmp_path: Path) -> None:
+def test_the_example_runs_on_uvloop_both_ways_and_stops(way: str, tmp_path: Path) -> None:
     port = free_port()
     copy_of_examples(tmp_path, port)
     command = command_of("uvloop_app.py") + (["--main"] if way == "--main" else [])

@@ -1,4 +1,4 @@
-"""Two storages of which sessions move from one to the other, and processes that work on both."""
+"""Sessions that move from one storage to another, and processes that work on both storages."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from tests.engine.suspending import RacyStorage, stored_id
 
 
 class OldResident(MigratingStorage):
-    """Creates in the old storage, as the processes did before: every session has to move."""
+    """Creates sessions in the old storage, as the processes did before the move, so that every session has to move."""
 
     async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
         if await self.fetch(key) is not None:
@@ -21,11 +21,11 @@ class OldResident(MigratingStorage):
 
 
 class Move:
-    """A new and an old storage that suspend at random, and a session in the old one.
+    """A new and an old storage, both of which suspend at random, and a session in the old one.
 
     Attributes:
-        step: Called before each verb of either, with its name; what it raises, the verb raises.
-        after: The same, when the verb has done its work.
+        step: Called before each verb of either storage; if it returns true, the verb raises ``StorageError``.
+        after: The same, but called after the verb has done its work.
     """
 
     def __init__(self, seed: int, *, longest_pause: int = 4) -> None:
@@ -43,16 +43,16 @@ class Move:
         return await stored_id(self.old, user=5)
 
     def process(self, *, move: bool = True) -> MigratingStorage:
-        """Return what one more process works with."""
+        """Return the storage object of one more process."""
         return MigratingStorage(self.new, self.old, moving=move)
 
     async def seen(self, session_id: str) -> dict[str, Any] | None:
-        """Return what a process that starts now reads, None for no session."""
+        """Return what a newly started process reads, or None for no session."""
         session = await self.process().read(session_id)
         return None if session.new else dict(session)
 
     def live_keys(self) -> set[str]:
-        """Return the keys under which either storage holds a session; neither marks nor copies count."""
+        """Return the keys under which either storage holds a session; marks and copies do not count."""
         return {
             key
             for storage in (self.new, self.old)
@@ -62,7 +62,7 @@ class Move:
 
 
 async def act(session: Session, action: str, storage: MigratingStorage) -> str | None:
-    """Do what a request does: ``logout``, ``rotate``, ``login``, ``touch``, or write the key that *action* names."""
+    """Do what a request does: ``logout``, ``rotate``, ``login``, ``touch``; any other *action* is a key to write."""
     if action == "logout":
         session.destroy()
     elif action == "rotate":

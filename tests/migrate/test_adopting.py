@@ -1,4 +1,4 @@
-"""An old session becomes ours once, whoever races, fails or is slow; these attack the protocol of ``adopting``."""
+"""Attacks on the protocol of ``adopting``: an old session is taken over once, despite races, failures and delays."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ LIMIT = 4000
 
 
 class Reader:
-    """Knows one old session, which nobody can forge."""
+    """A reader that knows a single old session, whose cookie cannot be forged."""
 
     max_age: int | None = None
     path = "/"
@@ -56,7 +56,7 @@ async def serving(storage: SessionStorage, reader: Any) -> AsyncIterator[TestCli
 
 
 @pytest.mark.parametrize("forgeable", [False, True])
-async def test_what_is_older_than_the_lifetime_is_not_taken_over_into_cookies_nor_from_cookies_either(
+async def test_a_session_older_than_the_lifetime_is_not_taken_over_with_cookies_on_either_side(
     forgeable: bool,
 ) -> None:
     clock = ManualClock(int(time.time()) + 91 * DAY)
@@ -72,16 +72,16 @@ async def test_what_is_older_than_the_lifetime_is_not_taken_over_into_cookies_no
         assert await Visitor(client, f"{OLD}={value}" if forgeable else COOKIE).get("/show") == {"user": "ada"}
 
 
-async def test_an_old_session_that_no_cookie_can_hold_is_not_taken_over(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_old_session_too_large_for_a_cookie_is_not_taken_over(caplog: pytest.LogCaptureFixture) -> None:
     async with serving(CookieStorage(), Reader({"user": "ada", "cart": "x" * 5000})) as client:
         visitor = Visitor(client, COOKIE)
 
         assert await visitor.get("/show") == {}
         assert await visitor.get("/write?key=mine") == {"mine": True}
-    assert "an old session was not taken over, for we cannot hold all of it: the session's cookie" in caplog.text
+    assert "an old session was not taken over, because not all of it can be stored: the session's cookie" in caplog.text
 
 
-async def test_a_session_that_a_server_error_left_for_the_old_cookie_ends_when_that_is_spent() -> None:
+async def test_a_session_taken_over_in_a_failed_request_ends_when_its_old_cookie_is_used_up() -> None:
     async with serving(MemoryStorage(), Reader()) as client:
         visitor = Visitor(client, COOKIE)
         assert await visitor.get("/fail") == 500
@@ -93,8 +93,8 @@ async def test_a_session_that_a_server_error_left_for_the_old_cookie_ends_when_t
         assert await Visitor(client, COOKIE).get("/show") == {}
 
 
-async def test_spending_a_cookie_takes_nothing_from_parallel_first_requests_with_it() -> None:
-    """The session went on to another id, which the old cookie leads to for the grace."""
+async def test_using_up_an_old_cookie_does_not_harm_parallel_first_requests() -> None:
+    """The session has moved to another id, which the old cookie still leads to during the grace period."""
     async with serving(MemoryStorage(), Reader()) as client:
         visitor = Visitor(client, COOKIE)
         await visitor.get("/show")
@@ -106,7 +106,7 @@ async def test_spending_a_cookie_takes_nothing_from_parallel_first_requests_with
 
 
 class Held(RacyStorage):
-    """Holds back its second insert, the session's, until it is let go."""
+    """Delays its second insert, which is that of the session, until ``let_go`` is set."""
 
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(clock=clock)
@@ -120,7 +120,7 @@ class Held(RacyStorage):
 
 
 @pytest.mark.parametrize("later", [0, 10])
-async def test_a_logout_beside_a_first_request_that_is_slow_is_not_answered_as_if_it_had_ended_something(
+async def test_a_logout_during_a_slow_first_request_fails_instead_of_claiming_success(
     later: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL)
@@ -141,7 +141,7 @@ async def test_a_logout_beside_a_first_request_that_is_slow_is_not_answered_as_i
         assert await slow.get("/show") == {}
 
 
-async def test_a_first_request_that_everybody_has_given_up_brings_nothing_back() -> None:
+async def test_a_first_request_that_finishes_after_a_logout_brings_nothing_back() -> None:
     clock = ManualClock(int(time.time()))
     storage = Held(clock)
     async with serving(storage, Reader()) as client:
@@ -157,7 +157,7 @@ async def test_a_first_request_that_everybody_has_given_up_brings_nothing_back()
         assert await slow.get("/show") == {}
 
 
-async def test_after_a_logout_on_the_first_visit_nobody_waits_for_the_session() -> None:
+async def test_after_a_logout_on_the_first_visit_no_request_waits_for_the_session() -> None:
     storage = RacyStorage()
     async with serving(storage, Reader()) as client:
         assert await Visitor(client, COOKIE).get("/logout") == {}
@@ -167,8 +167,8 @@ async def test_after_a_logout_on_the_first_visit_nobody_waits_for_the_session() 
         assert storage.calls["fetch"] <= 3
 
 
-async def test_a_mark_that_no_session_followed_costs_the_session_and_nothing_else() -> None:
-    """Its process died in between."""
+async def test_a_mark_without_a_session_costs_only_that_session() -> None:
+    """The process died after it had stored the mark and before it stored the session."""
     clock = ManualClock(int(time.time()))
     storage = RacyStorage(clock=clock)
     storage.fail = lambda verb, key: storage.calls["insert"] >= 2
@@ -180,8 +180,8 @@ async def test_a_mark_that_no_session_followed_costs_the_session_and_nothing_els
     assert await OldSessionAdopter(storage, [Reader()], LIMIT).adopt([COOKIE]) is None
 
 
-async def test_an_insert_that_came_after_its_mark_was_taken_back_is_marked_by_who_finds_it() -> None:
-    """Or the old cookie would open the session again, when nothing is left of it."""
+async def test_a_session_without_a_mark_is_marked_by_the_request_that_finds_it() -> None:
+    """Without a mark, the old cookie would open the session again once no record of it is left."""
     clock = ManualClock(int(time.time()))
     storage = RacyStorage(clock=clock)
     key, expires_at = key_of(derived_id("session", OLD, b"the-old-cookie")), int(clock()) + DAY
@@ -197,7 +197,7 @@ async def test_an_insert_that_came_after_its_mark_was_taken_back_is_marked_by_wh
 
 
 @pytest.mark.parametrize("lifetime", [None, 1000 * DAY])
-async def test_an_old_cookie_that_nothing_ends_is_remembered_for_longer_than_browsers_keep_one(
+async def test_a_used_old_cookie_is_remembered_for_longer_than_browsers_keep_cookies(
     lifetime: int | None,
 ) -> None:
     clock = ManualClock(int(time.time()))
@@ -212,7 +212,7 @@ async def test_an_old_cookie_that_nothing_ends_is_remembered_for_longer_than_bro
         assert await Visitor(client, COOKIE).get("/show") == {}
 
 
-async def test_a_mark_that_cannot_be_read_marks_all_the_same() -> None:
+async def test_an_unreadable_mark_still_counts_as_a_mark() -> None:
     storage = RacyStorage()
     await storage.insert(key_of(derived_id("mark", OLD, b"the-old-cookie")), b"9 of a newer version", 2**40)
 
@@ -220,7 +220,7 @@ async def test_a_mark_that_cannot_be_read_marks_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("name", ["__Host-old", "__Secure-old", "__host-old"])
-async def test_an_old_cookie_with_a_prefix_is_cleared_as_browsers_ask(name: str) -> None:
+async def test_an_old_cookie_with_a_prefix_is_cleared_with_secure_as_browsers_require(name: str) -> None:
     async with serving(MemoryStorage(), Reader(cookie_name=name)) as client:
         visitor = Visitor(client, "")
         visitor.cookies[name] = "the-old-cookie"
@@ -230,16 +230,16 @@ async def test_an_old_cookie_with_a_prefix_is_cleared_as_browsers_ask(name: str)
 
 
 @pytest.mark.parametrize("key", [None, 5, object()])
-def test_what_is_no_key_is_refused(key: Any) -> None:
-    with pytest.raises(ConfigurationError, match="a key of EncryptedCookieStorage is no"):
+def test_an_invalid_key_is_refused(key: Any) -> None:
+    with pytest.raises(ConfigurationError, match="a key of EncryptedCookieStorage cannot be"):
         EncryptedCookieReader(key)
 
 
-# --- at random
+# --- random interleavings
 
 
 async def visit(storage: RacyStorage, action: str) -> tuple[str, str | None, bool]:
-    """Do what a first request does; return the action, the cookie value, and whether it had the session."""
+    """Do what a first request does; return the action, the cookie value, and whether it got the old session."""
     adopted = await OldSessionAdopter(storage, [Reader()], LIMIT).adopt([COOKIE])
     session: Session = await storage.read(None) if adopted is None else adopted.session
     if action == "logout":
@@ -255,12 +255,12 @@ async def visit(storage: RacyStorage, action: str) -> tuple[str, str | None, boo
 
 
 async def opened(storage: RacyStorage, done: list[tuple[str, str | None, bool]]) -> int:
-    """Return how many of the cookies given out open the session that was taken over."""
+    """Return how many of the sent cookies open the session that was taken over."""
     return len([value for _, value, _ in done if value and "user" in await storage.read(value)])
 
 
 @pytest.mark.parametrize("faults", [False, True], ids=["", "calls fail and answers are lost"])
-async def test_first_requests_at_once_make_one_session_and_a_logout_ends_it(
+async def test_parallel_first_requests_create_one_session_and_a_logout_ends_it(
     faults: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aiohttp_session_store.migrate.adopting._PAUSE", 0.0001)

@@ -1,4 +1,4 @@
-"""The real aiohttp-session writes, and we read: visitors keep their session once, and then have ours."""
+"""Sessions written by the real aiohttp-session: each visitor's session is taken over once, and then is one of ours."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ from tests.engine.suspending import RacyStorage
 from tests.servers.redis import RedisServer, redis_server
 from tests.web.storages import SECRET
 
-# aiohttp-session keeps its state on requests as aiohttp advises against.
+# aiohttp warns about the keys that aiohttp-session uses to keep its state on requests.
 pytestmark = pytest.mark.filterwarnings("ignore:It is recommended to use web.RequestKey")
 
 KEY = b"0123456789abcdef0123456789abcdef"
@@ -50,7 +50,7 @@ def server() -> Iterator[RedisServer]:
 
 
 async def cookie_of_old_app(storage: aiohttp_session.AbstractStorage, data: Any) -> str:
-    """Have a real app on aiohttp-session write *data*; return the Cookie header that its visitor sends from then on."""
+    """Let a real app that uses aiohttp-session write *data*; return the Cookie header that its visitor then sends."""
 
     async def write(request: web.Request) -> web.Response:
         (await aiohttp_session.get_session(request)).update(data)
@@ -65,7 +65,7 @@ async def cookie_of_old_app(storage: aiohttp_session.AbstractStorage, data: Any)
 
 
 class Visitor:
-    """A browser with an old cookie, on our app."""
+    """A browser with an old cookie that visits our app."""
 
     def __init__(self, client: TestClient[Any, Any], cookie: str) -> None:
         self.client = client
@@ -126,7 +126,7 @@ Scene = Any
 
 @pytest.fixture(params=["encrypted", "redis", "simple"])
 async def scene(request: pytest.FixtureRequest, server: RedisServer) -> AsyncIterator[Scene]:
-    """Return an old storage and a reader for what it writes."""
+    """Return an old storage and a reader for its sessions."""
     if request.param == "encrypted":
         yield EncryptedCookieStorage(KEY), EncryptedCookieReader(KEY)
     elif request.param == "simple":
@@ -138,7 +138,7 @@ async def scene(request: pytest.FixtureRequest, server: RedisServer) -> AsyncIte
             yield OldRedisStorage(client), RedisReader(client)
 
 
-# Only cookies that nobody can forge can be told from a copy.
+# The takeover happens only once if the old cookie cannot be forged: copies of it are then recognised.
 once = pytest.mark.parametrize("scene", ["encrypted", "redis"], indirect=True)
 
 
@@ -153,7 +153,7 @@ async def client(storage: MemoryStorage, scene: Scene) -> AsyncIterator[TestClie
         yield client
 
 
-async def test_a_visitor_with_an_old_cookie_keeps_the_session_and_has_ours(
+async def test_a_visitor_with_an_old_cookie_keeps_the_session_and_gets_our_cookie(
     client: TestClient[Any, Any], scene: Scene
 ) -> None:
     visitor = Visitor(client, await cookie_of_old_app(scene[0], DATA))
@@ -179,7 +179,7 @@ async def test_the_old_cookie_opens_nothing_after_a_logout(
 
 
 @once
-async def test_a_copy_of_the_old_cookie_opens_nothing_when_the_grace_is_over(scene: Scene) -> None:
+async def test_a_copy_of_the_old_cookie_opens_nothing_after_the_grace_period(scene: Scene) -> None:
     clock = ManualClock(int(time.time()))
     storage = MemoryStorage(clock=clock)
     cookie = await cookie_of_old_app(scene[0], DATA)
@@ -194,7 +194,7 @@ async def test_a_copy_of_the_old_cookie_opens_nothing_when_the_grace_is_over(sce
 
 
 @once
-async def test_a_copy_of_the_old_cookie_leads_to_the_same_session_for_the_grace_and_no_longer(scene: Scene) -> None:
+async def test_a_copy_of_the_old_cookie_opens_the_same_session_only_during_the_grace_period(scene: Scene) -> None:
     clock = ManualClock(int(time.time()))
     storage = MemoryStorage(clock=clock, rotation_grace=60)
     cookie = await cookie_of_old_app(scene[0], DATA)
@@ -211,7 +211,7 @@ async def test_a_copy_of_the_old_cookie_leads_to_the_same_session_for_the_grace_
 @once
 async def test_parallel_requests_with_an_old_cookie_lose_nothing(scene: Scene) -> None:
     cookie = await cookie_of_old_app(scene[0], DATA)
-    storage = FailingStorage()  # which suspends
+    storage = FailingStorage()  # a storage whose calls suspend
     async with TestClient(TestServer(our_app(storage, scene[1])), cookie_jar=aiohttp.DummyCookieJar()) as client:
         visitors = [Visitor(client, cookie) for _ in range(10)]
         answers = await asyncio.gather(*(one.get(f"/write?key={n}") for n, one in enumerate(visitors)))
@@ -230,7 +230,7 @@ async def test_a_server_error_on_the_first_visit_costs_nothing(client: TestClien
 
 
 @once
-async def test_a_storage_that_fails_on_the_first_visit_costs_nothing(
+async def test_a_storage_failure_on_the_first_visit_costs_nothing(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL)
@@ -241,7 +241,7 @@ async def test_a_storage_that_fails_on_the_first_visit_costs_nothing(
         for verb in ("fetch", "insert", "replace"):
             with storage.failing(verb):
                 assert await visitor.get("/show") == 503
-        # the mark was made, and what it stands for was not
+        # the mark was stored, but not the session that it announces
         with storage.failing("insert", times=1):
             await Visitor(client, await cookie_of_old_app(scene[0], DATA)).get("/show")
 
@@ -249,7 +249,9 @@ async def test_a_storage_that_fails_on_the_first_visit_costs_nothing(
 
 
 @once
-async def test_logging_in_on_the_first_visit_leaves_no_way_back(client: TestClient[Any, Any], scene: Scene) -> None:
+async def test_logging_in_on_the_first_visit_makes_the_old_cookie_worthless(
+    client: TestClient[Any, Any], scene: Scene
+) -> None:
     cookie = await cookie_of_old_app(scene[0], DATA)
     visitor = Visitor(client, cookie)
     assert await visitor.get("/login") == DATA
@@ -268,9 +270,7 @@ async def test_logging_out_on_the_first_visit_is_final(client: TestClient[Any, A
     assert await Visitor(client, cookie).get("/show") == {}
 
 
-async def test_a_visitor_with_a_session_of_ours_is_not_asked_for_another(
-    client: TestClient[Any, Any], scene: Scene
-) -> None:
+async def test_a_visitor_who_already_has_our_session_keeps_it(client: TestClient[Any, Any], scene: Scene) -> None:
     visitor = Visitor(client, "")
     await visitor.get("/write?key=mine")
     visitor.cookies[OLD] = (await cookie_of_old_app(scene[0], DATA)).partition("=")[2]
@@ -278,7 +278,7 @@ async def test_a_visitor_with_a_session_of_ours_is_not_asked_for_another(
     assert await visitor.get("/show") == {"mine": True}
 
 
-async def test_the_lifetime_counts_from_the_old_session(scene: Scene) -> None:
+async def test_the_lifetime_counts_from_the_start_of_the_old_session(scene: Scene) -> None:
     clock = ManualClock(int(time.time()) + 80 * 86400)
     async with TestClient(
         TestServer(our_app(MemoryStorage(clock=clock), scene[1])), cookie_jar=aiohttp.DummyCookieJar()
@@ -300,7 +300,7 @@ async def test_rubbish_is_a_fresh_session(client: TestClient[Any, Any], value: s
     assert await visitor.get("/show") == {}
 
 
-async def test_cookie_storage_takes_them_too() -> None:
+async def test_cookie_storage_takes_over_old_sessions_too() -> None:
     async with TestClient(
         TestServer(our_app(CookieStorage(), EncryptedCookieReader(KEY))), cookie_jar=aiohttp.DummyCookieJar()
     ) as client:
@@ -311,7 +311,7 @@ async def test_cookie_storage_takes_them_too() -> None:
         assert await visitor.get("/show") == DATA
 
 
-async def test_an_old_session_that_has_ended_there_has_ended(server: RedisServer) -> None:
+async def test_a_session_that_has_expired_in_the_old_storage_is_not_taken_over(server: RedisServer) -> None:
     for age, expected in ((50, DATA), (101, {})):
         clock = ManualClock(time.time() + age)
         async with Redis.from_url(server.url) as redis:
@@ -326,7 +326,7 @@ async def test_an_old_session_that_has_ended_there_has_ended(server: RedisServer
                     assert await Visitor(client, await cookie_of_old_app(old, DATA)).get("/show") == expected
 
 
-async def test_other_names_paths_and_decoders_are_heeded() -> None:
+async def test_the_cookie_name_path_domain_and_decoder_can_be_set() -> None:
     old = EncryptedCookieStorage(KEY, cookie_name="S2", encoder=lambda value: "X" + json.dumps(value))
     reader = EncryptedCookieReader(
         KEY, cookie_name="S2", path="/shop", domain="example.org", decoder=lambda text: json.loads(text[1:])
@@ -338,18 +338,18 @@ async def test_other_names_paths_and_decoders_are_heeded() -> None:
         assert visitor.cleared == ["S2=; Max-Age=0; Path=/shop; Domain=example.org"]
 
 
-async def test_a_session_that_we_cannot_hold_whole_is_not_taken_over(caplog: pytest.LogCaptureFixture) -> None:
-    """What is missing may be what matters: "the second factor is still to come"."""
+async def test_a_session_that_we_cannot_store_completely_is_not_taken_over(caplog: pytest.LogCaptureFixture) -> None:
+    """The missing part may be the one that matters, such as "the second factor is still to come"."""
     app = our_app(MemoryStorage(), EncryptedCookieReader(KEY))
     async with TestClient(TestServer(app), cookie_jar=aiohttp.DummyCookieJar()) as client:
         data = {"user": "ada", "bad": float("nan")}
         visitor = Visitor(client, await cookie_of_old_app(EncryptedCookieStorage(KEY), data))
         assert await visitor.get("/show") == {}
-    assert "an old session was not taken over, for we cannot hold all of it: session['bad']: nan" in caplog.text
+    assert "an old session was not taken over, because not all of it can be stored: session['bad']: nan" in caplog.text
 
 
-async def test_another_spelling_of_an_old_cookie_is_the_same_cookie() -> None:
-    """Base64 skips what is foreign to it, and Fernet with it."""
+async def test_a_differently_spelled_old_cookie_counts_as_the_same_cookie() -> None:
+    """Base64 decoding skips foreign characters, and so Fernet accepts them."""
     app = our_app(MemoryStorage(), EncryptedCookieReader(KEY))
     async with TestClient(TestServer(app), cookie_jar=aiohttp.DummyCookieJar()) as client:
         cookie = await cookie_of_old_app(EncryptedCookieStorage(KEY), DATA)
@@ -362,7 +362,7 @@ async def test_another_spelling_of_an_old_cookie_is_the_same_cookie() -> None:
             assert await Visitor(client, f"{name}={spelt}").get("/show") == {}
 
 
-async def test_visitors_with_equal_cookies_that_anybody_can_write_have_sessions_of_their_own() -> None:
+async def test_visitors_with_equal_forgeable_cookies_get_separate_sessions() -> None:
     with pytest.warns(UserWarning, match="anybody"):
         app = our_app(MemoryStorage(), ForgeableCookieReader())
     cookie = await cookie_of_old_app(aiohttp_session.SimpleCookieStorage(), {"theme": "dark"})
@@ -376,7 +376,7 @@ async def test_visitors_with_equal_cookies_that_anybody_can_write_have_sessions_
 
 
 @once
-async def test_an_old_cookie_beside_a_session_of_ours_is_cleared_and_opens_nothing_later(
+async def test_an_old_cookie_next_to_our_session_is_cleared_and_opens_nothing_later(
     client: TestClient[Any, Any], scene: Scene
 ) -> None:
     cookie = await cookie_of_old_app(scene[0], DATA)
@@ -390,7 +390,7 @@ async def test_an_old_cookie_beside_a_session_of_ours_is_cleared_and_opens_nothi
     assert await Visitor(client, cookie).get("/show") == {}
 
 
-async def test_redis_that_is_away_is_a_storage_error() -> None:
+async def test_an_unavailable_redis_is_a_storage_error() -> None:
     async with Redis(port=1) as client:
         with pytest.raises(StorageError, match="the old sessions in Redis"):
             await RedisReader(client).read("x")
@@ -399,7 +399,7 @@ async def test_redis_that_is_away_is_a_storage_error() -> None:
 @pytest.mark.parametrize(
     "key", [KEY, bytearray(KEY), Fernet.generate_key().decode()], ids=lambda key: type(key).__name__
 )
-async def test_keys_come_in_every_form_that_aiohttp_session_takes(key: Any) -> None:
+async def test_keys_are_accepted_in_every_form_that_aiohttp_session_accepts(key: Any) -> None:
     cookie = SimpleCookie(await cookie_of_old_app(EncryptedCookieStorage(key), {"user": "ada"}))
 
     session = await EncryptedCookieReader(key).read(cookie[OLD].value)
@@ -407,14 +407,14 @@ async def test_keys_come_in_every_form_that_aiohttp_session_takes(key: Any) -> N
     assert session.data == {"user": "ada"}
 
 
-async def test_keys_that_were_rotated_are_taken_as_a_multifernet() -> None:
+async def test_rotated_keys_are_accepted_as_a_multifernet() -> None:
     old, new = Fernet(Fernet.generate_key()), Fernet(Fernet.generate_key())
     cookie = SimpleCookie(await cookie_of_old_app(EncryptedCookieStorage(old), {"user": "ada"}))
 
     assert await EncryptedCookieReader(MultiFernet([new, old])).read(cookie[OLD].value)
 
 
-def test_settings_that_make_no_sense_are_refused() -> None:
+def test_invalid_settings_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="32 bytes"):
         EncryptedCookieReader(b"short")
     with pytest.raises(ConfigurationError, match="max_age"):
@@ -432,7 +432,7 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         accept_old_sessions(app, EncryptedCookieReader(KEY))
 
 
-async def test_an_insert_whose_answer_was_lost_leaves_the_mark_that_ends_the_old_cookie(
+async def test_after_an_insert_whose_answer_is_lost_the_old_cookie_still_works_only_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.CRITICAL)

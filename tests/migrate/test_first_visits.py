@@ -1,4 +1,4 @@
-"""What a visitor's first request may be, and that the old storage is only ever read."""
+"""A visitor's first request may be of any kind, and the old storage is only ever read."""
 
 from typing import Any
 
@@ -28,13 +28,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:It is recommended to use web.Req
 
 
 async def test_taking_over_only_reads_from_redis() -> None:
-    """One ``GET`` for each visit that brings the old cookie, whatever becomes of the session."""
+    """Redis gets one ``GET`` for each visit with the old cookie, whatever happens to the session."""
     with redis_server() as server:
         async with Redis.from_url(server.url) as redis:
             cookie = await cookie_of_old_app(OldRedisStorage(redis, max_age=1000), DATA)
             key = f"{OLD}_{cookie.partition('=')[2]}"
             before = await redis.get(key)
-            await redis.expire(key, 500)  # not the 1000 s that whoever extends it would give it
+            await redis.expire(key, 500)  # extending the session would set 1000 s again
             await redis.config_resetstat()
             app = our_app(MemoryStorage(), RedisReader(redis, max_age=1000))
             async with TestClient(TestServer(app), cookie_jar=aiohttp.DummyCookieJar()) as client:
@@ -92,7 +92,7 @@ def client_of(app: web.Application) -> TestClient[Any, Any]:
 
 
 def whole_app(storage: MemoryStorage, *, inside: bool) -> web.Application:
-    """An app whose handlers stand in it, or in a sub-app that shares its session."""
+    """Return an app with the handlers in the app itself, or *inside* a sub-app that shares its session."""
     app, inner = web.Application(), web.Application()
     for handler in (stream, late, socket, fresh, count, show):
         (inner if inside else app).router.add_get(f"/{handler.__name__}", handler)
@@ -104,7 +104,7 @@ def whole_app(storage: MemoryStorage, *, inside: bool) -> web.Application:
 
 
 @pytest.mark.parametrize("inside", [False, True], ids=["", "in a sub-app"])
-async def test_the_first_visit_may_be_a_stream_or_a_socket(inside: bool) -> None:
+async def test_the_first_visit_may_be_a_stream_or_a_websocket(inside: bool) -> None:
     base, storage = "/in" if inside else "", MemoryStorage()
     async with client_of(whole_app(storage, inside=inside)) as client:
         for path, key in (("/stream", "streamed"), ("/socket", "talked")):
@@ -124,7 +124,7 @@ async def test_the_first_visit_may_be_a_stream_or_a_socket(inside: bool) -> None
             assert await visitor.get(f"{base}/show") == {**DATA, key: True}
 
 
-async def test_a_session_that_is_asked_for_after_the_headers_is_left_for_the_next_visit() -> None:
+async def test_a_session_first_loaded_after_the_headers_is_left_for_the_next_visit() -> None:
     async with client_of(whole_app(MemoryStorage(), inside=False)) as client:
         visitor = Visitor(client, await cookie_of_old_app(EncryptedCookieStorage(KEY), DATA))
         async with client.get("/late", headers={"Cookie": f"{OLD}={visitor.cookies[OLD]}"}) as response:
@@ -144,7 +144,7 @@ async def test_a_new_session_on_the_first_visit_ends_the_old_one() -> None:
         assert await visitor.get("/show") == {"fresh": True}
 
 
-async def test_the_first_visit_may_want_the_session_to_itself() -> None:
+async def test_the_first_visit_may_use_the_session_exclusively() -> None:
     async with client_of(whole_app(MemoryStorage(), inside=False)) as client:
         visitor = Visitor(client, await cookie_of_old_app(EncryptedCookieStorage(KEY), DATA))
         assert await visitor.get("/count") == {**DATA, "count": 1}

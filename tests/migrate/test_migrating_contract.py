@@ -1,4 +1,4 @@
-"""The contract of every storage, while sessions move from one to another."""
+"""Two storages keep the contract of a storage while sessions move from one to the other."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -57,7 +57,7 @@ class TestSessionsThatMove(Moving):
         async for storage in running(OldResident(*both)):
             yield storage
 
-    # A session that moves gets a new version by it: for these, a touch is a write.
+    # A touch moves the session and so gives it a new version; these tests of the contract are adapted to that.
 
     async def test_touching_extends_and_keeps_data_and_version(self, storage: KeyedStorage, clock: ManualClock) -> None:
         key, expires_at = new_key(), int(clock()) + HOUR
@@ -85,7 +85,7 @@ class TestSessionsThatMove(Moving):
             assert stored.data == (b"first" if newer is None else b"second")
 
     async def test_of_racing_touches_the_latest_expiry_stands(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """Or at least that of the one who is told that it does, by which the session moves."""
+        """At least the expiry of the successful touch stands, which is the one that moves the session."""
         expires_at = int(clock()) + HOUR
         for _ in range(20):
             key = new_key()
@@ -100,7 +100,7 @@ class TestSessionsThatMove(Moving):
     async def test_reading_keeps_a_session_alive_without_rewriting_it(
         self, storage: KeyedStorage, clock: ManualClock
     ) -> None:
-        """More than once, as it moves."""
+        """Only the first touch, which moves the session, rewrites it."""
         session_id = await stored_id(storage, user=5)
         versions = []
         for _ in range(4):

@@ -1,4 +1,4 @@
-"""Two storages, one moving into the other: nothing is lost, nothing comes back, wherever a process dies."""
+"""Sessions move from one storage to another: nothing is lost and nothing comes back, wherever a process dies."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -52,7 +52,7 @@ async def stored_id(storage: KeyedStorage, **data: Any) -> str:
     return value
 
 
-async def test_reading_moves_nothing_and_writing_moves() -> None:
+async def test_reading_does_not_move_a_session_and_writing_does() -> None:
     old, new = MemoryStorage(), MemoryStorage()
     session_id = await stored_id(old, user="ada")
     storage = MigratingStorage(new, old)
@@ -68,7 +68,7 @@ async def test_reading_moves_nothing_and_writing_moves() -> None:
     assert (await new.read(session_id))["user"] == "grace"
 
 
-async def test_in_the_first_step_nothing_is_moved_and_what_is_there_already_is_found() -> None:
+async def test_in_the_first_step_nothing_moves_and_moved_sessions_are_found() -> None:
     old, new = MemoryStorage(), MemoryStorage()
     first, later = MigratingStorage(new, old, moving=False), MigratingStorage(new, old)
     session_id = await stored_id(first, user="ada")
@@ -84,7 +84,7 @@ async def test_in_the_first_step_nothing_is_moved_and_what_is_there_already_is_f
     assert dict(await new.read(session_id)) == {"user": "ada", "step": 1}
 
 
-async def test_a_session_that_was_logged_out_before_its_move_is_gone_from_both() -> None:
+async def test_a_session_destroyed_before_its_move_is_gone_from_both_storages() -> None:
     old, new = MemoryStorage(), MemoryStorage()
     session_id = await stored_id(old, user="ada")
     storage = MigratingStorage(new, old)
@@ -100,7 +100,7 @@ SEEDS = range(300)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_racing_writers_lose_nothing_while_it_moves(seed: int) -> None:
+async def test_racing_writers_lose_nothing_while_the_session_moves(seed: int) -> None:
     old, new = RacyStorage(seed), RacyStorage(seed + 10_000)
     storages = [MigratingStorage(new, old), MigratingStorage(new, old, moving=seed % 2 == 0)]
     session_id = await stored_id(old, user="ada")
@@ -130,7 +130,7 @@ async def test_racing_writers_lose_nothing_while_it_moves(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_a_logout_is_final_against_moves_under_way(seed: int) -> None:
+async def test_a_logout_that_races_moves_is_final(seed: int) -> None:
     old, new = RacyStorage(seed), RacyStorage(seed + 10_000)
     storages = [MigratingStorage(new, old), MigratingStorage(new, old, moving=seed % 2 == 0)]
     session_id = await stored_id(old, user="ada")
@@ -156,11 +156,11 @@ async def test_a_logout_is_final_against_moves_under_way(seed: int) -> None:
 
 
 class DyingError(BaseException):
-    """Ends a process between two calls."""
+    """Stands for a process that dies between two calls."""
 
 
 class Dying(MemoryStorage):
-    """Dies before or after its n-th call."""
+    """Dies before or after the call whose number is in *left*."""
 
     def __init__(self, left: list[int], *, after: bool) -> None:
         super().__init__()
@@ -185,8 +185,8 @@ class Dying(MemoryStorage):
     async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> Any:
         return await self._mortal(super().replace(key, data, expires_at, version))
 
-    async def delete(self, key: str) -> None:
-        await self._mortal(super().delete(key))
+    async def delete(self, key: str, version: bytes | None = None) -> bool:
+        return bool(await self._mortal(super().delete(key, version)))
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -208,7 +208,7 @@ async def test_a_process_that_dies_at_any_call_leaves_the_old_session_or_the_new
     try:
         await storage.save(session)
         answered = True
-    except (DyingError, asyncio.CancelledError):  # the latter from the task that wrote
+    except (DyingError, asyncio.CancelledError):  # CancelledError comes from the task that wrote
         answered = False
     left[0] = -1
 
@@ -224,7 +224,7 @@ async def test_a_process_that_dies_at_any_call_leaves_the_old_session_or_the_new
         assert len(new) == 1
 
 
-async def test_the_lock_is_held_in_both() -> None:
+async def test_the_lock_is_held_in_both_storages() -> None:
     old, new = MemoryStorage(), MemoryStorage()
     storage = MigratingStorage(new, old)
     for one in (old, new):
@@ -238,7 +238,7 @@ async def test_the_lock_is_held_in_both() -> None:
                     pass
 
 
-async def test_both_are_started_and_closed(tmp_path: Path) -> None:
+async def test_both_storages_are_started_and_closed(tmp_path: Path) -> None:
     old, new = FileSystemStorage(tmp_path / "old"), MemoryStorage()
     storage = MigratingStorage(new, old)
     await storage.start()
@@ -247,20 +247,20 @@ async def test_both_are_started_and_closed(tmp_path: Path) -> None:
     assert (old._users, new._users) == (0, 0)
 
 
-def test_cookies_from_before_are_verified_and_signed_anew(tmp_path: Path) -> None:
+def test_new_cookies_use_the_new_secret_and_old_cookies_are_still_verified(tmp_path: Path) -> None:
     old, new = FileSystemStorage(tmp_path / "old"), MemoryStorage()
 
     assert MigratingStorage(new, old).default_secrets() == [*new.default_secrets(), *old.default_secrets()]
 
 
 @pytest.mark.parametrize("pair", [(1, 1), (0, 2), (2, 0)])
-def test_what_cannot_be_moved_is_refused(pair: tuple[int, int]) -> None:
+def test_a_pair_of_storages_that_cannot_migrate_is_refused(pair: tuple[int, int]) -> None:
     storages: list[Any] = [MemoryStorage(), MemoryStorage(), CookieStorage()]
     with pytest.raises(ConfigurationError, match="two different storages on the server"):
         MigratingStorage(storages[pair[0]], storages[pair[1]])
 
 
-async def test_a_failing_storage_is_a_storage_error() -> None:
+async def test_a_failure_of_one_storage_is_a_storage_error() -> None:
     old, new = RacyStorage(), RacyStorage()
     session_id = await stored_id(old, user="ada")
     storage = MigratingStorage(new, old)
@@ -274,7 +274,7 @@ async def test_a_failing_storage_is_a_storage_error() -> None:
     assert (await storage.read(session_id))["user"] in ("ada", "grace")
 
 
-def test_those_secrets_sign_that_all_workers_of_a_step_know() -> None:
+def test_cookies_are_signed_with_secrets_that_all_workers_of_a_step_know() -> None:
     new, old = MemoryStorage(), MemoryStorage()
     ours, theirs = [*new.default_secrets()], [*old.default_secrets()]
 

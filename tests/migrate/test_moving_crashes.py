@@ -1,4 +1,4 @@
-"""A process that dies between any two calls to the storages, while a session moves; another one goes on."""
+"""A process dies between two calls to the storages while a session moves, and another process continues."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ LIMIT = 40
 
 
 def dies_at(call: int) -> Callable[[], bool]:
-    """Return what says for every call from that one on that the process is dead."""
+    """Return a function that returns true from its call number *call* on: the process is dead."""
     calls = 0
 
     def dead() -> bool:
@@ -23,7 +23,7 @@ def dies_at(call: int) -> Callable[[], bool]:
 
 @pytest.mark.parametrize("when", ["before the call", "its answer is lost"])
 @pytest.mark.parametrize("action", ["a", "touch", "rotate", "login", "logout"])
-async def test_whenever_a_process_dies_the_session_is_as_before_or_as_after_and_can_be_used(
+async def test_after_a_crash_at_any_call_the_session_is_in_its_old_or_new_state_and_usable(
     action: str, when: str
 ) -> None:
     answers = []
@@ -44,7 +44,7 @@ async def test_whenever_a_process_dies_the_session_is_as_before_or_as_after_and_
 
         await check_after(move, session_id, session.id, action, answer, call)
     assert answers[0] in ("failed", None)
-    assert answers[-1] != "failed", "the last of them got through"
+    assert answers[-1] != "failed", "the last run must succeed: LIMIT is too low"
 
 
 async def check_after(move: Move, session_id: str, new_id: str, action: str, answer: str | None, call: int) -> None:
@@ -63,7 +63,7 @@ async def check_after(move: Move, session_id: str, new_id: str, action: str, ans
             assert before == {"user": 5, "a": True}, call
     else:
         assert {"user": 5} in (before, after), call
-    # whoever comes next can write, and log out for good
+    # the next process can write, and its logout is final
     living = session_id if before is not None else new_id
     session = await move.process().read(living)
     assert await act(session, "next", move.process()) is None, call
@@ -79,7 +79,7 @@ async def check_after(move: Move, session_id: str, new_id: str, action: str, ans
 
 
 async def after_a_death(call: int, action: str) -> tuple[Move, str]:
-    """Have a process die at *call* of *action*, and return what is left, with the session's id."""
+    """Let a process die at *call* of *action*; return the storages that it leaves behind and the session's id."""
     move = Move(call, longest_pause=0)
     session_id = await move.begin()
     process = move.process()
@@ -90,7 +90,7 @@ async def after_a_death(call: int, action: str) -> tuple[Move, str]:
     return move, session_id
 
 
-async def test_what_crashes_leave_behind_expires_with_the_session() -> None:
+async def test_leftovers_of_a_crash_expire_with_the_session() -> None:
     for call in range(1, LIMIT):
         move, _ = await after_a_death(call, "a")
         move.clock.advance(15 * 24 * 60 * 60)
@@ -100,8 +100,8 @@ async def test_what_crashes_leave_behind_expires_with_the_session() -> None:
 
 
 @pytest.mark.parametrize("action", ["a", "touch"])
-async def test_a_session_whose_mover_died_lives_as_long_as_it_would_have(action: str) -> None:
-    """Its mark and its copy are not swept before."""
+async def test_a_crash_during_the_move_does_not_shorten_the_session(action: str) -> None:
+    """The mark and the copy are not swept before the session expires."""
     for call in range(1, LIMIT):
         move, session_id = await after_a_death(call, action)
         move.clock.advance(13 * 24 * 60 * 60)
@@ -110,7 +110,7 @@ async def test_a_session_whose_mover_died_lives_as_long_as_it_would_have(action:
         assert await move.seen(session_id) in ({"user": 5}, {"user": 5, "a": True}), call
 
 
-async def test_a_mark_that_cannot_be_removed_is_no_failure_of_the_write(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_write_succeeds_even_if_its_mark_cannot_be_removed(caplog: pytest.LogCaptureFixture) -> None:
     move = Move(0)
     session_id = await move.begin()
     process = move.process()
@@ -124,8 +124,8 @@ async def test_a_mark_that_cannot_be_removed_is_no_failure_of_the_write(caplog: 
 
 
 @pytest.mark.parametrize("actions", [["login"], ["rotate", "logout"], ["logout"]], ids="-".join)
-async def test_a_mark_that_was_left_behind_brings_nothing_back(actions: list[str]) -> None:
-    """Long after, when nothing in the new storage stands in its way any more."""
+async def test_a_leftover_mark_brings_nothing_back(actions: list[str]) -> None:
+    """Not even later, when the new storage has no record of the session any more."""
     move = Move(0, longest_pause=0)
     session_id = newest = await move.begin()
     process = move.process()
@@ -141,7 +141,7 @@ async def test_a_mark_that_was_left_behind_brings_nothing_back(actions: list[str
     assert (await move.seen(newest) is None) == ("logout" in actions)
 
 
-async def test_a_process_that_moves_nothing_finishes_what_a_mover_that_died_began() -> None:
+async def test_a_process_that_does_not_move_sessions_finishes_an_interrupted_move() -> None:
     for call in range(1, LIMIT):
         move, session_id = await after_a_death(call, "a")
         staying = move.process(move=False)

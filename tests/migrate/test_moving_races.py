@@ -1,4 +1,4 @@
-"""Requests that race while their session moves, in several processes: thousands of seeded interleavings."""
+"""Races between requests in several processes while their session moves: thousands of seeded interleavings."""
 
 import asyncio
 import itertools
@@ -17,12 +17,12 @@ ACTIONS = ["logout", "rotate", "login", "touch", "a", "b"]
 PAIRS = list(itertools.combinations_with_replacement(ACTIONS, 2))
 SEEDS = range(40)
 
-# Coverage triples the time of so many rounds, and sees no line that the tests without this mark do not reach.
+# Measuring coverage would triple the time of these tests, and they reach no line that other tests do not reach.
 many_rounds = pytest.mark.no_cover
 
 
 async def race(move: Move, processes: list[MigratingStorage], session_id: str, actions: list[str]) -> list[str | None]:
-    """Load the session in each process, then save all at once; return the cookie values."""
+    """Load the session in each process, then save in all at once; return the cookie values."""
     sessions = [await process.read(session_id) for process in processes]
     move.clock.advance(timedelta(days=2))  # so that a touch is due
 
@@ -35,7 +35,7 @@ async def race(move: Move, processes: list[MigratingStorage], session_id: str, a
 
 @pytest.mark.parametrize("overlap", [False, True], ids=["all move", "some processes do not move yet"])
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
-async def test_two_processes_lose_no_write_and_bring_back_no_session(pair: tuple[str, str], overlap: bool) -> None:
+async def test_two_processes_lose_no_write_and_revive_no_session(pair: tuple[str, str], overlap: bool) -> None:
     for seed in SEEDS:
         move = Move(seed)
         session_id = await move.begin()
@@ -47,7 +47,7 @@ async def test_two_processes_lose_no_write_and_bring_back_no_session(pair: tuple
 
 
 @pytest.mark.parametrize("logout", [False, True])
-async def test_many_requests_in_three_processes(logout: bool) -> None:
+async def test_many_requests_in_three_processes_lose_no_write_and_revive_no_session(logout: bool) -> None:
     actions = ["a", "b", "touch", "rotate", "c", "touch", *(["logout"] if logout else [])]
     for seed in range(300):
         move = Move(seed)
@@ -63,7 +63,7 @@ async def test_many_requests_in_three_processes(logout: bool) -> None:
 async def check(
     move: Move, ids: set[str], actions: list[str] | tuple[str, ...], cookies: list[str | None], seed: int
 ) -> None:
-    """Hold the outcome against the promises; a login beside a write may drop it, and beside a logout lives or not."""
+    """Check the outcome of a race: a logout is final, one session is left, and it has every write unless a login raced."""
     assert "failed" not in cookies, (seed, actions)
     seen = {session_id: data for session_id in ids if (data := await move.seen(session_id)) is not None}
     if "logout" in actions:
@@ -80,7 +80,7 @@ async def check(
 
 
 class Stops:
-    """Has tasks stand still before or after one of their verbs, until they are let go."""
+    """Makes tasks wait before or after one of their verbs until they are told to finish."""
 
     def __init__(self, move: Move) -> None:
         self.left: dict[asyncio.Task[object], int] = {}
@@ -96,7 +96,7 @@ class Stops:
                 await self.gates[task].wait()
 
     async def run(self, work: Coroutine[Any, Any, object], stop: int) -> "asyncio.Task[object]":
-        """Run *work* up to its stop, of which there are two for each verb, or to its end."""
+        """Run *work* up to stop number *stop* or to its end; each verb has a stop before and one after it."""
         task = asyncio.ensure_future(work)
         self.left[task], self.gates[task] = stop, asyncio.Event()
         await asyncio.sleep(0.0)
@@ -108,7 +108,7 @@ class Stops:
 
 
 @pytest.mark.parametrize("stop", range(1, 13))
-async def test_a_slow_mover_does_not_bring_back_what_was_logged_out_while_it_stood_still(stop: int) -> None:
+async def test_a_slow_move_does_not_bring_back_a_session_that_was_destroyed_meanwhile(stop: int) -> None:
     move = Move(0)
     session_id = await move.begin()
     process, key = move.process(), key_of(session_id)
@@ -127,7 +127,7 @@ async def test_a_slow_mover_does_not_bring_back_what_was_logged_out_while_it_sto
 
 
 @pytest.mark.parametrize("second", range(1, 20))
-async def test_two_slow_movers_and_a_write_to_the_old_storage_between_them_lose_nothing(second: int) -> None:
+async def test_two_slow_moves_and_a_write_to_the_old_storage_between_them_lose_nothing(second: int) -> None:
     for first, order in itertools.product(range(1, 20), (True, False)):
         move = Move(0)
         await move.old.insert("key", b"", int(move.clock()) + 3600)
@@ -144,8 +144,8 @@ async def test_two_slow_movers_and_a_write_to_the_old_storage_between_them_lose_
 
 
 @pytest.mark.parametrize("stop", range(1, 14))
-async def test_an_extension_beside_a_mover_that_dies_stands_also_if_the_next_mover_dies(stop: int) -> None:
-    """A touch keeps the version, so that a copy made before it is still one of that version."""
+async def test_a_touch_survives_two_interrupted_moves(stop: int) -> None:
+    """A touch keeps the version, so a copy that was made before the touch still has the current version."""
     for second in range(1, 16):
         move = Move(0)
         now = int(move.clock())
@@ -164,7 +164,7 @@ async def test_an_extension_beside_a_mover_that_dies_stands_also_if_the_next_mov
 
 
 async def die(stops: Stops, process: MigratingStorage, stop: int, data: bytes, expires_at: int) -> None:
-    """Begin to write *data*, and be killed at *stop*."""
+    """Start to write *data*, and get killed at *stop*."""
     stored = await process.fetch("key")
     assert stored is not None
     task = await stops.run(process.replace("key", data, expires_at, stored.version), stop)
@@ -172,11 +172,11 @@ async def die(stops: Stops, process: MigratingStorage, stop: int, data: bytes, e
     await asyncio.wait([task])
 
 
-# --- the verbs alone
+# --- the verbs on their own
 
 
 async def append(storage: MigratingStorage, key: str, letter: bytes) -> bool:
-    """Add *letter* to the record, however often others come first; False if it is gone."""
+    """Append *letter* to the record, with as many attempts as it takes; return False if the record is gone."""
     while (stored := await storage.fetch(key)) is not None:
         if await storage.replace(key, stored.data + letter, stored.expires_at, stored.version):
             return True
@@ -184,7 +184,7 @@ async def append(storage: MigratingStorage, key: str, letter: bytes) -> bool:
 
 
 @many_rounds
-async def test_writers_that_move_and_writers_that_do_not_lose_nothing_of_each_other() -> None:
+async def test_moving_and_non_moving_writers_lose_no_write() -> None:
     for seed in range(2000):
         move = Move(seed, longest_pause=8)
         await move.old.insert("key", b"", int(move.clock()) + 3600)
@@ -197,7 +197,7 @@ async def test_writers_that_move_and_writers_that_do_not_lose_nothing_of_each_ot
 
 
 @many_rounds
-async def test_of_writers_at_one_version_at_most_one_succeeds_and_its_data_stands() -> None:
+async def test_of_writers_with_the_same_version_at_most_one_succeeds_and_its_data_stands() -> None:
     for seed in range(1000):
         move = Move(seed)
         await move.old.insert("key", b"", int(move.clock()) + 3600)
@@ -217,7 +217,7 @@ async def test_of_writers_at_one_version_at_most_one_succeeds_and_its_data_stand
 
 
 @many_rounds
-async def test_what_was_deleted_beside_writers_is_gone() -> None:
+async def test_a_record_deleted_during_writes_is_gone() -> None:
     for seed in range(1000):
         move = Move(seed, longest_pause=8)
         await move.old.insert("key", b"", int(move.clock()) + 3600)
@@ -230,7 +230,7 @@ async def test_what_was_deleted_beside_writers_is_gone() -> None:
 
 
 @many_rounds
-async def test_readers_beside_a_move_always_find_the_session() -> None:
+async def test_readers_during_a_move_always_find_the_record() -> None:
     for seed in range(1000):
         move = Move(seed)
         await move.old.insert("key", b"", int(move.clock()) + 3600)
@@ -240,11 +240,11 @@ async def test_readers_beside_a_move_always_find_the_session() -> None:
         assert None not in found, seed
 
 
-async def test_of_those_who_create_a_key_at_once_one_does() -> None:
+async def test_of_parallel_inserts_of_a_key_exactly_one_succeeds() -> None:
     for seed in range(200):
         move = Move(seed)
         expires_at = int(move.clock()) + 3600
-        for _ in range(2):  # the second time beside the copy of a mover who came too late
+        for _ in range(2):  # the second time, a copy is left that a slow move made too late
             versions = await asyncio.gather(*(move.process().insert("key", b"data", expires_at) for _ in range(3)))
             assert len([version for version in versions if version]) == 1, seed
             await move.process().delete("key")

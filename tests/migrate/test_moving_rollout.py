@@ -1,7 +1,8 @@
-"""A whole move, from the old storage alone to the new one alone, with processes a step apart: random, seeded, modelled.
+"""A whole migration from the old storage to the new one, with random, seeded requests and a model to compare with.
 
-Rounds of parallel requests, each in a process of its own that may die at any call or lose its answer; between rounds
-time passes and storages are swept.  After each round every process of the step must read what the model says.
+During each step of the rollout, processes of that step and of the one before run at the same time.  There are rounds
+of parallel requests, each in its own process, which may die at any call or lose its answer.  Between rounds, time
+passes and the storages are swept.  After each round, every process must read what the model says.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ STEPS = ["old", "staying", "moving", "new"]
 
 
 class Line(PlainStorage):
-    """One process's way to a storage that others use, too: suspends at random, and dies when its process does."""
+    """One process's connection to a shared storage: it suspends at random, and fails once its process is dead."""
 
     suspends = True
 
@@ -60,8 +61,8 @@ class Line(PlainStorage):
     async def touch(self, key: str, expires_at: int, version: bytes) -> Any:
         return await self._call(super().touch, key, expires_at, version)
 
-    async def delete(self, key: str) -> None:
-        await self._call(super().delete, key)
+    async def delete(self, key: str, version: bytes | None = None) -> bool:
+        return bool(await self._call(super().delete, key, version))
 
 
 @dataclass
@@ -142,7 +143,7 @@ class World:
         try:
             value = await storage.save(session)
         except StorageError:
-            if life[0] > 0:  # it is not the one that died
+            if life[0] > 0:  # this process did not die
                 raise
             if action == "logout" and visit.fate == "alive":
                 visit.fate = "unknown"
@@ -200,7 +201,7 @@ class World:
         for number, step in enumerate(STEPS):
             before = STEPS[max(0, number - 1)]
             if step == "new":
-                # what was not used since has ended, so it says
+                # as documented, wait for the idle timeout: sessions that were not used since then have ended
                 until = self.clock() + IDLE
                 while self.clock() < until:
                     await self.rounds(["moving"], 1)
@@ -219,7 +220,7 @@ class World:
 
 
 @pytest.mark.parametrize("faults", [False, True], ids=["", "processes die"])
-async def test_a_rollout_step_by_step_loses_nothing_and_brings_nothing_back(faults: bool) -> None:
+async def test_a_step_by_step_rollout_loses_nothing_and_brings_nothing_back(faults: bool) -> None:
     for seed in range(40):
         try:
             await World(seed, faults=faults).run()

@@ -1,6 +1,6 @@
-"""The public interface, written down: whoever changes it sees it here, and in the CHANGELOG.
+"""A snapshot of the public interface: every change to it shows up in ``public_api.txt``, and belongs in the CHANGELOG.
 
-``UPDATE_SNAPSHOT=1 python -m pytest tests/packaging/test_api_snapshot.py`` writes it anew.
+``UPDATE_SNAPSHOT=1 python -m pytest tests/packaging/test_api_snapshot.py`` updates the snapshot.
 """
 
 import importlib
@@ -16,7 +16,7 @@ MODULES = ["", ".storages.redis", ".storages.postgres", ".testing", ".testing.fi
 
 
 def described(name: str, thing: Any) -> list[str]:
-    """Return a line for *thing*, and one for each public member of a class."""
+    """Return one line for *thing* and, if it is a class, one for each public member."""
     if not inspect.isclass(thing):
         return [f"{name}{signature(thing)}"]
     bases = ", ".join(base.__name__ for base in thing.__bases__ if base is not object and not is_inner(base))
@@ -35,7 +35,7 @@ def described(name: str, thing: Any) -> list[str]:
 
 
 def is_inner(base: type) -> bool:
-    """Whether *base* is a class of ours that is not public: what it has counts as its subclass's own."""
+    """Return whether *base* is a private class of this package, whose members count as those of its subclass."""
     return base is Verbs
 
 
@@ -45,9 +45,9 @@ def members(thing: type) -> dict[str, Any]:
 
 
 def signature(thing: Any) -> str:
-    """Return how *thing* is called; names and kinds, whether there is a default, and no types.
+    """Return the signature of *thing*: the names and kinds of its parameters and whether they have a default, no types.
 
-    Options that are named by a ``TypedDict`` are shown as the keyword arguments that they are.
+    Options that a ``TypedDict`` describes are shown as keyword arguments.
     """
     try:
         parameters = inspect.signature(thing).parameters.values()
@@ -71,7 +71,7 @@ def signature(thing: Any) -> str:
     return f"({', '.join(shown)})"
 
 
-def test_the_public_interface_is_the_one_that_was_written_down() -> None:
+def test_the_public_interface_matches_the_snapshot() -> None:
     lines = []
     for suffix in MODULES:
         module = importlib.import_module(f"aiohttp_session_store{suffix}")

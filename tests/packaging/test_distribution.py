@@ -1,4 +1,4 @@
-"""What is published: built twice the same, with the types and without the tests, and described as it is."""
+"""The published files: builds are reproducible, contain the types and no tests, and have the right metadata."""
 
 import email
 import subprocess
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def build(target: Path) -> dict[str, Path]:
-    """Build wheel and sdist into *target*; return them by their suffix."""
+    """Build the wheel and the sdist into *target*; return their paths by suffix."""
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(target), str(ROOT)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
     assert finished.returncode == 0, finished.stdout + finished.stderr
@@ -26,7 +26,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return build(tmp_path_factory.mktemp("dist"))
 
 
-def test_two_builds_are_the_same_byte_for_byte(built: dict[str, Path], tmp_path: Path) -> None:
+def test_two_builds_are_identical_byte_for_byte(built: dict[str, Path], tmp_path: Path) -> None:
     again = build(tmp_path)
 
     assert set(built) == set(again) == {".whl", ".gz"}
@@ -34,7 +34,7 @@ def test_two_builds_are_the_same_byte_for_byte(built: dict[str, Path], tmp_path:
         assert path.read_bytes() == again[suffix].read_bytes(), suffix
 
 
-def test_the_wheel_holds_the_package_with_its_types_and_nothing_else(built: dict[str, Path]) -> None:
+def test_the_wheel_contains_only_the_package_with_its_types(built: dict[str, Path]) -> None:
     with zipfile.ZipFile(built[".whl"]) as wheel:
         names = wheel.namelist()
 
@@ -44,7 +44,7 @@ def test_the_wheel_holds_the_package_with_its_types_and_nothing_else(built: dict
     assert {name.split("/")[0].split("-")[0] for name in names} == {"aiohttp_session_store"}
 
 
-def test_the_sdist_holds_no_tests(built: dict[str, Path]) -> None:
+def test_the_sdist_contains_no_tests(built: dict[str, Path]) -> None:
     with tarfile.open(built[".gz"]) as sdist:
         tops = {name.split("/")[1] for name in sdist.getnames() if "/" in name}
 
@@ -59,7 +59,7 @@ def test_the_sdist_holds_no_tests(built: dict[str, Path]) -> None:
     }
 
 
-def test_the_description_is_rendered(built: dict[str, Path]) -> None:
+def test_the_description_renders_without_errors(built: dict[str, Path]) -> None:
     command = [sys.executable, "-m", "twine", "check", "--strict", *map(str, built.values())]
     finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
@@ -67,7 +67,7 @@ def test_the_description_is_rendered(built: dict[str, Path]) -> None:
     assert finished.stdout.count("PASSED") == 2
 
 
-def test_the_metadata_says_what_it_needs(built: dict[str, Path]) -> None:
+def test_the_metadata_lists_dependencies_extras_and_licence(built: dict[str, Path]) -> None:
     with zipfile.ZipFile(built[".whl"]) as wheel:
         name = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = email.message_from_bytes(wheel.read(name))
@@ -79,7 +79,7 @@ def test_the_metadata_says_what_it_needs(built: dict[str, Path]) -> None:
     assert "Typing :: Typed" in metadata.get_all("Classifier", [])
 
 
-def test_the_python_versions_are_those_that_the_tools_check() -> None:
+def test_the_minimum_python_version_is_the_same_everywhere() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     minor = int(project["project"]["requires-python"].removeprefix(">=3."))
 

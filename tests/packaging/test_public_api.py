@@ -1,4 +1,4 @@
-"""What the package shows, what importing it loads, and that its core is pure."""
+"""The public names of the package, what importing it loads, and the purity of its core."""
 
 import ast
 import importlib
@@ -16,13 +16,13 @@ PACKAGE = Path(aiohttp_session_store.__file__).parent
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 NAME = "aiohttp_session_store"
 
-# The rooms that do no I/O and know no clock.
+# The modules that do no I/O and read no clock.
 PURE = [module for module in MODULES if module.startswith(("record/", "session/"))]
 IMPURE = {"time", "os", "io", "random", "socket", "threading", "pathlib", "subprocess", "tempfile", "logging"}
 
 
 def imports_of(tree: ast.AST) -> set[str]:
-    """Return the packages from outside of ours that a module imports."""
+    """Return the top-level packages that a module imports absolutely."""
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -33,7 +33,7 @@ def imports_of(tree: ast.AST) -> set[str]:
 
 
 def loaded_by(statement: str, *suspects: str) -> set[str]:
-    """Return which of the modules *suspects* a fresh interpreter has loaded after *statement*."""
+    """Return which of the modules *suspects* are loaded after a fresh interpreter has run *statement*."""
     script = f"import sys\n{statement}\nprint(*(set({suspects!r}) & set(sys.modules)))"
     finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     return set(finished.stdout.split())
@@ -59,7 +59,7 @@ def test_all_is_sorted_and_complete(module: str) -> None:
     assert all(hasattr(loaded, name) for name in loaded.__all__)
 
 
-def test_every_error_is_public_has_the_base_and_says_when_it_is_raised() -> None:
+def test_every_error_is_public_documented_and_has_the_common_base() -> None:
     for name in errors.__all__:
         error = getattr(errors, name)
         assert getattr(aiohttp_session_store, name) is error
@@ -67,14 +67,14 @@ def test_every_error_is_public_has_the_base_and_says_when_it_is_raised() -> None
         assert error.__doc__
 
 
-def test_every_error_of_the_module_is_in_its_tree() -> None:
+def test_every_error_of_the_module_is_in_its_docstring() -> None:
     defined = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
 
     assert defined == set(errors.__all__)
     assert all(name in (errors.__doc__ or "") for name in defined)
 
 
-def test_errors_are_what_their_readers_expect_of_the_builtin_ones() -> None:
+def test_errors_have_the_builtin_base_that_callers_expect() -> None:
     assert issubclass(aiohttp_session_store.ConfigurationError, ValueError)
     assert issubclass(aiohttp_session_store.SessionTooLargeError, ValueError)
     assert issubclass(aiohttp_session_store.SessionUsageError, RuntimeError)
@@ -83,7 +83,7 @@ def test_errors_are_what_their_readers_expect_of_the_builtin_ones() -> None:
     assert not issubclass(aiohttp_session_store.StorageError, RuntimeError)
 
 
-def test_a_size_error_can_be_pickled() -> None:
+def test_a_session_too_large_error_can_be_pickled() -> None:
     import pickle
 
     error = aiohttp_session_store.SessionTooLargeError("too large", size=5000, limit=4096)
@@ -92,7 +92,7 @@ def test_a_size_error_can_be_pickled() -> None:
     assert (str(copy), copy.size, copy.limit) == ("too large", 5000, 4096)
 
 
-def test_the_package_says_that_it_is_typed() -> None:
+def test_the_package_is_marked_as_typed() -> None:
     assert (PACKAGE / "py.typed").is_file()
 
 
@@ -116,15 +116,15 @@ def test_the_manual_clock_needs_no_pytest() -> None:
     assert loaded_by(f"from {NAME}.testing import ManualClock", "pytest") == set()
 
 
-def test_the_contract_is_loaded_when_it_is_asked_for() -> None:
+def test_the_contract_is_loaded_on_demand() -> None:
     assert loaded_by(f"from {NAME}.testing import StorageContract", "pytest") == {"pytest"}
 
 
-# --- rooms: pyproject.toml has the order, for import-linter
+# --- the core (import-linter checks the order of the layers, see pyproject.toml)
 
 
 @pytest.mark.parametrize("module", PURE)
-def test_the_core_does_no_io_and_knows_no_clock(module: str) -> None:
+def test_the_core_does_no_io_and_reads_no_clock(module: str) -> None:
     tree = ast.parse((PACKAGE / module).read_text())
     awaits = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
 

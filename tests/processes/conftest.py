@@ -1,4 +1,4 @@
-"""Four worker processes on one port and one storage, and a client that meets a different one at every request."""
+"""Four worker processes that share a port and a storage, and a client that opens a connection for every request."""
 
 import asyncio
 import subprocess
@@ -22,7 +22,7 @@ WORKERS = 4
 
 @dataclass(frozen=True)
 class Service:
-    """Workers that run."""
+    """The running workers."""
 
     url: str
     place: str
@@ -31,7 +31,7 @@ class Service:
 
 @dataclass
 class Workers:
-    """A client of all workers; it notes which of them it has met."""
+    """A client of all workers, which records the workers that have answered."""
 
     client: aiohttp.ClientSession
     url: str
@@ -39,7 +39,7 @@ class Workers:
     met: set[str] = field(default_factory=set)
 
     async def get(self, path: str, cookie: str | None = None) -> aiohttp.ClientResponse:
-        """Ask some worker, on a connection of its own."""
+        """Send a request over a new connection, which any of the workers may accept."""
         headers = {"Cookie": f"session={cookie}"} if cookie else {}
         async with self.client.get(self.url + path, headers=headers) as response:
             body = await response.text()
@@ -53,7 +53,7 @@ class Workers:
         return (await self.get("/login")).cookies["session"].value
 
     async def show(self, cookie: str) -> dict[str, object]:
-        """Return what is in a session."""
+        """Return the data of a session."""
         async with self.client.get(self.url + "/show", headers={"Cookie": f"session={cookie}"}) as response:
             data: dict[str, object] = await response.json()
             return data
@@ -83,7 +83,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def service(place: str) -> Iterator[Service]:
-    """Start the workers of a storage once for all tests, each of which has a session of its own."""
+    """Start the workers of a storage once for all tests; each test uses its own sessions."""
     port = free_port()
     command = [sys.executable, str(Path(__file__).with_name("worker.py")), place, str(port)]
     processes = [subprocess.Popen(command) for _ in range(WORKERS)]
@@ -101,7 +101,7 @@ def service(place: str) -> Iterator[Service]:
 @asynccontextmanager
 async def client_of(service: Service) -> AsyncIterator[Workers]:
     connector = aiohttp.TCPConnector(force_close=True, limit=0)
-    patient = aiohttp.ClientTimeout(sock_connect=None)  # a machine that stalls is not what is tested
+    patient = aiohttp.ClientTimeout(sock_connect=None)  # a stalling machine must not fail the test
     async with aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=patient
     ) as client:

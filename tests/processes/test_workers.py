@@ -1,4 +1,4 @@
-"""The three promises between processes: four real workers on one storage, and a real client."""
+"""The promises that hold between processes, tested with four real workers on one storage and a real client."""
 
 import asyncio
 import random
@@ -9,7 +9,7 @@ import pytest
 from tests.processes.conftest import Workers
 
 
-async def test_parallel_writes_over_four_workers_lose_no_key_in_50_rounds(workers: Workers) -> None:
+async def test_parallel_writes_to_four_workers_lose_no_key_in_50_rounds(workers: Workers) -> None:
     random.seed(1)
     for round_ in range(50):
         cookie = await workers.login()
@@ -49,7 +49,7 @@ async def test_a_counter_under_the_exclusive_lock_is_exact(workers: Workers) -> 
 
 
 @pytest.mark.parametrize("place", ["files"], indirect=True)
-async def test_workers_make_one_secret_and_leave_no_rubbish(workers: Workers) -> None:
+async def test_workers_create_one_secret_and_leave_no_stray_files(workers: Workers) -> None:
     cookies = [await workers.login() for _ in range(20)]
 
     for cookie in cookies:

@@ -1,4 +1,4 @@
-"""An app whose workers share one storage and one port: started several times by the tests beside it.
+"""An app whose workers share a storage and a port; the tests in this folder start it several times.
 
 ``python worker.py STORAGE PORT``, where STORAGE is a directory or the URL of a server.
 """
@@ -27,7 +27,7 @@ async def login(request: web.Request) -> web.Response:
 
 
 async def write(request: web.Request) -> web.Response:
-    """Change one key of a visitor who is logged in, some time after the session was loaded."""
+    """Change one key of a logged-in visitor, some time after the session was loaded."""
     session = await get_session(request)
     await asyncio.sleep(float(request.query.get("pause", "0")))
     if "user" in session:
@@ -61,7 +61,7 @@ def make_storage(place: str) -> KeyedStorage:
 
 
 async def prepare(storage: KeyedStorage) -> None:
-    """Do what is done once, before the workers start."""
+    """Prepare the storage once, before the workers start."""
     if isinstance(storage, PostgresStorage):
         await storage.create_schema()
     await storage.aclose()
@@ -71,7 +71,7 @@ def make_app(place: str) -> web.Application:
     app = web.Application()
     for handler in (who, login, write, count, logout, show):
         app.router.add_get(f"/{handler.__name__}", handler)
-    # Files bring a secret of their own, which one of the workers makes.
+    # The file storage has a secret of its own, which one of the workers creates.
     cookie = None if "://" not in place else SessionCookie(secrets=SECRET)
     setup(app, make_storage(place), cookie=cookie)
     return app

@@ -1,4 +1,4 @@
-"""What a session can hold, for hypothesis."""
+"""Hypothesis strategies for the values that a session can hold."""
 
 import datetime
 from typing import Any
@@ -28,7 +28,7 @@ beyond_json = (
 )
 keys = text | st.sampled_from(["$", "$$", "$set", "$$set", "$datetime"])
 hashable = st.recursive(scalars | beyond_json, lambda inner: st.tuples(inner, inner), max_leaves=3)
-#: What JSON holds, and thus what a record of another program can hold.
+#: What JSON can hold, and therefore what a record written by another program can hold.
 plain = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4), max_leaves=12
 )
@@ -44,7 +44,7 @@ data = st.dictionaries(text, values.map(lambda value: freeze(value, "k")), max_s
 
 
 def typed(value: Any) -> Any:
-    """Return *value* with its types and the signs of its zeros, which == does not look at."""
+    """Return a form of *value* in which ``==`` also compares types and the signs of zeros."""
     if isinstance(value, dict):
         return [(key, typed(inner)) for key, inner in value.items()]
     if isinstance(value, list | tuple):

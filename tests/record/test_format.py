@@ -1,4 +1,4 @@
-"""The stored form, which outlives the process that wrote it, and how changes are merged onto it."""
+"""The stored format, which outlives the process that wrote it, and how changes are merged into a record."""
 
 from typing import Any
 
@@ -22,7 +22,8 @@ from tests.record.strategies import data, text, typed, values
 
 KEY = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
-# These bytes lie on disks and in databases: whoever changes them logs everybody out. Add a format, do not edit these.
+# Records in exactly this form are on disks and in databases; an edit here would log everybody out. To change the
+# format, add a new one.
 LIVE: list[tuple[bytes, Record]] = [
     (b"1 L 1700000000 1700000100 1209600\n{}", Record(1_700_000_000, 1_700_000_100, 1_209_600, {})),
     (b'1 L 1700000000 1700000100 -\n{"user":5}', Record(1_700_000_000, 1_700_000_100, None, {"user": 5})),
@@ -58,16 +59,16 @@ def changes(
     return Changes(values or {}, frozenset(unset), cleared, frozenset(used), added)
 
 
-# --- the stored form
+# --- the stored format
 
 
 @pytest.mark.parametrize(("stored", "record"), LIVE)
-def test_a_live_record_is_stored_in_these_very_bytes(stored: bytes, record: Record) -> None:
+def test_a_live_record_is_stored_as_exactly_these_bytes(stored: bytes, record: Record) -> None:
     assert encode_record(record) == stored
 
 
 @pytest.mark.parametrize(("stored", "retired"), RETIRED)
-def test_a_retired_record_is_stored_in_these_very_bytes(stored: bytes, retired: Retired) -> None:
+def test_a_retired_record_is_stored_as_exactly_these_bytes(stored: bytes, retired: Retired) -> None:
     assert encode_retired(retired) == stored
 
 
@@ -77,7 +78,7 @@ def test_records_stored_by_earlier_versions_are_read(stored: bytes, record: Reco
 
 
 @pytest.mark.parametrize("stored", [b"3 L 1 2 3 4 5\nwhatever", b"3", b"9999 X\n\xff", b"10 R"])
-def test_a_newer_format_is_told_apart_from_damage(stored: bytes) -> None:
+def test_a_newer_format_is_not_mistaken_for_damage(stored: bytes) -> None:
     with pytest.raises(NewerRecordError, match="newer than this package"):
         decode_record(stored)
 
@@ -128,14 +129,14 @@ def test_a_newer_format_is_told_apart_from_damage(stored: bytes) -> None:
     ],
 )
 def test_damage_is_a_value_error_and_not_a_newer_format(stored: bytes) -> None:
-    with pytest.raises(ValueError) as caught:  # noqa: PT011  any kind of it but one
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  any kind except one
         decode_record(stored)
 
     assert not isinstance(caught.value, NewerRecordError)
 
 
 @given(st.binary(max_size=100))
-def test_any_bytes_are_a_record_or_a_value_error(stored: bytes) -> None:
+def test_any_bytes_decode_to_a_record_or_a_value_error(stored: bytes) -> None:
     try:
         record = decode_record(stored)
     except ValueError:
@@ -144,7 +145,7 @@ def test_any_bytes_are_a_record_or_a_value_error(stored: bytes) -> None:
 
 
 @given(st.sampled_from([stored for stored, _ in [*LIVE, *RETIRED]]), st.data())
-def test_any_damaged_record_is_a_record_or_a_value_error(stored: bytes, drawn: st.DataObject) -> None:
+def test_any_damaged_record_decodes_to_a_record_or_a_value_error(stored: bytes, drawn: st.DataObject) -> None:
     start = drawn.draw(st.integers(0, len(stored)))
     end = drawn.draw(st.integers(start, len(stored)))
     try:
@@ -152,7 +153,7 @@ def test_any_damaged_record_is_a_record_or_a_value_error(stored: bytes, drawn: s
     except ValueError:
         return
     if isinstance(record, Record):
-        encode_record(record)  # what could be read can be written again
+        encode_record(record)  # a record that can be read can be written again
 
 
 flashes = st.builds(Flash, id=text, key=text, value=values.map(lambda value: freeze(value, "k")))
@@ -169,7 +170,7 @@ seconds = st.integers(0, 10**14)
         flashes=st.lists(flashes, max_size=3).map(tuple),
     )
 )
-def test_every_record_comes_back_the_same(record: Record) -> None:
+def test_every_record_survives_a_round_trip(record: Record) -> None:
     loaded = decode_record(encode_record(record))
 
     assert isinstance(loaded, Record)
@@ -177,20 +178,20 @@ def test_every_record_comes_back_the_same(record: Record) -> None:
     assert typed(loaded.data) == typed(record.data)
 
 
-@pytest.mark.no_cover  # thousands of times the same lines
+@pytest.mark.no_cover  # runs the same lines thousands of times
 @given(data)
-def test_a_truncated_record_is_never_taken_for_a_whole_one(data: dict[str, Any]) -> None:
+def test_a_truncated_record_is_never_mistaken_for_a_complete_one(data: dict[str, Any]) -> None:
     stored = encode_record(Record(1, 2, 3, data))
     for length in range(len(stored)):
-        with pytest.raises(ValueError):  # noqa: PT011  any kind of it
+        with pytest.raises(ValueError):  # noqa: PT011  any kind
             decode_record(stored[:length])
 
 
-def test_the_same_content_is_the_same_whenever_it_was_written() -> None:
+def test_the_time_of_writing_does_not_count_as_content() -> None:
     assert same_content(b'1 L 1 2 3\n{"a":1}', b'1 L 1 9 -\n{"a":1}')
 
 
-def test_other_flashes_are_other_content() -> None:
+def test_flashes_count_as_content() -> None:
     assert not same_content(b'1 L 1 2 3\n{"a":1}', b'1 L 1 2 3\n{"a":1}\n[["i","k",1]]')
 
 
@@ -199,46 +200,46 @@ def test_other_flashes_are_other_content() -> None:
 RECORD = Record(1, 2, 3, {"a": 1, "b": 2}, (Flash("f1", "notice", "one"), Flash("f2", "other", "two")))
 
 
-def test_keys_that_nobody_changed_stay() -> None:
+def test_unchanged_keys_stay() -> None:
     assert merge(RECORD, [changes({"c": 3})], 9, 8).data == {"a": 1, "b": 2, "c": 3}
 
 
-def test_an_unset_key_goes_and_need_not_be_there() -> None:
+def test_an_unset_key_is_removed_and_may_be_missing() -> None:
     assert merge(RECORD, [changes(unset=("a", "missing"))], 9, 8).data == {"b": 2}
 
 
-def test_of_two_changes_of_one_key_the_later_stands() -> None:
+def test_of_two_changes_of_one_key_the_later_wins() -> None:
     assert merge(RECORD, [changes({"a": 2}), changes({"a": 3}), changes({"b": 0})], 9, 8).data == {"a": 3, "b": 0}
 
 
-def test_clearing_takes_other_requests_keys_and_flashes_too() -> None:
+def test_clearing_removes_keys_and_flashes_of_other_requests_too() -> None:
     merged = merge(RECORD, [changes({"theirs": 1}), changes({"mine": 2}, cleared=True)], 9, 8)
 
     assert (merged.data, merged.flashes) == ({"mine": 2}, ())
 
 
-def test_what_comes_after_a_clear_stays() -> None:
+def test_changes_after_a_clear_stay() -> None:
     assert merge(RECORD, [changes(cleared=True), changes({"later": 1})], 9, 8).data == {"later": 1}
 
 
-def test_a_used_flash_goes_and_no_other() -> None:
+def test_only_used_flashes_are_removed() -> None:
     assert merge(RECORD, [changes(used=("f1", "gone before"))], 9, 8).flashes == (Flash("f2", "other", "two"),)
 
 
-def test_a_new_flash_replaces_one_of_the_same_key() -> None:
+def test_a_new_flash_replaces_one_with_the_same_key() -> None:
     new = Flash("f3", "notice", "three")
 
     assert merge(RECORD, [changes(added=(new,))], 9, 8).flashes == (Flash("f2", "other", "two"), new)
 
 
-def test_a_flash_made_meanwhile_is_not_used_up_by_whoever_read_the_one_before() -> None:
+def test_reading_a_flash_does_not_use_up_one_that_was_added_meanwhile() -> None:
     new = Flash("f3", "notice", "three")
     merged = merge(RECORD, [changes(added=(new,)), changes(used=("f1", "f2"))], 9, 8)
 
     assert merged.flashes == (new,)
 
 
-def test_merging_leaves_the_record_alone_and_says_when_the_result_was_written() -> None:
+def test_merging_does_not_change_the_record_and_sets_the_time_of_writing() -> None:
     before = encode_record(RECORD)
     merged = merge(RECORD, [changes({"a": 5}, unset=("b",), used=("f1",), added=(Flash("x", "y", 1),))], 9, 8)
 

@@ -1,4 +1,4 @@
-"""Two encoders, one outcome: what can be stored comes back from either, and neither lets rubbish through."""
+"""Both JSON encoders give the same result: allowed values survive a round trip, and bad data is refused."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from tests.record.strategies import text, typed, values
 
 
 class Pair(NamedTuple):
-    """One encoder writes, the other one reads."""
+    """An encoder to write with and one to read with."""
 
     dumps: Any
     loads: Any
@@ -49,12 +49,12 @@ def nested(levels: int) -> list[Any]:
     return value
 
 
-def test_a_hundred_levels_come_back(pair: Pair) -> None:
+def test_a_hundred_levels_of_nesting_survive_a_round_trip(pair: Pair) -> None:
     assert pair.round_trip(nested(MAX_DEPTH)) == nested(MAX_DEPTH)
 
 
 @given(values)
-def test_what_is_let_through_comes_back_the_same_in_value_and_type(value: Any) -> None:
+def test_every_allowed_value_comes_back_with_the_same_value_and_type(value: Any) -> None:
     for pair in PAIRS.values():
         assert typed(pair.round_trip(value)) == typed(value)
 
@@ -75,7 +75,7 @@ def test_numbers_at_the_edge_come_back_the_same(pair: Pair, value: object) -> No
 
 
 def test_an_encoded_value_has_no_line_end(same: Pair) -> None:
-    """A record is read by lines."""
+    """Records are split into lines."""
     assert b"\n" not in same.dumps(freeze({"a\n": "\r\n\u2028"}, "k"))
 
 
@@ -106,16 +106,16 @@ def test_encoding_is_compact_utf8(same: Pair) -> None:
     ],
     ids=lambda data: repr(data[:20]),
 )
-def test_what_could_not_be_encoded_again_is_a_value_error(same: Pair, data: bytes) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  any kind of it
+def test_data_that_could_not_be_encoded_again_is_a_value_error(same: Pair, data: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  any kind
         same.loads(data)
 
 
-def test_an_escaped_pair_of_surrogates_is_one_character(same: Pair) -> None:
+def test_an_escaped_surrogate_pair_is_one_character(same: Pair) -> None:
     assert same.loads(rb'"\ud83d\ude00"') == "\U0001f600"
 
 
-def test_text_that_looks_like_an_escape_is_not_one(pair: Pair) -> None:
+def test_text_that_looks_like_an_escape_comes_back_as_text(pair: Pair) -> None:
     assert pair.round_trip("C:\\udata\\uDATA") == "C:\\udata\\uDATA"
 
 
@@ -129,15 +129,15 @@ def test_any_bytes_decode_or_are_a_value_error(data: bytes) -> None:
         assert typed(pair.loads(pair.dumps(value))) == typed(value)
 
 
-def test_a_record_of_somebody_else_that_nests_deeper_than_ours_is_kept(same: Pair) -> None:
-    """What another program put beside our keys is written back with them, though we would not have let it in."""
+def test_data_of_another_program_is_kept_even_if_it_is_nested_too_deeply_for_us(same: Pair) -> None:
+    """Keys of another program are written back together with ours, even if we would not have accepted them."""
     deep = b"[" * 300 + b"]" * 300
 
     assert same.dumps(same.loads(deep)) == deep
 
 
 @pytest.mark.parametrize("hidden", [False, True])
-def test_orjson_is_used_where_it_is_installed(hidden: bool) -> None:
+def test_orjson_is_used_if_it_is_installed(hidden: bool) -> None:
     hide = "sys.modules['orjson'] = None;" if hidden else ""
     package = "aiohttp_session_store.record"
     script = f"import sys;{hide}from {package} import json_encoders as e;print(e.dumps is e.dumps_standard)"

@@ -1,4 +1,4 @@
-"""Types beyond JSON: what they look like in a record, and that records from before there were tags read as ever."""
+"""Types beyond JSON: their stored form, and records from before there were tags, which must still read the same."""
 
 import datetime
 from decimal import Decimal
@@ -15,11 +15,11 @@ from tests.record.strategies import plain, typed, values
 
 MOMENT = datetime.datetime(2024, 5, 1, 12, 30, 0, 250, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))
 
-# These bytes lie on disks and in databases: whoever changes them breaks sessions. Add a tag, do not edit these.
+# Values in exactly this form are on disks and in databases; an edit here would break sessions. Add a new tag instead.
 FROZEN: list[tuple[Any, Any]] = [
     (MOMENT, {"$datetime": "2024-05-01T12:30:00.000250+02:00"}),
-    (datetime.datetime(2024, 5, 1), {"$datetime": "2024-05-01T00:00:00"}),  # noqa: DTZ001  naive ones, too
-    (datetime.datetime(2026, 10, 25, 2, fold=1), {"$datetime": "2026-10-25T02:00:00;fold=1"}),  # noqa: DTZ001  the later
+    (datetime.datetime(2024, 5, 1), {"$datetime": "2024-05-01T00:00:00"}),  # noqa: DTZ001  naive values too
+    (datetime.datetime(2026, 10, 25, 2, fold=1), {"$datetime": "2026-10-25T02:00:00;fold=1"}),  # noqa: DTZ001  the second 02:00
     (datetime.date(2024, 5, 1), {"$date": "2024-05-01"}),
     (UUID(int=5), {"$uuid": "00000000-0000-0000-0000-000000000005"}),
     (Decimal("1.10"), {"$decimal": "1.10"}),
@@ -35,13 +35,13 @@ FROZEN: list[tuple[Any, Any]] = [
 
 
 @pytest.mark.parametrize(("value", "frozen"), FROZEN, ids=[repr(frozen)[:40] for _, frozen in FROZEN])
-def test_a_value_has_this_very_form(value: Any, frozen: Any) -> None:
+def test_a_value_is_stored_in_exactly_this_form(value: Any, frozen: Any) -> None:
     assert freeze(value, "k") == frozen
     assert typed(thaw(frozen)) == typed(value)
 
 
 @given(values)
-def test_every_value_comes_back_with_its_types_through_a_record(value: Any) -> None:
+def test_every_value_in_a_record_comes_back_with_its_types(value: Any) -> None:
     flash = Flash("id", "k", freeze(value, "k"))
     record = Record(1, 2, 3, {"k": freeze(value, "k")}, (flash,))
     found = decode_record(encode_record(record))
@@ -52,8 +52,8 @@ def test_every_value_comes_back_with_its_types_through_a_record(value: Any) -> N
 
 
 @given(plain)
-def test_what_a_record_held_before_there_were_tags_reads_as_it_did(value: Any) -> None:
-    """Whatever it looks like."""
+def test_a_record_from_before_there_were_tags_reads_the_same(value: Any) -> None:
+    """Even if a value looks like a tag."""
     from aiohttp_session_store.record.json_encoders import dumps
 
     found = decode_record(b"1 L 1 2 3\n" + dumps({"k": value}))
@@ -72,7 +72,7 @@ def test_what_a_record_held_before_there_were_tags_reads_as_it_did(value: Any) -
         ({"a": {"$$escaped": 1}}, b"2 L"),
     ],
 )
-def test_records_that_need_no_tags_stay_readable_for_earlier_versions(data: dict[str, Any], head: bytes) -> None:
+def test_records_without_tags_stay_readable_for_earlier_versions(data: dict[str, Any], head: bytes) -> None:
     assert encode_record(Record(1, 2, 3, data))[:3] == head
 
 
@@ -97,6 +97,6 @@ def test_records_that_need_no_tags_stay_readable_for_earlier_versions(data: dict
         b'{"a":' + b'{"$tuple":[' * 5000 + b"]}" * 5000 + b"}",
     ],
 )
-def test_a_tag_with_rubbish_behind_it_is_damage(text: bytes) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  any kind of it
+def test_a_tag_with_an_invalid_value_is_damage(text: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  any kind
         decode_record(b"2 L 1 2 3\n" + text)

@@ -1,4 +1,4 @@
-"""Only what JSON gives back unchanged is stored; all else is refused with the path of the offending value."""
+"""Only values that come back unchanged are stored; others are refused with the path of the offending value."""
 
 import datetime
 import enum
@@ -34,18 +34,18 @@ class MyList(list[int]):
 
 PARIS = zoneinfo.ZoneInfo("Europe/Paris")
 REFUSED: list[tuple[Any, str]] = [
-    (float("nan"), "nan has no form in JSON"),
-    (float("inf"), "inf has no form in JSON"),
-    (float("-inf"), "-inf has no form in JSON"),
-    (Decimal("NaN"), "NaN is not a number to count with"),
-    (Decimal("-Infinity"), "-Infinity is not a number to count with"),
+    (float("nan"), "nan cannot be represented in JSON"),
+    (float("inf"), "inf cannot be represented in JSON"),
+    (float("-inf"), "-inf cannot be represented in JSON"),
+    (Decimal("NaN"), "NaN is not a finite number"),
+    (Decimal("-Infinity"), "-Infinity is not a finite number"),
     (Point(1), "a tests.record.test_values.Point would come back as a plain tuple; store tuple(value)"),
     (frozenset({1}), "a frozenset would come back as set; store set(value)"),
     (bytearray(b""), "a bytearray would come back as bytes; store bytes(value)"),
     (memoryview(b""), "a memoryview would come back as bytes; store bytes(value)"),
     (
         datetime.datetime(2024, 1, 1, tzinfo=PARIS),
-        "a datetime in the zone Europe/Paris would come back with an offset alone; store value.astimezone(",
+        "a datetime in the zone Europe/Paris would come back with only its offset; store value.astimezone(",
     ),
     (
         datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(microseconds=1))),
@@ -69,11 +69,11 @@ REFUSED: list[tuple[Any, str]] = [
 ]
 
 
-NAMES = [repr(value).partition(" at 0x")[0][:40] for value, _ in REFUSED]  # the same in every process
+NAMES = [repr(value).partition(" at 0x")[0][:40] for value, _ in REFUSED]  # ids must be the same in every process
 
 
 @pytest.mark.parametrize(("value", "reason"), REFUSED, ids=NAMES)
-def test_what_json_would_change_or_refuse_is_refused(value: Any, reason: str) -> None:
+def test_a_value_that_would_not_come_back_unchanged_is_refused(value: Any, reason: str) -> None:
     with pytest.raises(TypeError) as caught:
         freeze(value, "k")
 
@@ -99,7 +99,7 @@ def test_the_message_names_the_path_of_the_offending_value(value: Any, reason: s
         ("\ud800", "a string with half a surrogate pair is not Unicode text"),
     ],
 )
-def test_a_key_inside_a_dict_that_json_would_change_is_refused(key: Any, reason: str) -> None:
+def test_a_key_of_a_dict_that_json_would_change_is_refused(key: Any, reason: str) -> None:
     with pytest.raises(TypeError) as caught:
         freeze([{key: 1}], "k")
 
@@ -114,7 +114,7 @@ def test_a_key_of_the_session_that_json_would_change_is_refused(key: Any) -> Non
     assert str(caught.value).startswith(f"session key {key!r}: ")
 
 
-def test_a_key_that_is_no_utf8_can_still_be_named_in_a_log() -> None:
+def test_the_message_about_a_key_with_a_surrogate_can_be_encoded() -> None:
     with pytest.raises(TypeError) as caught:
         check_key("\ud800")
 
@@ -131,7 +131,7 @@ def test_a_list_that_contains_itself_is_refused() -> None:
         freeze(cycle, "k")
 
 
-def test_a_dict_that_contains_itself_by_way_of_a_list_is_refused() -> None:
+def test_a_dict_that_contains_itself_through_a_list_is_refused() -> None:
     cycle: dict[str, Any] = {"a": []}
     cycle["a"].append(cycle)
 
@@ -140,7 +140,7 @@ def test_a_dict_that_contains_itself_by_way_of_a_list_is_refused() -> None:
 
 
 @pytest.mark.parametrize("value", [(1, [object()]), {1, (object,)}])
-def test_the_path_leads_into_tuples_and_sets(value: Any) -> None:
+def test_the_path_reaches_into_tuples_and_sets(value: Any) -> None:
     with pytest.raises(TypeError, match=r"session\['k'\]\[\d\]\[\d\]: "):
         freeze(value, "k")
 
@@ -152,12 +152,12 @@ def nested(levels: int) -> list[Any]:
     return value
 
 
-def test_more_than_a_hundred_levels_are_refused() -> None:
+def test_more_than_a_hundred_levels_of_nesting_are_refused() -> None:
     with pytest.raises(TypeError, match="nested deeper than 100 levels"):
         freeze(nested(MAX_DEPTH + 1), "k")
 
 
-def test_what_was_let_through_is_a_copy_all_the_way_down() -> None:
+def test_a_frozen_value_is_a_deep_copy() -> None:
     value = {"a": [{"b": [1]}]}
     frozen = freeze(value, "k")
 

@@ -1,4 +1,4 @@
-"""What a storage does on a server that is of no use."""
+"""Checks of a storage whose server is unavailable."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,14 +17,14 @@ S = TypeVar("S", bound=KeyedStorage)
 
 @asynccontextmanager
 async def started(storage: S) -> AsyncIterator[S]:
-    """Start *storage*, and close it in the end."""
+    """Start *storage*, and close it at the end."""
     await storage.start()
     yield storage
     await storage.aclose()
 
 
 async def all_fail(storage: KeyedStorage) -> set[str]:
-    """Prove that every verb raises StorageError with a cause; return what the errors say."""
+    """Check that every verb raises StorageError with a cause; return the messages."""
     said = set()
     for call in (
         storage.fetch(KEY),
@@ -42,7 +42,7 @@ async def all_fail(storage: KeyedStorage) -> set[str]:
 
 @asynccontextmanager
 async def silent_server() -> AsyncIterator[int]:
-    """Listen on a port, accept whoever comes, and never answer."""
+    """Listen on a port, accept every connection, and never answer."""
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

@@ -1,11 +1,11 @@
-"""What ends the servers of a test run that was killed, and so cannot end them itself."""
+"""Stop the servers of a test run that was killed and can no longer stop them itself."""
 
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# Its input ends without a line when whoever started it dies. A frozen process takes a signal when it is told to go on.
+# When the test run dies, read meets the end of input and fails. A frozen process gets a signal only after SIGCONT.
 WATCH = """
 trap '' INT
 read -r _ && exit
@@ -16,23 +16,23 @@ test -z "$3" || rm -rf "$3"
 
 
 class Guard:
-    """A shell that watches over one process for as long as we live, and ends it when we do not."""
+    """A shell that watches this test run, and ends one process if the test run dies."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", signal: str = "KILL", folder: Path | None = None) -> None:
-        """Begin; *signal* ends *process*, after which *folder* is removed."""
+        """Start to watch.  If the test run dies, send *signal* to *process* and then remove *folder*."""
         command = ["/bin/sh", "-c", WATCH, "guard", signal, str(process.pid), "" if folder is None else str(folder)]
         quiet = subprocess.DEVNULL
         self._shell = subprocess.Popen(command, cwd="/", stdin=subprocess.PIPE, stdout=quiet, stderr=quiet)
 
     def dismiss(self) -> None:
-        """Let it go: the process has ended."""
+        """Stop watching: the process has ended."""
         with suppress(BrokenPipeError):
             self._shell.communicate(b"over\n")
 
 
 @contextmanager
 def guarded(*processes: "subprocess.Popen[bytes]", signal: str = "KILL") -> Iterator[None]:
-    """Watch over *processes* for the length of a block, at whose end they have ended."""
+    """Watch *processes* for the length of a block, at whose end they must have ended."""
     guards = [Guard(process, signal) for process in processes]
     try:
         yield

@@ -1,4 +1,4 @@
-"""A real nginx, in the foreground, with its files in a folder of its own."""
+"""A real nginx in the foreground, with all of its files in one folder."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.servers.guard import guarded
 
-# The parts of a configuration that a distribution has in /etc/nginx/nginx.conf.
+# The main configuration, which distributions keep in /etc/nginx/nginx.conf.
 MAIN = """
 {user}
 daemon off;
@@ -32,15 +32,15 @@ http {{
 
 
 def installed() -> str | None:
-    """Return the nginx on the PATH, or where Debian has it, which is on root's PATH alone."""
+    """Return the nginx on the PATH or in /usr/sbin, which on Debian only root has on the PATH."""
     return shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
 
 
 @contextmanager
 def nginx(binary: str, folder: Path, site: str, *ports: int) -> Iterator[Path]:
-    """Run an nginx with *site*, a file of ``conf.d``, that listens on *ports*; yields its log."""
+    """Run nginx with *site*, the text of a file in ``conf.d``, that listens on *ports*; yield its log."""
     folder.mkdir()
-    user = "user root;" if os.geteuid() == 0 else ""  # workers would be nobody, who may not write to our folder
+    user = "user root;" if os.geteuid() == 0 else ""  # otherwise workers run as nobody, who may not write to folder
     (folder / "nginx.conf").write_text(MAIN.format(user=user, folder=folder))
     (folder / "app.conf").write_text(site)
     command = [binary, "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
@@ -53,7 +53,7 @@ def nginx(binary: str, folder: Path, site: str, *ports: int) -> Iterator[Path]:
                 _wait_for(port, process, log)
             yield log
         finally:
-            process.terminate()  # never kill it: its workers would live on
+            process.terminate()  # not kill(), which would leave the workers running
             status = process.wait(20)
     assert status == 0, log.read_text()
 

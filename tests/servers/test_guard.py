@@ -1,4 +1,4 @@
-"""Nothing is left of the servers of a test run that was killed; and no tool is needed that a small machine lacks."""
+"""A killed test run leaves no servers behind, and stopping them needs no tools that a small machine lacks."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ def is_running(pid: str) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["redis", "postgres"])
-def test_servers_end_with_a_test_run_that_is_killed_and_leave_no_folder(kind: str) -> None:
+def test_the_servers_of_a_killed_test_run_end_and_leave_no_folder(kind: str) -> None:
     command = [sys.executable, "-c", RUN, kind]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
@@ -40,11 +40,11 @@ def test_servers_end_with_a_test_run_that_is_killed_and_leave_no_folder(kind: st
 
     deadline = time.monotonic() + 20
     while is_running(pid) or Path(folder).exists():
-        assert time.monotonic() < deadline, "what a killed run has started must not live on"
+        assert time.monotonic() < deadline, "a server of the killed test run or its folder is still there"
         time.sleep(0.02)
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="this system has no /proc, so it has ps")
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="without /proc, children() uses ps")
 def test_children_are_found_without_ps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:

@@ -1,4 +1,4 @@
-"""A server that is killed and started again while many visitors write: what was answered is there afterwards."""
+"""A server is killed and restarted while many visitors write: no write that was answered is lost."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ Server = RedisServer | PostgresServer
 
 @pytest.fixture(params=["redis", "postgres"])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """Return one that keeps what it has acknowledged."""
+    """Return a server that never loses a write that it has acknowledged."""
     if request.param == "redis":
         with redis_server("--appendonly", "yes", "--appendfsync", "always") as redis:
             yield redis
@@ -41,7 +41,7 @@ async def storage(server: Server) -> AsyncIterator[KeyedStorage]:
         await on_postgres.aclose()
 
 
-async def test_a_server_that_restarts_twice_amid_writes_loses_none_that_was_answered(
+async def test_two_restarts_of_the_server_during_writes_lose_no_answered_write(
     server: Server, storage: KeyedStorage, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL)

@@ -1,15 +1,15 @@
-"""Which servers a test run is to use."""
+"""Which servers a test run uses."""
 
 import os
 
 
 def wheels_only() -> bool:
-    """Whether only the servers that Python packages carry are to be used: ``make test SERVERS=wheels``.
+    """Return whether only the servers in Python packages may be used: ``make test SERVERS=wheels``.
 
     Raises:
-        ValueError: ``SERVERS`` has a value that means nothing.
+        ValueError: ``SERVERS`` has an unknown value.
     """
     servers = os.environ.get("SERVERS", "")
     if servers not in ("", "wheels"):
-        raise ValueError(f"SERVERS is 'wheels', or empty for what is installed, not {servers!r}")
+        raise ValueError(f"SERVERS must be 'wheels' or empty (use installed servers), not {servers!r}")
     return servers == "wheels"

@@ -1,4 +1,4 @@
-"""A storage that fails once, where it is told to."""
+"""A storage that fails once, at a chosen call."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from aiohttp_session_store import MemoryStorage, StorageError
 
 
 class FailingStorage(MemoryStorage):
-    """Fails at the call that *countdown* says, once."""
+    """Fails once, at call number *countdown*."""
 
     countdown = 0
 
@@ -31,6 +31,6 @@ class FailingStorage(MemoryStorage):
         self._tick()
         return await super().touch(key, expires_at, version)
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, version: bytes | None = None) -> bool:
         self._tick()
-        await super().delete(key)
+        return await super().delete(key, version)

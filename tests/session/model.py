@@ -1,4 +1,4 @@
-"""A plain model of what a storage holds and of what requests see and change, for the state machine to compare with."""
+"""A plain model of what a storage holds and what requests see and change; the state machine compares with it."""
 
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ def touch_due(written_at: int, created_at: int, seen_expiry: int, now: int) -> b
 
 @dataclass
 class Live:
-    """A session that stands under its id."""
+    """A session that is stored under its current id."""
 
     data: dict[str, Any]
     flashes: list[tuple[int, str, Any]]
@@ -34,7 +34,7 @@ class Live:
 
 @dataclass
 class Old:
-    """An id that was regenerated: to what, and what it can still read, or None."""
+    """An id that was regenerated: the id that succeeds it, and what it can still read, or None."""
 
     successor: str
     dies_at: int
@@ -43,7 +43,7 @@ class Old:
 
 @dataclass
 class Request:
-    """One request: what it sees, and what it has changed since it was loaded or last saved."""
+    """One request: what it sees, and what it has changed since its session was loaded or last saved."""
 
     id: str
     base: dict[str, Any]
@@ -126,7 +126,7 @@ class Request:
         return data, flashes
 
     def stand_on(self, record: Live) -> None:
-        """Go on from the record that was just written."""
+        """Continue from the record that was just written."""
         before = self.view
         self.base, self.view = deepcopy(record.data), deepcopy(record.data)
         for key in self.held:
@@ -144,7 +144,7 @@ class Request:
 
 
 class Model:
-    """What stands under each id."""
+    """The records by id."""
 
     def __init__(self) -> None:
         self.records: dict[str, Live | Old] = {}
@@ -160,7 +160,7 @@ class Model:
         return record.snapshot if self.follow(session_id) is not None else None
 
     def follow(self, session_id: str) -> str | None:
-        """Return the id where a change made under *session_id* ends up, or None."""
+        """Return the id whose record gets a change made under *session_id*, or None."""
         record = self.records.get(session_id)
         while isinstance(record, Old):
             if record.snapshot is None:
@@ -209,7 +209,7 @@ class Model:
             return None
         request.destroy_pending = False
         session_id: str | None = request.id
-        if request.successor is not None:  # known, even where the record that said so was swept meanwhile
+        if request.successor is not None:  # still known if the retired record was swept meanwhile
             self.records.pop(request.id, None)
             session_id = request.successor
         while session_id is not None:
@@ -234,11 +234,13 @@ class Model:
         if successor is not None and delete_old:
             if record is None:  # swept meanwhile
                 original, record = successor, self.records.get(successor)
-            while isinstance(record, Old) and record.snapshot is not None:  # or it may be somebody else's login
+            while (
+                isinstance(record, Old) and record.snapshot is not None
+            ):  # without a snapshot, it may be another visitor's login
                 original, record = record.successor, self.records.get(record.successor)
         elif successor is not None:
             if isinstance(record, Old) and record.snapshot is None:
-                successor = original  # where the change is dropped
+                successor = original  # under this id the change is dropped
             asked_id, request.id = request.id, original
             self._update(request, successor, now, rotating=True)
             request.retired = not request.destroyed
@@ -285,7 +287,7 @@ class Model:
             request.seen = (version, expiry(now, record.created_at))
         elif self.follow(request.id) is None:
             request.end()
-        else:  # changed since: the newest record is extended
+        else:  # the session was changed since: extend the newest record
             self._update(request, request.id, now)
 
     def _put(self, session_id: str, record: Live, now: int) -> Live:

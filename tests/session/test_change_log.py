@@ -1,4 +1,4 @@
-"""The log of one request: what it takes to be saved, and what comes back when the save fails or is given up."""
+"""The change log of one request: what a save takes, and what is put back when the save fails or is cancelled."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def readable(log: ChangeLog) -> dict[str, Any]:
     return {key: log.value(key) for key in tuple(log.keys())}
 
 
-# --- what is taken
+# --- take
 
 
 def test_an_untouched_log_takes_nothing() -> None:
@@ -34,7 +34,7 @@ def test_a_list_that_was_only_read_is_not_taken() -> None:
     assert not log.take()
 
 
-def test_only_the_keys_that_were_set_are_taken() -> None:
+def test_only_assigned_keys_are_taken() -> None:
     log = log_of(a=1, b=2)
     log.assign("a", 3)
 
@@ -49,7 +49,7 @@ def test_a_change_inside_a_list_takes_the_list() -> None:
     assert log.take().values == {"cart": [1, 2]}
 
 
-def test_a_change_inside_that_is_undone_is_not_taken() -> None:
+def test_a_change_inside_a_list_that_is_undone_is_not_taken() -> None:
     log = log_of(cart=[1])
     log.value("cart").append(2)
     log.value("cart").pop()
@@ -64,7 +64,7 @@ def test_a_changed_order_of_keys_inside_a_dict_is_a_change() -> None:
     assert list(log.take().values["d"]) == ["b", "a"]
 
 
-def test_what_is_taken_is_detached_from_what_the_handler_holds() -> None:
+def test_taken_values_are_detached_from_the_handlers_objects() -> None:
     log = log_of()
     cart = [1]
     log.assign("cart", cart)
@@ -93,7 +93,7 @@ def test_one_list_under_two_keys_is_taken_for_both() -> None:
     assert log.take().values == {"a": [1, 2], "b": [1, 2]}
 
 
-def test_a_key_that_was_set_and_unset_is_unset() -> None:
+def test_a_key_that_is_set_and_then_unset_is_unset() -> None:
     log = log_of()
     log.assign("a", 1)
     log.remove("a")
@@ -102,7 +102,7 @@ def test_a_key_that_was_set_and_unset_is_unset() -> None:
     assert (changes.values, changes.unset) == ({}, frozenset({"a"}))
 
 
-def test_a_key_that_was_unset_and_set_is_set() -> None:
+def test_a_key_that_is_unset_and_then_set_is_set() -> None:
     log = log_of(a=1)
     log.remove("a")
     log.assign("a", 2)
@@ -111,7 +111,7 @@ def test_a_key_that_was_unset_and_set_is_set() -> None:
     assert (changes.values, changes.unset) == ({"a": 2}, frozenset())
 
 
-def test_clear_forgets_what_was_set_before_it() -> None:
+def test_clear_drops_earlier_assignments() -> None:
     log = log_of(a=1)
     log.assign("b", 2)
     log.clear()
@@ -129,7 +129,7 @@ def test_clear_keeps_a_flash_for_the_next_request() -> None:
     assert [flash.value for flash in log.take().flashes_added] == ["Bye."]
 
 
-def test_flashes_that_were_loaded_are_used_up_by_the_first_take_alone() -> None:
+def test_loaded_flashes_are_used_up_only_by_the_first_take() -> None:
     log = ChangeLog({}, [NOTICE])
 
     assert log.take().flashes_used == {"f1"}
@@ -143,14 +143,14 @@ def test_flashes_read_under_a_retired_id_are_not_used_up() -> None:
     assert not log.take()
 
 
-def test_using_up_a_flash_is_not_the_handlers_doing() -> None:
+def test_using_up_a_flash_does_not_count_as_a_change_by_the_handler() -> None:
     changes = ChangeLog({}, [NOTICE]).take()
 
     assert changes
     assert not changes.by_handler
 
 
-def test_a_flash_is_detached_from_what_the_handler_holds() -> None:
+def test_a_flash_is_detached_from_the_handlers_object() -> None:
     log, messages = log_of(), ["a"]
     log.flash("notice", messages)
     messages.append("b")
@@ -158,7 +158,7 @@ def test_a_flash_is_detached_from_what_the_handler_holds() -> None:
     assert log.take().flashes_added[0].value == ["a"]
 
 
-def test_mark_watched_takes_what_was_read_though_it_is_the_same() -> None:
+def test_after_mark_watched_read_lists_are_taken_even_if_unchanged() -> None:
     log = log_of(cart=[1], unread=[2], n=3)
     log.value("cart")
     log.value("n")
@@ -167,7 +167,7 @@ def test_mark_watched_takes_what_was_read_though_it_is_the_same() -> None:
     assert log.take().values == {"cart": [1]}
 
 
-def test_a_bad_value_inside_fails_the_take_and_keeps_the_log() -> None:
+def test_a_bad_value_inside_a_list_fails_the_take_and_keeps_the_log() -> None:
     log = log_of(cart=[1])
     log.assign("a", 1)
     cart = log.value("cart")
@@ -194,7 +194,7 @@ def test_changes_that_were_put_back_are_taken_again() -> None:
     assert log.take() == first
 
 
-def test_what_was_put_back_lies_beneath_later_values() -> None:
+def test_a_later_value_wins_over_one_that_was_put_back() -> None:
     log = log_of()
     log.assign("a", "early")
     taken = log.take()
@@ -204,7 +204,7 @@ def test_what_was_put_back_lies_beneath_later_values() -> None:
     assert log.take().values == {"a": "late"}
 
 
-def test_what_was_put_back_does_not_undo_a_later_unset() -> None:
+def test_a_value_that_was_put_back_does_not_undo_a_later_unset() -> None:
     log = log_of(a=0)
     log.assign("a", 1)
     taken = log.take()
@@ -226,7 +226,7 @@ def test_an_unset_that_was_put_back_does_not_undo_a_later_value() -> None:
     assert (changes.values, changes.unset) == ({"a": 1}, frozenset())
 
 
-def test_what_was_put_back_does_not_survive_a_later_clear() -> None:
+def test_changes_that_were_put_back_do_not_survive_a_later_clear() -> None:
     log = log_of(b=0)
     log.assign("a", 1)
     log.remove("b")
@@ -259,7 +259,7 @@ def test_flashes_that_were_put_back_come_before_later_ones() -> None:
     assert [flash.value for flash in log.take().flashes_added] == ["early", "late"]
 
 
-def test_a_change_inside_a_list_during_a_failing_save_is_taken_with_it() -> None:
+def test_a_change_inside_a_list_during_a_failing_save_is_taken_by_the_next_save() -> None:
     log = log_of(cart=[1])
     log.value("cart").append(2)
     taken = log.take()
@@ -269,7 +269,7 @@ def test_a_change_inside_a_list_during_a_failing_save_is_taken_with_it() -> None
     assert log.take().values == {"cart": [1, 2, 3]}
 
 
-def test_a_discard_during_a_failing_save_discards_that_too() -> None:
+def test_a_discard_during_a_failing_save_discards_its_changes_too() -> None:
     log = ChangeLog({"a": 1}, [NOTICE])
     log.assign("a", 2)
     log.assign("b", 3)
@@ -282,7 +282,7 @@ def test_a_discard_during_a_failing_save_discards_that_too() -> None:
     assert readable(log) == {"a": 1, "notice": "Saved."}
 
 
-def test_a_discard_during_a_failing_save_still_uses_up_the_flashes_that_were_read() -> None:
+def test_a_discard_during_a_failing_save_still_uses_up_the_loaded_flashes() -> None:
     log = ChangeLog({}, [NOTICE])
     taken = log.take()
     log.discard()
@@ -294,7 +294,7 @@ def test_a_discard_during_a_failing_save_still_uses_up_the_flashes_that_were_rea
 # --- the rest
 
 
-def test_removing_what_is_not_there_is_a_key_error() -> None:
+def test_removing_a_missing_key_is_a_key_error() -> None:
     with pytest.raises(KeyError, match="missing"):
         log_of(a=1).remove("missing")
 

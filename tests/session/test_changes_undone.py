@@ -1,4 +1,4 @@
-"""How a request's view goes on after a save, and how it goes back."""
+"""What a request sees after a save, and after a discard."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def readable(log: ChangeLog) -> dict[str, Any]:
 # --- after a save
 
 
-def test_after_a_save_other_requests_keys_can_be_read() -> None:
+def test_after_a_save_the_keys_of_other_requests_can_be_read() -> None:
     log = log_of(a=1)
     log.assign("a", 2)
     log.take()
@@ -30,7 +30,7 @@ def test_after_a_save_other_requests_keys_can_be_read() -> None:
     assert readable(log) == {"a": 2, "theirs": 3}
 
 
-def test_what_was_changed_during_the_save_is_kept_after_it() -> None:
+def test_changes_made_during_the_save_are_kept_after_it() -> None:
     log = log_of(a=1, b=1, c=1)
     log.assign("a", 2)
     log.take()
@@ -41,7 +41,7 @@ def test_what_was_changed_during_the_save_is_kept_after_it() -> None:
     assert readable(log) == {"a": 2, "b": 5}
 
 
-def test_a_clear_during_the_save_is_kept_after_it() -> None:
+def test_a_clear_during_the_save_still_applies_after_it() -> None:
     log = log_of(a=1)
     log.assign("a", 2)
     log.take()
@@ -52,7 +52,7 @@ def test_a_clear_during_the_save_is_kept_after_it() -> None:
     assert readable(log) == {"new": 3}
 
 
-def test_a_list_that_the_handler_holds_is_still_the_sessions_own_after_a_save() -> None:
+def test_a_changed_list_still_belongs_to_the_session_after_a_save() -> None:
     log = log_of(cart=[1])
     cart = log.value("cart")
     cart.append(2)
@@ -63,7 +63,7 @@ def test_a_list_that_the_handler_holds_is_still_the_sessions_own_after_a_save() 
     assert log.take().values == {"cart": [1, 2, 3]}
 
 
-def test_a_list_that_was_only_read_is_still_the_sessions_own_after_a_save() -> None:
+def test_a_list_that_was_only_read_still_belongs_to_the_session_after_a_save() -> None:
     log = log_of(cart=[1], a=1)
     cart = log.value("cart")
     log.assign("a", 2)
@@ -77,7 +77,7 @@ def test_a_list_that_was_only_read_is_still_the_sessions_own_after_a_save() -> N
 # --- discard
 
 
-def test_discard_brings_back_scalars_and_what_was_unset() -> None:
+def test_discard_restores_scalars_and_unset_keys() -> None:
     log = log_of(a=1, b=2)
     log.assign("a", 3)
     log.assign("c", 4)
@@ -88,7 +88,7 @@ def test_discard_brings_back_scalars_and_what_was_unset() -> None:
     assert not log.dirty
 
 
-def test_discard_undoes_changes_inside() -> None:
+def test_discard_undoes_changes_inside_a_value() -> None:
     log = log_of(cart={"items": [1]})
     log.value("cart")["items"].append(2)
     log.discard()
@@ -97,7 +97,7 @@ def test_discard_undoes_changes_inside() -> None:
     assert not log.take()
 
 
-def test_discard_lets_go_of_lists_that_were_handed_out() -> None:
+def test_discard_detaches_lists_that_were_handed_out() -> None:
     log = log_of(cart=[1])
     cart = log.value("cart")
     log.discard()
@@ -107,7 +107,7 @@ def test_discard_lets_go_of_lists_that_were_handed_out() -> None:
 
 
 @pytest.mark.parametrize("undo", ["clear", "remove", "assign"])
-def test_discard_brings_back_a_changed_list_that_was_then_removed(undo: str) -> None:
+def test_discard_restores_a_list_that_was_changed_and_then_removed(undo: str) -> None:
     log = log_of(cart=[1])
     log.value("cart").append(2)
     if undo == "clear":
@@ -153,7 +153,7 @@ def test_discard_after_a_save_goes_back_to_what_was_saved() -> None:
 
 
 @pytest.mark.parametrize("how", ["remove", "clear"])
-def test_discard_shows_a_flash_again_that_was_hidden(how: str) -> None:
+def test_discard_restores_a_hidden_flash(how: str) -> None:
     log = ChangeLog({}, [NOTICE])
     if how == "remove":
         log.remove("notice")
@@ -172,7 +172,7 @@ def test_discard_withdraws_new_flashes() -> None:
     assert not log.take()
 
 
-def test_the_base_is_never_shared_with_what_was_changed() -> None:
+def test_changes_never_reach_the_loaded_data() -> None:
     base = {"cart": [1], "d": {"x": []}}
     log = ChangeLog(base)
     log.value("cart").append(2)

@@ -1,4 +1,4 @@
-"""Facts about a session, flash, discard, and what is refused once it is too late."""
+"""The properties of a session, discard, and calls that come too late."""
 
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
@@ -35,7 +35,7 @@ WRITES: dict[str, Callable[[Session], object]] = {
 }
 
 
-# --- facts
+# --- properties
 
 
 async def test_a_new_session_is_new_empty_and_not_dirty(storage: MemoryStorage, clock: ManualClock) -> None:
@@ -49,7 +49,7 @@ async def test_a_stored_session_is_not_new(load: Load) -> None:
     assert not (await load()).new
 
 
-async def test_a_session_is_not_new_once_it_was_saved(storage: MemoryStorage) -> None:
+async def test_a_session_is_no_longer_new_after_a_save(storage: MemoryStorage) -> None:
     session = await storage.read(None)
     session["a"] = 1
     await storage.save(session)
@@ -72,7 +72,7 @@ async def test_the_id_has_256_random_bits_and_the_key_is_its_hash(storage: Memor
     ids = {urlsafe_b64decode(session.id + "=") for session in sessions}
     assert len(ids) == 1000
     assert {len(one) for one in ids} == {32}
-    for bit in range(256):  # one that stood still would show in a thousand with certainty
+    for bit in range(256):  # among 1000 ids, a bit that never changes is certain to show
         assert len({one[bit // 8] >> bit % 8 & 1 for one in ids}) == 2
     assert [session.key for session in sessions] == [sha256(session.id.encode()).hexdigest() for session in sessions]
 
@@ -84,7 +84,7 @@ async def test_repr_shows_neither_the_id_nor_the_data(load: Load) -> None:
     assert session.id not in repr(session)
 
 
-async def test_repr_says_new_and_destroyed(storage: MemoryStorage, load: Load) -> None:
+async def test_repr_shows_new_and_destroyed(storage: MemoryStorage, load: Load) -> None:
     destroyed = await load()
     destroyed.destroy()
 
@@ -95,7 +95,7 @@ async def test_repr_says_new_and_destroyed(storage: MemoryStorage, load: Load) -
 @pytest.mark.parametrize(
     "name", ["id", "key", "new", "dirty", "destroyed", "size", "created_at", "expires_at", "delete_id"]
 )
-async def test_facts_are_read_only(load: Load, name: str) -> None:
+async def test_properties_are_read_only(load: Load, name: str) -> None:
     with pytest.raises(AttributeError):
         setattr(await load(), name, None)
 
@@ -107,7 +107,7 @@ async def test_the_size_is_that_of_the_encoded_data(load: Load) -> None:
     assert session.size == len('{"a":1,"ż":"€"}'.encode())
 
 
-async def test_times_are_told_in_whole_seconds(storage: MemoryStorage, clock: ManualClock) -> None:
+async def test_times_are_in_whole_seconds(storage: MemoryStorage, clock: ManualClock) -> None:
     clock.advance(0.9)
     session = await storage.read(None)
     session["a"] = 1
@@ -116,7 +116,7 @@ async def test_times_are_told_in_whole_seconds(storage: MemoryStorage, clock: Ma
     assert (loaded.created_at, loaded.expires_at) == (1_700_000_000, 1_700_000_000 + 14 * DAY)
 
 
-async def test_a_save_moves_the_expiry(storage: MemoryStorage, clock: ManualClock, load: Load) -> None:
+async def test_a_save_extends_the_expiry(storage: MemoryStorage, clock: ManualClock, load: Load) -> None:
     session = await load()
     clock.advance(10 * DAY)
     session["a"] = 1
@@ -125,7 +125,7 @@ async def test_a_save_moves_the_expiry(storage: MemoryStorage, clock: ManualCloc
     assert session.expires_at == int(clock()) + 14 * DAY
 
 
-async def test_a_touch_moves_the_expiry(storage: MemoryStorage, clock: ManualClock, load: Load) -> None:
+async def test_a_touch_extends_the_expiry(storage: MemoryStorage, clock: ManualClock, load: Load) -> None:
     session = await load()
     clock.advance(10 * DAY)
     await storage.save(session)
@@ -137,7 +137,7 @@ async def test_a_touch_moves_the_expiry(storage: MemoryStorage, clock: ManualClo
 # --- discard
 
 
-async def test_discard_goes_back_to_the_session_as_loaded(load: Load) -> None:
+async def test_discard_restores_the_session_as_loaded(load: Load) -> None:
     session = await load(a=1, cart=[1])
     before = session.id
     session["a"] = 2
@@ -150,7 +150,7 @@ async def test_discard_goes_back_to_the_session_as_loaded(load: Load) -> None:
     assert (session.id, session.dirty, session.delete_id) == (before, False, None)
 
 
-async def test_discard_detaches_the_lists_that_were_handed_out(storage: MemoryStorage, load: Load) -> None:
+async def test_discard_detaches_lists_that_were_handed_out(storage: MemoryStorage, load: Load) -> None:
     session = await load(cart=[1])
     cart = session["cart"]
     session.discard()
@@ -160,7 +160,7 @@ async def test_discard_detaches_the_lists_that_were_handed_out(storage: MemorySt
     assert not session.dirty
 
 
-async def test_discard_does_not_undo_what_is_saved(storage: MemoryStorage, load: Load) -> None:
+async def test_discard_does_not_undo_a_save(storage: MemoryStorage, load: Load) -> None:
     session = await load(a=1)
     session["a"] = 2
     await storage.save(session)
@@ -239,6 +239,6 @@ async def test_destroy_after_the_request_is_refused(load: Load) -> None:
 
 
 @pytest.mark.parametrize("error", [SessionCommittedError, SessionDestroyedError])
-def test_errors_of_use_have_one_base(error: type[Exception]) -> None:
+def test_usage_errors_have_a_common_base(error: type[Exception]) -> None:
     assert issubclass(error, SessionUsageError)
     assert issubclass(error, RuntimeError)

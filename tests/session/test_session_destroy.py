@@ -1,4 +1,4 @@
-"""The end of a session, by destroy() or because a new one takes its place."""
+"""The end of a session, by destroy() or because a new session replaces it."""
 
 from collections.abc import Callable
 
@@ -42,7 +42,7 @@ async def test_destroy_deletes_the_record_and_clears_the_cookie_once(storage: Me
     assert await storage.save(session) is None
 
 
-async def test_destroying_twice_is_destroying(storage: MemoryStorage, load: Load) -> None:
+async def test_destroying_twice_is_the_same_as_once(storage: MemoryStorage, load: Load) -> None:
     session = await load()
     session.destroy()
     session.destroy()
@@ -50,7 +50,7 @@ async def test_destroying_twice_is_destroying(storage: MemoryStorage, load: Load
     assert await storage.save(session) == ""
 
 
-async def test_destroying_a_new_session_clears_a_cookie_that_leads_nowhere(storage: MemoryStorage) -> None:
+async def test_destroying_a_new_session_clears_an_unknown_cookie(storage: MemoryStorage) -> None:
     session = await storage.read("A" * 43)
     session["a"] = 1
     session.destroy()
@@ -60,7 +60,7 @@ async def test_destroying_a_new_session_clears_a_cookie_that_leads_nowhere(stora
     assert len(storage) == 0
 
 
-async def test_destroy_withdraws_a_new_id(storage: MemoryStorage, load: Load) -> None:
+async def test_destroy_cancels_a_pending_regenerate(storage: MemoryStorage, load: Load) -> None:
     session = await load()
     old_id = session.id
     session.regenerate_id()
@@ -71,7 +71,7 @@ async def test_destroy_withdraws_a_new_id(storage: MemoryStorage, load: Load) ->
     assert len(storage) == 0
 
 
-async def test_a_list_of_a_destroyed_session_changes_nothing(storage: MemoryStorage, load: Load) -> None:
+async def test_changing_a_list_of_a_destroyed_session_has_no_effect(storage: MemoryStorage, load: Load) -> None:
     session = await load(cart=[1])
     cart = session["cart"]
     session.destroy()
@@ -81,7 +81,9 @@ async def test_a_list_of_a_destroyed_session_changes_nothing(storage: MemoryStor
     assert await storage.save(session) == ""
 
 
-async def test_destroying_under_an_old_id_ends_every_session_that_it_became(storage: MemoryStorage, load: Load) -> None:
+async def test_destroying_under_an_old_id_ends_the_session_under_all_later_ids(
+    storage: MemoryStorage, load: Load
+) -> None:
     session = await load()
     slow = await storage.read(session.id)
     for _ in range(3):
@@ -94,7 +96,7 @@ async def test_destroying_under_an_old_id_ends_every_session_that_it_became(stor
     assert len(storage) == 0
 
 
-async def test_whoever_saves_after_the_logout_learns_of_it_and_sends_no_cookie(
+async def test_a_save_after_a_logout_marks_the_session_destroyed_and_sends_no_cookie(
     storage: MemoryStorage, load: Load, caplog: pytest.LogCaptureFixture
 ) -> None:
     session = await load()
@@ -112,7 +114,7 @@ async def test_whoever_saves_after_the_logout_learns_of_it_and_sends_no_cookie(
     ]
 
 
-async def test_whoever_sets_the_value_that_was_loaded_learns_of_the_logout_too(
+async def test_assigning_an_equal_value_after_a_logout_marks_the_session_destroyed_too(
     storage: MemoryStorage, load: Load
 ) -> None:
     session = await load()
@@ -125,7 +127,7 @@ async def test_whoever_sets_the_value_that_was_loaded_learns_of_the_logout_too(
     assert session.destroyed
 
 
-async def test_whoever_regenerates_after_the_logout_learns_of_it_and_leaves_no_record(
+async def test_regenerating_after_a_logout_marks_the_session_destroyed_and_leaves_no_record(
     storage: MemoryStorage, load: Load
 ) -> None:
     session = await load()
@@ -149,7 +151,7 @@ async def replaced(storage: MemoryStorage, session: Session) -> Session:
     return fresh
 
 
-async def test_a_new_session_takes_the_old_one_with_it(storage: MemoryStorage, load: Load) -> None:
+async def test_saving_the_new_session_ends_the_old_one(storage: MemoryStorage, load: Load) -> None:
     session = await load()
     fresh = await replaced(storage, session)
     assert fresh.delete_id == session.id
@@ -180,7 +182,7 @@ async def test_destroying_the_new_session_ends_the_old_one_too(storage: MemorySt
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-async def test_the_old_session_can_be_read_and_not_written(
+async def test_the_old_session_can_be_read_but_not_written(
     storage: MemoryStorage, load: Load, write: Callable[[Session], object]
 ) -> None:
     session = await load()
@@ -195,5 +197,5 @@ async def test_the_old_session_cannot_be_destroyed_again(storage: MemoryStorage,
     session = await load()
     await replaced(storage, session)
 
-    with pytest.raises(SessionDestroyedError, match="it is destroyed with the save"):
+    with pytest.raises(SessionDestroyedError, match="it is deleted when the new session is saved"):
         session.destroy()

@@ -1,7 +1,7 @@
-"""Any interleaving of requests on one storage gives what a plain model says.
+"""Random interleavings of requests on one storage have the results that a plain model predicts.
 
-The model predicts for each id that ever was what it reads, and which records stand.  Beside that, said without the
-model: what was destroyed never comes back, and no session outlives its two limits.
+For every id that ever existed, the model predicts what a request reads by it, and it predicts which records are stored.
+Two invariants do not depend on the model: a destroyed session never comes back, and no session outlives its limits.
 """
 
 from collections.abc import Coroutine
@@ -35,7 +35,7 @@ scalars = st.integers(0, 1) | st.none()
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run to the end what never waits, as memory never does."""
+    """Run a coroutine that never waits; calls of a memory storage never do."""
     try:
         coroutine.send(None)
     except StopIteration as stopped:
@@ -207,7 +207,7 @@ class Sessions(RuleBasedStateMachine):
         except StorageError:
             assert request.by_handler or request.original is not None
         else:
-            if self.storage.countdown > 0:  # it needed fewer calls
+            if self.storage.countdown > 0:  # the save needed fewer calls
                 cookie_value = self.model.save(request, self.now)
                 self.ids += [cookie_value] if cookie_value else []
         finally:
@@ -246,7 +246,7 @@ class Sessions(RuleBasedStateMachine):
             assert stored.expires_at == (record.expires_at if isinstance(record, Live) else record.dies_at)
 
     @invariant()
-    def what_was_destroyed_never_comes_back(self) -> None:
+    def a_destroyed_session_never_comes_back(self) -> None:
         for session_id in self.dead:
             assert run(self.storage.read(session_id)).new
 
@@ -259,7 +259,7 @@ class Sessions(RuleBasedStateMachine):
                 assert self.now < session.expires_at <= self.now + IDLE
 
     def all_ids_of(self, session_id: str) -> set[str]:
-        """Return every id that leads to the session of *session_id*, that one included."""
+        """Return every id that leads to the session of *session_id*, including *session_id* itself."""
 
         def end_of(start: str) -> str:
             while not isinstance(record := self.model.records.get(start), Live) and record is not None:
@@ -270,7 +270,7 @@ class Sessions(RuleBasedStateMachine):
 
 
 def run_sweep(storage: MemoryStorage) -> None:
-    """Run the sweep, which lets the loop run between slices."""
+    """Run a sweep to its end; it yields to the event loop between slices."""
     sweep = storage.sweep()
     try:
         while True:
@@ -279,7 +279,7 @@ def run_sweep(storage: MemoryStorage) -> None:
         return
 
 
-# Coverage triples the time of so many steps, and sees no line that other tests do not reach.
+# Measuring coverage would triple the time of these tests, and they reach no line that other tests do not reach.
 pytestmark = pytest.mark.no_cover
 
 TestSessions = Sessions.TestCase
@@ -290,5 +290,5 @@ TestSessions.settings = settings(max_examples=400, stateful_step_count=50, deadl
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("half", [1, 2])  # for two cores
 def test_sessions_for_minutes(half: int) -> None:
-    """As above, other interleavings at every run."""
+    """Run the same machine for longer, with other interleavings each time."""
     run_state_machine_as_test(Sessions, settings=settings(max_examples=7_500, stateful_step_count=60, deadline=None))

@@ -1,4 +1,4 @@
-"""A session is a mapping with the verbs of the design: each change is seen, and nothing else is."""
+"""A session is a mutable mapping with some methods of its own; it notices every change, and nothing else."""
 
 import json
 from collections.abc import Callable, MutableMapping
@@ -41,18 +41,18 @@ async def test_get_has_a_default(session: Session) -> None:
     assert (session.get("a"), session.get("missing"), session.get("missing", 7)) == (1, None, 7)
 
 
-async def test_a_stored_none_is_there(session: Session) -> None:
+async def test_a_stored_none_counts_as_present(session: Session) -> None:
     assert session.has("none")
     assert "none" in session
     assert session["none"] is None
 
 
-async def test_has_and_in_say_no_for_a_missing_key(session: Session) -> None:
+async def test_has_and_in_are_false_for_a_missing_key(session: Session) -> None:
     assert not session.has("missing")
     assert "missing" not in session
 
 
-async def test_a_key_that_is_no_string_is_not_there(session: Session) -> None:
+async def test_a_key_that_is_not_a_string_is_missing(session: Session) -> None:
     assert 1 not in session  # type: ignore[comparison-overlap]
     with pytest.raises(KeyError):
         session[1]  # type: ignore[call-overload]
@@ -68,7 +68,7 @@ async def test_a_session_cannot_be_hashed(session: Session) -> None:
         hash(session)
 
 
-async def test_its_data_can_be_sent_as_json(session: Session) -> None:
+async def test_its_data_can_be_encoded_as_json(session: Session) -> None:
     assert json.loads(json.dumps(dict(session))) == {"a": 1, "b": [1, 2], "none": None}
 
 
@@ -106,7 +106,7 @@ CHANGES: list[tuple[str, Callable[[Session], object], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("change", "after"), [row[1:] for row in CHANGES], ids=[row[0] for row in CHANGES])
-async def test_a_change_is_seen_at_once(session: Session, change: Callable[[Session], object], after: Any) -> None:
+async def test_a_change_is_visible_at_once(session: Session, change: Callable[[Session], object], after: Any) -> None:
     change(session)
 
     assert session.dirty
@@ -134,19 +134,21 @@ async def test_a_change_is_stored(
     ],
     ids=["unset", "set to None", "pop", "setdefault", "update"],
 )
-async def test_what_changes_nothing_is_no_change(session: Session, change: Callable[[Session], object]) -> None:
+async def test_a_call_that_changes_nothing_does_not_make_the_session_dirty(
+    session: Session, change: Callable[[Session], object]
+) -> None:
     change(session)
 
     assert not session.dirty
 
 
-async def test_an_assignment_is_a_change_even_of_the_same_value(session: Session) -> None:
+async def test_assigning_an_equal_value_makes_the_session_dirty(session: Session) -> None:
     session["a"] = session["a"]
 
     assert session.dirty
 
 
-async def test_an_assignment_of_the_same_value_writes_nothing(storage: MemoryStorage, session: Session) -> None:
+async def test_assigning_an_equal_value_writes_nothing(storage: MemoryStorage, session: Session) -> None:
     before = await storage.fetch(session.key)
     session["a"] = 1
     await storage.save(session)
@@ -154,7 +156,7 @@ async def test_an_assignment_of_the_same_value_writes_nothing(storage: MemorySto
     assert await storage.fetch(session.key) == before
 
 
-async def test_the_or_operator_keeps_the_session(session: Session) -> None:
+async def test_the_in_place_or_operator_keeps_the_session_object(session: Session) -> None:
     same = session
     same |= {"c": 3}
 
@@ -168,12 +170,12 @@ async def test_removing_a_missing_key_is_a_key_error(session: Session, remove: C
         remove(session)
 
 
-async def test_popitem_of_an_empty_session_is_a_key_error(storage: MemoryStorage) -> None:
+async def test_popitem_on_an_empty_session_is_a_key_error(storage: MemoryStorage) -> None:
     with pytest.raises(KeyError):
         (await storage.read(None)).popitem()
 
 
-async def test_pop_and_setdefault_return_what_dicts_return(session: Session) -> None:
+async def test_pop_and_setdefault_return_what_those_of_a_dict_return(session: Session) -> None:
     assert (session.pop("a"), session.pop("a", 7), session.setdefault("a", 8), session.setdefault("a", 9)) == (
         1,
         7,
@@ -186,7 +188,7 @@ async def test_pop_and_setdefault_return_what_dicts_return(session: Session) -> 
     ("key", "value", "message"),
     [
         ("k", frozenset({1, 2}), r"session\['k'\]: a frozenset would come back as set"),
-        ("k", {"a": [float("nan")]}, r"session\['k'\]\['a'\]\[0\]: nan has no form in JSON"),
+        ("k", {"a": [float("nan")]}, r"session\['k'\]\['a'\]\[0\]: nan cannot be represented in JSON"),
         (5, 1, "session key 5: keys are strings, and this one is of type int"),
     ],
 )
@@ -196,7 +198,7 @@ async def test_a_bad_value_fails_at_the_line_that_sets_it(session: Session, key:
     assert not session.dirty
 
 
-async def test_a_bad_value_inside_a_list_fails_the_save_and_can_be_taken_back(
+async def test_a_bad_value_inside_a_list_fails_the_save_and_can_be_removed(
     storage: MemoryStorage, session: Session
 ) -> None:
     session["a"] = 2
@@ -208,8 +210,8 @@ async def test_a_bad_value_inside_a_list_fails_the_save_and_can_be_taken_back(
     assert await saved(storage, session) == {"a": 2, "b": [1, 2], "none": None}
 
 
-async def test_changed_has_lists_written_that_are_the_same(storage: MemoryStorage, session: Session) -> None:
-    """So that this request's stands where another changed it meanwhile."""
+async def test_changed_writes_lists_even_if_they_are_unchanged(storage: MemoryStorage, session: Session) -> None:
+    """The list of this request then wins over one that another request wrote meanwhile."""
     other = await storage.read(session.id)
     other["b"] = []
     await storage.save(other)
@@ -220,7 +222,7 @@ async def test_changed_has_lists_written_that_are_the_same(storage: MemoryStorag
     assert (await saved(storage, session))["b"] == [1, 2]
 
 
-async def test_clear_empties_the_newest_record(storage: MemoryStorage, session: Session) -> None:
+async def test_clear_also_removes_keys_of_other_requests(storage: MemoryStorage, session: Session) -> None:
     other = await storage.read(session.id)
     other["theirs"] = 1
     await storage.save(other)
@@ -230,7 +232,7 @@ async def test_clear_empties_the_newest_record(storage: MemoryStorage, session: 
     assert await saved(storage, session) == {"after": 2}
 
 
-async def test_a_stored_session_that_is_emptied_stays(storage: MemoryStorage, session: Session) -> None:
+async def test_a_stored_session_that_is_emptied_stays_stored(storage: MemoryStorage, session: Session) -> None:
     session.clear()
     await storage.save(session)
 

@@ -1,4 +1,4 @@
-"""A new id for the same session."""
+"""Regenerating the id of a session."""
 
 from aiohttp_session_store import MemoryStorage
 from aiohttp_session_store.testing import ManualClock
@@ -7,7 +7,7 @@ from tests.session.conftest import Load
 DAY = 86400
 
 
-async def test_a_new_id_is_known_at_once_and_stored_by_the_save(storage: MemoryStorage, load: Load) -> None:
+async def test_the_new_id_is_known_at_once_and_stored_by_the_save(storage: MemoryStorage, load: Load) -> None:
     session = await load()
     old_id = session.id
     session.regenerate_id()
@@ -18,7 +18,7 @@ async def test_a_new_id_is_known_at_once_and_stored_by_the_save(storage: MemoryS
     assert not session.dirty
 
 
-async def test_delete_id_tells_the_id_that_the_save_will_delete(storage: MemoryStorage, load: Load) -> None:
+async def test_delete_id_is_the_id_that_the_save_will_delete(storage: MemoryStorage, load: Load) -> None:
     session = await load()
     old_id = session.id
     told = [session.delete_id]
@@ -29,14 +29,14 @@ async def test_delete_id_tells_the_id_that_the_save_will_delete(storage: MemoryS
     assert [*told, session.delete_id] == [None, old_id, None]
 
 
-async def test_delete_id_is_none_for_an_id_that_is_left_for_a_while(load: Load) -> None:
+async def test_delete_id_is_none_if_the_old_id_stays_readable(load: Load) -> None:
     session = await load()
     session.regenerate_id()
 
     assert session.delete_id is None
 
 
-async def test_a_new_session_that_is_regenerated_has_nothing_to_delete(storage: MemoryStorage) -> None:
+async def test_regenerating_a_new_session_deletes_nothing(storage: MemoryStorage) -> None:
     session = await storage.read(None)
     before = session.id
     session["a"] = 1
@@ -63,7 +63,7 @@ async def test_regenerating_twice_replaces_the_original(storage: MemoryStorage, 
     assert dict(await storage.read(new_id)) == {"user": 5}
 
 
-async def test_regenerating_twice_deletes_if_either_call_said_so(load: Load) -> None:
+async def test_regenerating_twice_deletes_if_either_call_asks_for_it(load: Load) -> None:
     session = await load()
     original = session.id
     session.regenerate_id(True)
@@ -93,7 +93,7 @@ async def test_regenerating_keeps_created_at(storage: MemoryStorage, clock: Manu
     assert (await storage.read(new_id)).created_at == session.created_at == began
 
 
-async def test_renew_lifetime_starts_the_lifetime_again(storage: MemoryStorage, clock: ManualClock, load: Load) -> None:
+async def test_renew_lifetime_restarts_the_lifetime(storage: MemoryStorage, clock: ManualClock, load: Load) -> None:
     session = await load()
     clock.advance(DAY)
     session.regenerate_id(True, renew_lifetime=True)
@@ -102,7 +102,7 @@ async def test_renew_lifetime_starts_the_lifetime_again(storage: MemoryStorage, 
     assert (await storage.read(new_id)).created_at == session.created_at == int(clock())
 
 
-async def test_renew_lifetime_counts_in_either_of_two_calls(
+async def test_renew_lifetime_applies_if_either_of_two_calls_asks_for_it(
     storage: MemoryStorage, clock: ManualClock, load: Load
 ) -> None:
     session = await load()
@@ -114,7 +114,7 @@ async def test_renew_lifetime_counts_in_either_of_two_calls(
     assert session.created_at == int(clock())
 
 
-async def test_an_old_id_is_readable_no_longer_than_the_session_would_have_been(clock: ManualClock) -> None:
+async def test_an_old_id_is_readable_no_longer_than_its_session_would_have_lived(clock: ManualClock) -> None:
     storage = MemoryStorage(clock=clock, idle_timeout=30, lifetime=100, rotation_grace=60)
     session = await storage.read(None)
     session["user"] = 5
@@ -127,8 +127,8 @@ async def test_an_old_id_is_readable_no_longer_than_the_session_would_have_been(
     assert (await storage.read(old_id)).new
 
 
-async def test_an_old_id_has_its_grace_however_near_the_idle_timeout_was(clock: ManualClock) -> None:
-    """The request that regenerates has used the session."""
+async def test_an_old_id_gets_its_full_grace_even_shortly_before_the_idle_timeout(clock: ManualClock) -> None:
+    """The request that regenerates the id counts as a use of the session."""
     storage = MemoryStorage(clock=clock, idle_timeout=1000, rotation_grace=60)
     session = await storage.read(None)
     session["user"] = 5
@@ -142,7 +142,7 @@ async def test_an_old_id_has_its_grace_however_near_the_idle_timeout_was(clock: 
     assert dict(await storage.read(old_id)) == {"user": 5}
 
 
-async def test_a_lifetime_that_was_lowered_binds_what_an_old_id_can_read(clock: ManualClock) -> None:
+async def test_a_lowered_lifetime_applies_to_old_ids_too(clock: ManualClock) -> None:
     storage = MemoryStorage(clock=clock)
     session = await storage.read(None)
     session["user"] = 5
@@ -157,7 +157,7 @@ async def test_a_lifetime_that_was_lowered_binds_what_an_old_id_can_read(clock: 
     assert (await lowered.read(old_id)).new
 
 
-async def test_what_an_old_id_reads_is_never_extended(storage: MemoryStorage, clock: ManualClock, load: Load) -> None:
+async def test_using_an_old_id_never_extends_it(storage: MemoryStorage, clock: ManualClock, load: Load) -> None:
     session = await load()
     old_id = session.id
     session.regenerate_id()
@@ -170,7 +170,7 @@ async def test_what_an_old_id_reads_is_never_extended(storage: MemoryStorage, cl
     assert (await storage.read(old_id)).new
 
 
-async def test_an_old_id_uses_up_no_flash(storage: MemoryStorage, load: Load) -> None:
+async def test_a_request_with_an_old_id_uses_up_no_flash(storage: MemoryStorage, load: Load) -> None:
     session = await load()
     session.flash("notice", "Saved.")
     await storage.save(session)
@@ -187,7 +187,9 @@ async def test_an_old_id_uses_up_no_flash(storage: MemoryStorage, load: Load) ->
     assert (await storage.read(new_id))["notice"] == "New."
 
 
-async def test_regenerating_under_an_old_id_merges_into_the_new_one(storage: MemoryStorage, load: Load) -> None:
+async def test_regenerating_under_an_old_id_merges_into_the_existing_new_session(
+    storage: MemoryStorage, load: Load
+) -> None:
     session = await load()
     old_id = session.id
     session.regenerate_id()
@@ -202,7 +204,9 @@ async def test_regenerating_under_an_old_id_merges_into_the_new_one(storage: Mem
     assert len(storage) == 2
 
 
-async def test_regenerating_with_true_under_an_old_id_moves_the_session_on(storage: MemoryStorage, load: Load) -> None:
+async def test_regenerating_with_true_under_an_old_id_moves_the_session_to_another_id(
+    storage: MemoryStorage, load: Load
+) -> None:
     session = await load()
     old_id = session.id
     session.regenerate_id()

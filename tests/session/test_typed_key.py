@@ -1,4 +1,4 @@
-"""Keys that know a type, and values beyond JSON, as a handler meets them."""
+"""Typed keys, and values beyond JSON, as a handler uses them."""
 
 import datetime
 import subprocess
@@ -40,7 +40,7 @@ async def test_types_beyond_json_come_back(kind: Any) -> None:
 
     found = await storage.read(value)
     assert dict(found) == {**BEYOND, "nested": {"$odd": [BEYOND, {"$set": 1}]}, "notice": (1, b"x")}
-    assert found["notice"] == (1, b"x")  # asked twice
+    assert found["notice"] == (1, b"x")  # a second read
     assert not found.dirty
 
 
@@ -56,14 +56,14 @@ async def test_a_change_inside_a_set_is_noticed(load: Load, storage: MemoryStora
     assert dict(found) == {"tags": {"a", "b"}, "raw": b"1", "point": (1, [2, 3])}
 
 
-async def test_one_request_s_copy_of_a_set_is_its_own(load: Load, storage: MemoryStorage) -> None:
+async def test_each_request_has_its_own_copy_of_a_set(load: Load, storage: MemoryStorage) -> None:
     session = await load(tags={"a"})
     session["tags"].add("b")
 
     assert (await storage.read(session.id))["tags"] == {"a"}
 
 
-async def test_size_is_that_of_the_stored_form(load: Load) -> None:
+async def test_size_is_the_size_of_the_stored_form(load: Load) -> None:
     session = await load(raw=b"123", day=datetime.date(2024, 5, 1))
     before = session.size
     assert session["raw"] == b"123"
@@ -71,7 +71,7 @@ async def test_size_is_that_of_the_stored_form(load: Load) -> None:
     assert session.size == before == len('{"raw":{"$bytes":"MTIz"},"day":{"$date":"2024-05-01"}}')
 
 
-async def test_a_discarded_change_inside_a_set_is_gone(load: Load) -> None:
+async def test_discard_undoes_a_change_inside_a_set(load: Load) -> None:
     session = await load(tags={"a"})
     session["tags"].add("b")
     session.discard()
@@ -122,11 +122,11 @@ async def test_a_typed_flash_is_read_by_the_next_request(load: Load, storage: Me
 @pytest.mark.parametrize(
     ("key", "stored", "reason"),
     [
-        (USER_ID, "5", "session['user_id'] is of type str, and SessionKey('user_id', int) says int"),
+        (USER_ID, "5", "session['user_id'] is of type str, but SessionKey('user_id', int) expects int"),
         (USER_ID, True, "session['user_id'] is of type bool"),
         (USER_ID, None, "session['user_id'] is of type NoneType"),
         (USER_ID, 5.0, "session['user_id'] is of type float"),
-        (CART, {}, "session['cart'] is of type dict, and SessionKey('cart', list) says list"),
+        (CART, {}, "session['cart'] is of type dict, but SessionKey('cart', list) expects list"),
         (PRICE, True, "session['price'] is of type bool"),
         (SINCE, datetime.datetime(2024, 5, 1), "session['since'] is of type datetime"),  # noqa: DTZ001
     ],
@@ -150,14 +150,14 @@ async def test_a_value_of_another_type_is_an_error_that_names_the_key(
     assert session[key.name] == stored
 
 
-async def test_an_int_is_taken_for_a_float(load: Load) -> None:
+async def test_an_int_is_accepted_as_a_float(load: Load) -> None:
     session = await load(price=3)
 
     assert session[PRICE] == 3
 
 
 @pytest.mark.parametrize(("name", "kind"), [(5, int), ("\ud800", int), ("x", 5), ("x", "int"), ("x", int | None)])
-def test_what_is_no_key_is_refused(name: Any, kind: Any) -> None:
+def test_an_invalid_key_is_refused(name: Any, kind: Any) -> None:
     with pytest.raises(ConfigurationError):
         SessionKey(name, kind)
 
@@ -212,5 +212,5 @@ def test_type_checkers_know_the_types(checker: str, tmp_path: Path) -> None:
     assert len(wrong) >= 2, said
 
 
-def test_every_visitor_can_have_a_uuid_of_their_own() -> None:
+def test_a_key_can_be_of_type_uuid() -> None:
     assert SessionKey("visitor", UUID).proved(visitor := uuid4()) is visitor

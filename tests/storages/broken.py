@@ -1,4 +1,4 @@
-"""Storages broken on purpose: each breaks one line of the contract, as real ones have done."""
+"""Storages that are broken on purpose: each breaks one promise of the contract, as real storages have done."""
 
 import asyncio
 import hashlib
@@ -12,7 +12,7 @@ from tests.storages.plain import PlainStorage
 
 
 class FetchThatLeavesItsAnswer(SuspendingStorage):
-    """As a connection does that goes on being used when somebody did not wait for its answer."""
+    """Mixes up answers, like a connection that is used again after a request stopped waiting for its answer."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -145,18 +145,20 @@ class TouchThatWritesBackWhatItRead(SuspendingStorage):
 
 
 class DeleteThatRaises(PlainStorage):
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, version: bytes | None = None) -> bool:
         del self._records[key]
+        return True
 
 
 class DeleteThatDoesNothing(PlainStorage):
-    async def delete(self, key: str) -> None:
-        pass
+    async def delete(self, key: str, version: bytes | None = None) -> bool:
+        return True
 
 
 class DeleteThatTakesAll(PlainStorage):
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, version: bytes | None = None) -> bool:
         self._records.clear()
+        return True
 
 
 class OneVersionForAll(PlainStorage):
@@ -181,7 +183,7 @@ class VersionsThatCountFromOne(PlainStorage):
 
 
 class LiveStored:
-    """Looks like :class:`Stored`, and can be changed."""
+    """Looks like :class:`Stored`, but is mutable."""
 
     def __init__(self, data: bytes, version: bytes, expires_at: int) -> None:
         self.data, self.version, self.expires_at = data, version, expires_at
@@ -197,7 +199,7 @@ class LiveObjects(PlainStorage):
 
 
 class LiveSessions(PlainStorage):
-    """Hands one session object to all requests."""
+    """Gives all requests the same session object."""
 
     async def read(self, cookie_value: str | None) -> Session:
         sessions: dict[str | None, Session] = self.__dict__.setdefault("sessions", defaultdict())
@@ -247,7 +249,7 @@ class ReplaceThatRefusesTheExpired(PlainStorage):
         return await super().replace(key, data, expires_at, version)
 
 
-class SuspendsAndDoesNotSaySo(SuspendingStorage):
+class SuspendsButDeniesIt(SuspendingStorage):
     suspends: ClassVar[bool] = False
 
 
@@ -264,11 +266,11 @@ class _Sweeping(PlainStorage):
 
 
 class SweepThatChecksThenActs(_Sweeping):
-    """As it stands above: what is touched between finding and removing is lost."""
+    """The sweep of the base class loses a record that is touched between being found and being removed."""
 
 
 class SweepThatOverlooksAReplace(_Sweeping):
-    """Finds, then removes what stands there by then."""
+    """Finds expired records, then removes whatever is stored under their keys by then."""
 
     async def sweep(self) -> int:
         doomed = {key: stored.expires_at for key, stored in self._records.items() if self.expired(key, stored)}
@@ -285,7 +287,7 @@ class SweepOfOneSlice(_Sweeping):
 
 
 class SweepThatKeepsItsMarkWhenCancelled(_Sweeping):
-    """One sweeps at a time, and whoever was cancelled still does."""
+    """Allows one sweep at a time, but a cancelled sweep counts as running for ever."""
 
     sweeping = False
 

@@ -12,7 +12,7 @@ from tests.storages.plain import PlainStorage
 
 
 class _Locking(SuspendingStorage):
-    """Locks that are right; what stands below breaks one thing."""
+    """Correct locks; each subclass breaks one thing."""
 
     def lock(self, key: str) -> AbstractAsyncContextManager[Any]:
         return self.locking(key)
@@ -50,9 +50,9 @@ class LockOfTheRecord(_Locking):
 
 
 class LockThatGoesWithTheRecord(_Locking):
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, version: bytes | None = None) -> bool:
         self._exclusive._locks.pop(key, asyncio.Lock())
-        await super().delete(key)
+        return await super().delete(key, version)
 
     @asynccontextmanager
     async def locking(self, key: str) -> AsyncIterator[Lease | None]:
@@ -67,7 +67,7 @@ class LockThatStopsWriters(_Locking):
 
 
 class WaitersThatUseUpThePool(_Locking):
-    """Each takes a connection and keeps it while it waits."""
+    """Every waiter takes a connection and keeps it while it waits."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -84,7 +84,7 @@ class WaitersThatUseUpThePool(_Locking):
 
 
 class _TakenInTwoSteps(_Locking):
-    """Takes a mark as one on a server, some steps before the taker hears of it."""
+    """Sets a mark, as on a server, some steps before the caller learns that it has the lock."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -123,8 +123,8 @@ class LockWhoseAnswerIsLost(_TakenInTwoSteps):
             self.held.discard(key)
 
 
-class LockThatWaitsDeafly(_TakenInTwoSteps):
-    """Waits in a task that goes on when its request has been cancelled, and takes the lock for nobody."""
+class LockThatIgnoresCancellation(_TakenInTwoSteps):
+    """Waits in a task that continues after its request was cancelled, and then takes the lock for nobody."""
 
     @asynccontextmanager
     async def locking(self, key: str) -> AsyncIterator[Lease | None]:

@@ -1,4 +1,4 @@
-"""The fewest lines that keep the contract: a dict.  What tests break, delay and look into."""
+"""The shortest storage that keeps the contract, on a dict; tests break, delay and inspect it."""
 
 import os
 from collections.abc import Sequence
@@ -38,8 +38,12 @@ class PlainStorage(KeyedStorage):
         self._records[key] = Stored(stored.data, version, max(expires_at, stored.expires_at))
         return True
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, version: bytes | None = None) -> bool:
+        stored = self._records.get(key)
+        if stored is not None and version is not None and stored.version != version:
+            return False
         self._records.pop(key, None)
+        return True
 
     def lock(self, key: str) -> AbstractAsyncContextManager[Any]:
         return self._exclusive.holding(key)

@@ -1,4 +1,4 @@
-"""Nothing of the file storage blocks the event loop, but for the one ``stat`` that its documentation names."""
+"""The file storage never blocks the event loop, except for the one ``stat`` that its documentation mentions."""
 
 from pathlib import Path
 
@@ -30,9 +30,9 @@ def detector() -> BlockBuster:
     return BlockBuster()
 
 
-async def test_no_call_blocks_the_loop(tmp_path: Path, detector: BlockBuster) -> None:
+async def test_no_call_blocks_the_event_loop(tmp_path: Path, detector: BlockBuster) -> None:
     storage = FileSystemStorage(tmp_path / "sessions", cache_size=0, sweep_interval=None)
-    for name in ("os.stat", "os.path.samestat"):  # taking a lock looks whether the lock file is still the same, 3 us
+    for name in ("os.stat", "os.path.samestat"):  # taking a lock checks that the lock file is still the same: 3 us
         detector.functions.pop(name, None)
     detector.activate()
     try:
@@ -42,7 +42,7 @@ async def test_no_call_blocks_the_loop(tmp_path: Path, detector: BlockBuster) ->
     await storage.aclose()
 
 
-async def test_the_cache_looks_at_one_file_on_the_loop_and_says_so(tmp_path: Path, detector: BlockBuster) -> None:
+async def test_the_cache_calls_stat_on_the_event_loop_as_documented(tmp_path: Path, detector: BlockBuster) -> None:
     storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
     session = await storage.read(None)
     session["a"] = 1

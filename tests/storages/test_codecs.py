@@ -1,4 +1,4 @@
-"""A codec of the application's own, marked in each record, so that it can come, change and go."""
+"""A codec of the application: each record names its codec, so that codecs can be added, changed and removed."""
 
 import json
 import logging
@@ -48,7 +48,7 @@ async def stored(storage: Any, **data: Any) -> str:
 
 
 def with_codec(storage: MemoryStorage, codec: Any) -> MemoryStorage:
-    """Return a storage of the same records that was configured otherwise, as after a restart."""
+    """Return a storage with the same records and another codec, as after a restart."""
     other = MemoryStorage(codec=codec)
     other._records = storage._records
     return other
@@ -56,7 +56,7 @@ def with_codec(storage: MemoryStorage, codec: Any) -> MemoryStorage:
 
 @pytest.mark.parametrize("codec", [Compressed(), Encrypted(), [Encrypted(), Compressed()]])
 @pytest.mark.parametrize("kind", [MemoryStorage, CookieStorage, FileSystemStorage])
-async def test_what_a_codec_writes_it_reads(kind: Any, codec: Any, tmp_path: Any) -> None:
+async def test_a_codec_reads_what_it_has_written(kind: Any, codec: Any, tmp_path: Any) -> None:
     storage = kind(tmp_path / "s", codec=codec) if kind is FileSystemStorage else kind(codec=codec)
     value = await stored(storage, **DATA)
 
@@ -68,8 +68,8 @@ async def test_what_a_codec_writes_it_reads(kind: Any, codec: Any, tmp_path: Any
     await storage.aclose() if hasattr(storage, "aclose") else None
 
 
-async def test_reading_sends_no_cookie_though_the_codec_writes_nothing_twice_the_same() -> None:
-    """Or a request that only reads would overwrite what another one writes meanwhile."""
+async def test_reading_sends_no_cookie_even_if_every_encoding_differs() -> None:
+    """Otherwise a request that only reads would overwrite what another one has written meanwhile."""
     storage = CookieStorage(codec=Encrypted())
     session = await storage.read(None)
     session["cart"] = [1]
@@ -79,7 +79,7 @@ async def test_reading_sends_no_cookie_though_the_codec_writes_nothing_twice_the
     assert await storage.save(session) is None
 
 
-async def test_the_stored_bytes_are_the_codec_s_under_its_name() -> None:
+async def test_a_record_holds_the_name_of_the_codec_and_its_bytes() -> None:
     storage = MemoryStorage(codec=Encrypted())
     await stored(storage, user="ada")
 
@@ -90,7 +90,7 @@ async def test_the_stored_bytes_are_the_codec_s_under_its_name() -> None:
     assert b"ada" not in body
 
 
-async def test_records_from_before_the_codec_are_read_and_written_anew() -> None:
+async def test_records_from_before_the_codec_are_read_and_rewritten_with_it() -> None:
     before = MemoryStorage()
     value = await stored(before, user="ada", tags={1})
     storage = with_codec(before, Compressed())
@@ -112,12 +112,12 @@ async def test_records_of_an_older_codec_are_read_while_it_is_listed() -> None:
     assert (await with_codec(before, [new, old]).read(value))["user"] == "ada"
 
 
-async def test_without_its_codec_a_record_is_no_session_and_stays(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_record_whose_codec_is_missing_reads_as_no_session_and_stays(caplog: pytest.LogCaptureFixture) -> None:
     before = MemoryStorage(codec=Encrypted())
     value = await stored(before, user="ada")
 
     with caplog.at_level(logging.WARNING):
-        for codec in (None, Compressed(), Encrypted()):  # the last one has another key
+        for codec in (None, Compressed(), Encrypted()):  # the last one has another encryption key
             assert (await with_codec(before, codec).read(value)).new
     assert "'fernet-2024' is not among those" in caplog.text
     assert "'fernet-2024' cannot read it: InvalidToken" in caplog.text
@@ -135,14 +135,14 @@ async def test_regeneration_and_its_grace_work_with_a_codec() -> None:
 
 
 @pytest.mark.parametrize("name", [None, "", "UPPER", "a b", "a\n", "x" * 33])
-def test_a_name_that_cannot_mark_a_record_is_refused(name: Any) -> None:
+def test_an_invalid_codec_name_is_refused(name: Any) -> None:
     codec = Encrypted()
     codec.name = name
     with pytest.raises(ConfigurationError, match="a codec has a name"):
         MemoryStorage(codec=codec)
 
 
-def test_what_is_no_codec_is_refused() -> None:
+def test_an_object_that_is_not_a_codec_is_refused() -> None:
     class Named:
         name = "named"
 

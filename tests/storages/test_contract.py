@@ -1,4 +1,4 @@
-"""Every storage of the package keeps the contract that it publishes."""
+"""The storages of the package and of the tests keep the contract (Redis and PostgreSQL have their own files)."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,7 +20,7 @@ class TestMemoryStorage(StorageContract):
 
 
 class TestPlainStorage(StorageContract):
-    """Which others here are broken copies of."""
+    """The storage that is broken on purpose in ``broken.py``."""
 
     @pytest.fixture
     async def storage(self, clock: ManualClock) -> AsyncIterator[KeyedStorage]:
@@ -54,7 +54,7 @@ class TestFileSystemStorage(StorageContract):
 
 
 class TestStorageThatSweepsItselfAndHasNoLocks(StorageContract):
-    """As one on a server that removes expired records, and offers no ``exclusive_session``."""
+    """Like a storage on a server that removes expired records itself, and without ``exclusive_session``."""
 
     locks = False
     sweeps = False

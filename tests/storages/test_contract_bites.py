@@ -1,4 +1,4 @@
-"""The contract catches what it is for: storages broken on purpose, each of which a named test must fail."""
+"""The contract catches storages that are broken on purpose: a named test must fail for each of them."""
 
 import ast
 import inspect
@@ -63,7 +63,7 @@ BITES: list[tuple[type[PlainStorage], str]] = [
     (broken.ExpiryThatIsForgotten, "test_what_was_inserted_is_fetched"),
     (broken.ExpiryThatIsForgotten, "test_a_session_ends_when_it_is_not_used"),
     (broken.FetchThatHidesTheExpired, "test_an_expired_record_stays_until_it_may_be_reclaimed"),
-    (broken.SuspendsAndDoesNotSaySo, "test_a_cancelled_save_is_finished"),
+    (broken.SuspendsButDeniesIt, "test_a_cancelled_save_is_finished"),
     (broken.SweepThatChecksThenActs, "test_a_touch_that_races_the_sweep_saves_the_record_or_says_that_it_is_gone"),
     (broken.SweepThatOverlooksAReplace, "test_a_replace_that_races_the_sweep_saves_the_record_or_says_that_it_is_gone"),
     (broken.SweepOfOneSlice, "test_the_sweep_removes_all_of_many"),
@@ -84,7 +84,7 @@ BITES: list[tuple[type[PlainStorage], str]] = [
     (broken_locks.WaitersThatUseUpThePool, "test_those_who_wait_hold_up_nobody_else"),
     (broken_locks.LockForOneUse, "test_a_lock_can_be_had_again_and_again"),
     (broken_locks.LockThatAnExceptionKeeps, "test_an_exception_frees_the_lock"),
-    (broken_locks.LockThatWaitsDeafly, "test_waiting_for_the_lock_can_be_cancelled"),
+    (broken_locks.LockThatIgnoresCancellation, "test_waiting_for_the_lock_can_be_cancelled"),
     (broken_locks.LockWhoseAnswerIsLost, "test_a_lock_whose_taker_is_cancelled_is_free"),
     (broken_locks.LeaseThatIsOverAtOnce, "test_the_lease_stands_while_the_lock_is_held"),
     (broken_locks.LeaseThatNeverEnds, "test_a_lease_ends_with_its_lock"),
@@ -97,7 +97,7 @@ BITES: list[tuple[type[PlainStorage], str]] = [
 
 
 async def run(storage_type: type[PlainStorage], name: str) -> None:
-    """Run one test of the contract on a storage of its own."""
+    """Run one test of the contract on a new storage."""
     clock = ManualClock()
     method = getattr(StorageContract(), name)
     given = {"clock": clock, "storage": storage_type(clock=clock)}
@@ -108,14 +108,14 @@ async def run(storage_type: type[PlainStorage], name: str) -> None:
 async def test_a_broken_storage_is_caught(
     storage_type: type[PlainStorage], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contract_locks, "PATIENCE", 0.3)  # nothing here goes over a network
+    monkeypatch.setattr(contract_locks, "PATIENCE", 0.3)  # no network here
     await run(PlainStorage, name)
     with pytest.raises((AssertionError, KeyError, SessionDestroyedError)):
         await run(storage_type, name)
 
 
 def test_every_failure_of_the_contract_says_what_was_expected() -> None:
-    """pytest explains an assert only in test modules, so each one brings its own words."""
+    """pytest explains a failed assert only in test modules, so every assert of the contract needs a message."""
     for name in dir(StorageContract):
         if name.startswith("test_"):
             source = textwrap.dedent(inspect.getsource(getattr(StorageContract, name)))
@@ -124,7 +124,7 @@ def test_every_failure_of_the_contract_says_what_was_expected() -> None:
             assert all(node.msg is not None for node in asserts), name
 
 
-def test_every_test_of_the_storage_itself_has_one_that_it_catches() -> None:
-    """Those of sessions test the core as well, and catch what the tests of the verbs do."""
+def test_every_test_of_the_verbs_locks_and_upkeep_catches_a_broken_storage() -> None:
+    """The tests of sessions are left out: they also test the core, and catch the same faults as those of the verbs."""
     tests = {name for name in dir(StorageContract) if name.startswith("test_")} - set(dir(SessionContract))
     assert tests - {name for _, name in BITES} == set()

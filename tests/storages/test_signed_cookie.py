@@ -1,4 +1,4 @@
-"""Sessions in the cookie: nothing is merged or revoked, and the server still says when a session ends."""
+"""Sessions in the cookie: nothing is merged or revoked, but the server still enforces when a session ends."""
 
 import logging
 from typing import Any
@@ -42,7 +42,7 @@ async def test_a_session_reads_as_it_was_saved(storage: CookieStorage) -> None:
     assert dict(await storage.read(await value_of(storage, **data))) == data
 
 
-async def test_a_session_keeps_its_id_and_beginning(storage: CookieStorage, clock: ManualClock) -> None:
+async def test_a_session_keeps_its_id_and_created_at(storage: CookieStorage, clock: ManualClock) -> None:
     first = await storage.read(await value_of(storage))
     clock.advance(5 * DAY)
     first["a"] = 1
@@ -70,7 +70,7 @@ async def test_a_change_inside_a_list_is_stored(storage: CookieStorage) -> None:
     assert dict(await storage.read(await storage.save(session))) == {"cart": [1, 2]}
 
 
-async def test_a_flash_is_read_by_the_next_request_alone(storage: CookieStorage) -> None:
+async def test_a_flash_is_read_only_by_the_next_request(storage: CookieStorage) -> None:
     session = await storage.read(await value_of(storage))
     session.flash("notice", "Saved.")
     following = await storage.read(await storage.save(session))
@@ -79,7 +79,7 @@ async def test_a_flash_is_read_by_the_next_request_alone(storage: CookieStorage)
     assert "notice" not in await storage.read(await storage.save(following))
 
 
-async def test_what_discard_took_back_is_not_stored_by_a_later_save(storage: CookieStorage) -> None:
+async def test_discarded_changes_are_not_stored_by_a_later_save(storage: CookieStorage) -> None:
     session = await storage.read(await value_of(storage, cart=[1]))
     session["a"] = 1
     await storage.save(session)
@@ -90,7 +90,7 @@ async def test_what_discard_took_back_is_not_stored_by_a_later_save(storage: Coo
     assert dict(await storage.read(await storage.save(session))) == {"cart": [1], "a": 1, "b": 2}
 
 
-async def test_a_save_that_fails_keeps_its_changes(storage: CookieStorage) -> None:
+async def test_a_failed_save_keeps_its_changes(storage: CookieStorage) -> None:
     session = await storage.read(await value_of(storage, cart=[1]))
     session["cart"].append("x" * 5000)
     with pytest.raises(SessionTooLargeError):
@@ -102,7 +102,7 @@ async def test_a_save_that_fails_keeps_its_changes(storage: CookieStorage) -> No
     assert dict(await storage.read(await storage.save(session))) == {"cart": [1], "a": 1}
 
 
-async def test_a_first_save_after_the_headers_has_nowhere_to_go(storage: CookieStorage) -> None:
+async def test_a_change_after_the_headers_is_refused(storage: CookieStorage) -> None:
     session = await storage.read(await value_of(storage))
     state_of(session).headers_sent = True
 
@@ -111,7 +111,7 @@ async def test_a_first_save_after_the_headers_has_nowhere_to_go(storage: CookieS
     assert await storage.save(session) is None
 
 
-async def test_a_change_inside_a_list_after_the_headers_is_a_loud_error(storage: CookieStorage) -> None:
+async def test_a_change_inside_a_list_after_the_headers_fails_the_save(storage: CookieStorage) -> None:
     session = await storage.read(await value_of(storage, cart=[1]))
     cart = session["cart"]
     state_of(session).headers_sent = True
@@ -122,7 +122,7 @@ async def test_a_change_inside_a_list_after_the_headers_is_a_loud_error(storage:
         await storage.save(session)
 
 
-# --- what it cannot do
+# --- what cookie storage cannot do
 
 
 async def test_parallel_requests_are_not_merged(storage: CookieStorage) -> None:
@@ -134,7 +134,7 @@ async def test_parallel_requests_are_not_merged(storage: CookieStorage) -> None:
     assert dict(await storage.read(await storage.save(other))) == {"user": 5, "b": 2}
 
 
-async def test_a_logout_clears_the_cookie_and_revokes_no_copy(storage: CookieStorage) -> None:
+async def test_a_logout_clears_the_cookie_but_revokes_no_copy(storage: CookieStorage) -> None:
     value = await value_of(storage, user=5)
     session = await storage.read(value)
     session.destroy()
@@ -151,7 +151,7 @@ async def test_a_logout_clears_the_cookie_once(storage: CookieStorage) -> None:
     assert await storage.save(session) is None
 
 
-async def test_a_new_id_is_sent_and_the_old_cookie_still_reads(storage: CookieStorage) -> None:
+async def test_after_a_regenerate_the_old_cookie_can_still_be_read(storage: CookieStorage) -> None:
     value = await value_of(storage, user=5)
     session = await storage.read(value)
     session.regenerate_id()
@@ -160,7 +160,7 @@ async def test_a_new_id_is_sent_and_the_old_cookie_still_reads(storage: CookieSt
     assert renewed.id == session.id != (await storage.read(value)).id
 
 
-async def test_regenerating_with_true_warns_once_that_it_cannot_recall_the_old_cookie(
+async def test_regenerating_with_true_warns_once_that_the_old_cookie_stays_valid(
     storage: CookieStorage, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(2):
@@ -169,10 +169,10 @@ async def test_regenerating_with_true_warns_once_that_it_cannot_recall_the_old_c
         await storage.save(session)
 
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert "cannot recall the old cookie" in caplog.text
+    assert "cannot revoke the old cookie" in caplog.text
 
 
-async def test_regenerating_with_false_warns_of_nothing(
+async def test_regenerating_with_false_logs_no_warning(
     storage: CookieStorage, caplog: pytest.LogCaptureFixture
 ) -> None:
     session = await storage.read(await value_of(storage))
@@ -182,11 +182,11 @@ async def test_regenerating_with_false_warns_of_nothing(
     assert not caplog.records
 
 
-def test_there_is_no_safe_secret_by_default(storage: CookieStorage) -> None:
+def test_there_is_no_default_secret(storage: CookieStorage) -> None:
     assert storage.default_secrets() is None
 
 
-# --- time, which the server enforces
+# --- limits, which the server enforces
 
 
 async def test_a_session_ends_when_it_is_not_used(storage: CookieStorage, clock: ManualClock) -> None:
@@ -198,7 +198,7 @@ async def test_a_session_ends_when_it_is_not_used(storage: CookieStorage, clock:
     assert (await storage.read(value)).new
 
 
-async def test_a_session_ends_with_its_lifetime_though_in_use(storage: CookieStorage, clock: ManualClock) -> None:
+async def test_a_session_ends_with_its_lifetime_even_in_use(storage: CookieStorage, clock: ManualClock) -> None:
     value = await value_of(storage, n=0)
     for day in range(89):
         clock.advance(DAY)
@@ -225,7 +225,7 @@ async def test_reading_sends_the_cookie_again_once_a_tenth_of_the_idle_timeout_h
     assert (await storage.read(again)).expires_at == session.expires_at == int(clock()) + 14 * DAY
 
 
-async def test_a_limit_that_was_lowered_binds_cookies_that_are_out(storage: CookieStorage, clock: ManualClock) -> None:
+async def test_a_lowered_limit_applies_to_cookies_already_sent(storage: CookieStorage, clock: ManualClock) -> None:
     value = await value_of(storage)
     clock.advance(100)
 
@@ -234,7 +234,7 @@ async def test_a_limit_that_was_lowered_binds_cookies_that_are_out(storage: Cook
     assert not (await CookieStorage(clock=clock, idle_timeout=101, lifetime=101).read(value)).new
 
 
-async def test_renew_lifetime_starts_the_lifetime_again(storage: CookieStorage, clock: ManualClock) -> None:
+async def test_renew_lifetime_restarts_the_lifetime(storage: CookieStorage, clock: ManualClock) -> None:
     session = await storage.read(await value_of(storage))
     clock.advance(10 * DAY)
     session.regenerate_id(renew_lifetime=True)
@@ -242,7 +242,7 @@ async def test_renew_lifetime_starts_the_lifetime_again(storage: CookieStorage, 
     assert (await storage.read(await storage.save(session))).created_at == session.created_at == int(clock())
 
 
-def test_no_limit_at_all_is_refused() -> None:
+def test_settings_without_any_limit_are_refused() -> None:
     with pytest.raises(ConfigurationError):
         CookieStorage(idle_timeout=None, lifetime=None)
 
@@ -250,7 +250,7 @@ def test_no_limit_at_all_is_refused() -> None:
 # --- size
 
 
-async def test_a_value_of_just_the_limit_is_sent(storage: CookieStorage) -> None:
+async def test_a_value_of_exactly_the_limit_is_sent(storage: CookieStorage) -> None:
     session = await storage.read(None)
     session["text"] = "x" * 100
     state_of(session).cookie_limit = len(await value_of(storage, text="x" * 100))
@@ -258,7 +258,7 @@ async def test_a_value_of_just_the_limit_is_sent(storage: CookieStorage) -> None
     assert len(await storage.save(session) or "") == state_of(session).cookie_limit
 
 
-async def test_a_value_of_one_more_byte_is_refused_and_says_by_how_much(storage: CookieStorage) -> None:
+async def test_a_value_one_byte_over_the_limit_is_refused_with_size_and_limit(storage: CookieStorage) -> None:
     session = await storage.read(None)
     session["text"] = "x" * 100
     limit = len(await value_of(storage, text="x" * 100)) - 1
@@ -288,16 +288,16 @@ async def test_a_new_session_that_is_too_large_stays_new_and_keeps_its_changes(s
     assert session.dirty
 
 
-# --- values that we signed once, and cannot read
+# --- values with a valid signature that cannot be read
 
 
 @given(st.text(max_size=80) | st.binary(max_size=80).map(lambda data: data.decode("latin-1")))
-async def test_any_value_is_a_session_or_a_new_one(value: str) -> None:
+async def test_any_unreadable_value_is_a_new_session(value: str) -> None:
     assert dict(await CookieStorage(clock=ManualClock()).read(value)) == {}
 
 
 @pytest.mark.parametrize("value", ["", "A", "AAAA", "====", "not base64!", "ä", "MTcwMDAwMDAwMCB4CjIgWA"])
-async def test_a_value_that_cannot_be_read_is_a_new_session_and_one_debug_line(
+async def test_an_unreadable_value_is_a_new_session_and_at_most_one_debug_line(
     storage: CookieStorage, value: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "aiohttp_session_store")

@@ -1,7 +1,7 @@
-"""No storage holds up the event loop for a millisecond, however many sessions it keeps.
+"""No storage blocks the event loop for a millisecond, however many sessions it holds.
 
-What counts is CPU time, which other processes do not change.  A turn that is too long is so each time; a page fault is
-not: each scene has three attempts.
+The tests measure CPU time, which does not depend on other processes.  Each scene has three attempts: a turn that is too
+long in itself is so every time, but a page fault is not.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ DATA = {"user_id": 12345, "roles": ["editor", "author"], "cart": [{"sku": "A-100
 
 @contextmanager
 def turns() -> Iterator[list[float]]:
-    """Note the seconds of CPU that each turn of the loop's callbacks takes; the garbage collector's are not ours."""
+    """Record the CPU seconds of every callback of the event loop, without those of the garbage collector."""
     taken: list[float] = []
     run = asyncio.Handle._run
 
@@ -65,7 +65,7 @@ async def sweep_of_many_files(path: Path, clock: ManualClock) -> tuple[KeyedStor
 
 
 def visits_to(sessions: int, kind: Callable[[Path, ManualClock], KeyedStorage]) -> Scene:
-    """Return a scene of 32 requests at once that read, change and save."""
+    """Return a scene in which 32 parallel requests read, change and save."""
 
     async def scene(path: Path, clock: ManualClock) -> tuple[KeyedStorage, Callable[[], Awaitable[object]]]:
         storage = kind(path, clock)
@@ -98,8 +98,8 @@ SCENES: dict[str, Scene] = {
 
 
 @pytest.mark.parametrize("name", SCENES)
-@pytest.mark.no_cover  # whose tracing is not ours either
-async def test_no_turn_of_the_loop_takes_a_millisecond(name: str, tmp_path: Path) -> None:
+@pytest.mark.no_cover  # coverage tracing would count as well
+async def test_no_callback_on_the_event_loop_takes_a_millisecond(name: str, tmp_path: Path) -> None:
     longest = []
     for attempt in range(ATTEMPTS):
         storage, work = await SCENES[name](tmp_path / str(attempt), ManualClock())

@@ -59,9 +59,9 @@ class SceneStorage(MemoryStorage):
         await self._begin("touch")
         return await super().touch(key, expires_at, version)
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, version: bytes | None = None) -> bool:
         await self._begin("delete")
-        await super().delete(key)
+        return await super().delete(key, version)
 
 
 class CountingStorage(SceneStorage):

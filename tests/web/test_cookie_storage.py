@@ -221,7 +221,7 @@ async def test_an_old_cookie_that_should_be_gone_is_warned_about_once(
         cookie = (await visit(client, "/regenerate", cookie)).cookie
 
     [warning] = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert "cannot recall the old cookie" in warning
+    assert "cannot revoke the old cookie" in warning
 
 
 async def test_no_cookie_and_no_data_is_logged(client: Client, caplog: pytest.LogCaptureFixture) -> None:

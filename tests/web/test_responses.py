@@ -173,7 +173,7 @@ async def test_a_response_made_from_one_that_was_sent_does_not_give_its_visitors
     assert (second.text, second.set_cookie) == ("a page", "theme=dark")
     assert await data_of(client, own) == {"visits": 4 if touches else 3}
     [warning] = [record for record in caplog.records if record.levelname == "WARNING"]
-    assert "session cookie of another one" in warning.getMessage()
+    assert "session cookie of another response" in warning.getMessage()
 
 
 async def test_a_session_cookie_that_an_app_passes_on_from_another_server_is_left(client_of: ClientOf) -> None:

@@ -1,7 +1,8 @@
-"""Record files, blocking: every function here runs in a thread, does one whole transaction, and needs no event loop.
+"""Record files.  The code blocks: each verb runs in a thread, does one whole transaction, and needs no event loop.
 
-Writes go to a temporary file in the same folder, which takes the record's name by an atomic rename; whoever reads sees
-the old record or the new one.  Everything that removes or replaces a file checks its version under the writer lock.
+A write goes to a temporary file in the same folder, which takes the record's name by an atomic rename.  So a reader
+sees the old record or the new one.  A file is removed or replaced only under the writer lock, and what the change
+depends on, such as its version, is checked under the same lock.
 """
 
 import errno
@@ -34,7 +35,8 @@ _RETRIES = 5
 _READ_SIZE = 1 << 16
 # Links are never followed.
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW
-# Something else than a file of ours stands there: a folder, a link, a socket, a pipe, or a file where a folder belongs.
+# Errors of finding something else in the place of our file (a folder, a link, a socket, a pipe) or of its folder (a
+# file).
 _MISPLACED = {errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ESPIPE}
 
 
@@ -42,11 +44,11 @@ class RecordFiles:
     """The record files below one directory."""
 
     def __init__(self, root: str, locks: LockFile, *, durable: bool) -> None:
-        """Work below *root*; *durable* waits for the disk at every write."""
+        """Work below *root*.  With *durable*, every write waits for the disk."""
         self.root = root
         self._locks = locks
         self._durable = durable
-        # A file that is on the disk already gains nothing from an exchange, and a rename promises more.
+        # A durable file is on the disk already, so an exchange saves no time, and a rename guarantees more.
         self._put_in_place: Rename = rename if durable else fastest()
 
     # --- the verbs
@@ -56,8 +58,8 @@ class RecordFiles:
 
         Raises:
             NewerRecordError: A newer version of this package wrote it.
-            RubbishError: What stands there is no record.
-            OSError: It could not be read.
+            RubbishError: The file is no record.
+            OSError: The file could not be read.
         """
         try:
             with self._folder(key) as folder:
@@ -73,8 +75,8 @@ class RecordFiles:
 
         Raises:
             BusyError: Another writer has the key.
-            RubbishError: What stands where its folder belongs is none.
-            OSError: It could not be written.
+            RubbishError: Something that is no folder is in the place of its folder.
+            OSError: The file could not be written.
         """
         stored = Stored(data, new_version(), expires_at)
         content = pack(data, expires_at, stored.version)
@@ -98,7 +100,7 @@ class RecordFiles:
 
         Raises:
             BusyError: Another writer has the key.
-            OSError: It could not be written; the old record is intact.
+            OSError: The file could not be written.  The old record is intact.
         """
         stored = Stored(data, new_version(), expires_at)
         try:
@@ -109,7 +111,7 @@ class RecordFiles:
                         return None
                     self._put_in_place(temporary, key[SHARD_LENGTH:], folder)
                 self._make_durable(folder)
-        except (FileNotFoundError, ValueError):  # gone with its folder, or no record of ours any more
+        except (FileNotFoundError, ValueError):  # the folder is gone, or the file is no record any more
             return None
         return Seen(stored, stamp)
 
@@ -118,7 +120,7 @@ class RecordFiles:
 
         Raises:
             BusyError: Another writer has the key.
-            OSError: It could not be written.
+            OSError: The file could not be written.
         """
         try:
             with self._folder(key) as folder, self._locks.holding(offset_of(key, WRITER)):
@@ -142,35 +144,45 @@ class RecordFiles:
             raise
         return True
 
-    def delete(self, key: str) -> None:
-        """Remove the record of *key*, if it is there.
+    def delete(self, key: str, version: bytes | None = None) -> bool:
+        """Remove the record of *key*, if it is there, or only if it stands at *version*.
+
+        Returns:
+            Whether no record stands there now.
 
         Raises:
-            BusyError: Another writer has the key: between its check and its rename the record would come back.
-            OSError: It could not be removed.
+            BusyError: Another writer has the key.  If the file went between its check and its rename, the record would
+                come back.
+            OSError: The file could not be removed.
         """
         try:
             with self._folder(key) as folder, self._locks.holding(offset_of(key, WRITER)):
+                if version is not None:
+                    header = read_header(folder, key[SHARD_LENGTH:])
+                    if header is None or header.version != version:
+                        return header is None
                 os.unlink(key[SHARD_LENGTH:], dir_fd=folder)
                 self._make_durable(folder)
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # gone, or no record of ours any more
             pass
         except OSError as error:
             if error.errno not in _MISPLACED:
                 raise
+        return True
 
     def fetch_or_set_aside(self, key: str, version: bytes | None = None) -> Seen | str | None:
-        """Read the record of *key* again, now that no writer is at it, and move it out of the way if it is no record.
+        """Read the file of *key* again while no writer has it, and set it aside if it is no record.
 
         Args:
-            version: Set it aside at this version even though it is a sound file, for what it holds is rubbish.
+            version: At this version, the file is set aside although it is sound, because its content is rubbish.
 
         Returns:
-            The record after all, or what was wrong with it, or None if it is gone.
+            The record, if there is one after all.  A string if the file was set aside: what was wrong with it.  None if
+            the file is gone.
 
         Raises:
             BusyError: A writer has the key.
-            OSError: It could not be read or moved.
+            OSError: The file could not be read or moved.
         """
         with self._locks.holding(offset_of(key, WRITER)):
             try:
@@ -183,14 +195,14 @@ class RecordFiles:
             self._set_aside(key)
             return reason
 
-    # --- what they share
+    # --- what the verbs share
 
     @contextmanager
     def open_folder(self, shard: str) -> Iterator[int]:
-        """Open the folder *shard* for the length of a block, following no link.
+        """Open the folder *shard* for the length of a block, without following a link.
 
         Raises:
-            OSError: It is not there, or not a folder.
+            OSError: The folder does not exist, or something else is in its place.
         """
         descriptor = os.open(os.path.join(self.root, shard), os.O_RDONLY | os.O_DIRECTORY | _SAFE)
         try:
@@ -203,7 +215,7 @@ class RecordFiles:
 
     @contextmanager
     def _temporary(self, key: str, content: bytes) -> Iterator[tuple[int, str, Stamp]]:
-        """Write *content* to a temporary file in the folder of *key*, and remove whatever has its name afterwards."""
+        """Write *content* to a temporary file in the folder of *key*, and remove what has its name after the block."""
         with self._folder(key) as folder:
             name = TEMPORARY + secrets.token_hex(8)
             descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, 0o600, dir_fd=folder)
@@ -244,7 +256,8 @@ class RecordFiles:
                 return
         except FileNotFoundError:
             return
-        # Onto a file, whose place a folder cannot take: somebody may have put it right since, and have sessions in it.
+        # The target is a file, which a folder cannot replace. So a folder stays where it is: somebody may have repaired
+        # it since, and it may hold sessions.
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, 0o600))
         try:
             os.rename(shard, target)
@@ -257,8 +270,8 @@ def read_header(folder: int, name: str) -> Header | None:
 
     Raises:
         NewerRecordError: A newer version of this package wrote the file.
-        RubbishError: It is no record.
-        OSError: It could not be read.
+        RubbishError: The file is no record.
+        OSError: The file could not be read.
     """
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | _SAFE, dir_fd=folder)
@@ -273,7 +286,7 @@ def read_header(folder: int, name: str) -> Header | None:
 
 
 def write_all(descriptor: int, content: bytes, offset: int) -> None:
-    """Write every byte: a full disk, a quota or a signal makes a write short without any error."""
+    """Write every byte.  A full disk, a quota or a signal can cut a write short without any error."""
     view = memoryview(content)
     while view:
         written = os.pwrite(descriptor, view, offset)
@@ -282,7 +295,7 @@ def write_all(descriptor: int, content: bytes, offset: int) -> None:
 
 
 def _stamp(descriptor: int) -> Stamp:
-    """Give an open file a modification time that no other has, and return its stamp."""
+    """Give an open file a modification time that no other file has, and return its stamp."""
     now = own_time_ns()
     os.utime(descriptor, ns=(now, now))
     return stamp_of(os.fstat(descriptor))
@@ -291,7 +304,7 @@ def _stamp(descriptor: int) -> Stamp:
 def _read_file(folder: int, name: str) -> tuple[bytes, Stamp]:
     descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | _SAFE, dir_fd=folder)
     try:
-        # Before the content: a touch that comes between makes the stamp an old one, which is never found again.
+        # Taken before the content is read: if a touch comes between, the stamp is outdated and never matches again.
         stamp = stamp_of(os.fstat(descriptor))
         content = os.read(descriptor, _READ_SIZE)
         if len(content) == _READ_SIZE:
@@ -313,7 +326,7 @@ def _exists(folder: int, name: str) -> bool:
 
 
 def _rubbish_or(error: OSError) -> Exception:
-    """Return what an error of opening or reading means: something misplaced is rubbish, all else the disk's fault."""
+    """Return the exception for an error of opening or reading: rubbish if something is misplaced, else the error."""
     if error.errno in _MISPLACED:
-        return RubbishError(f"no file of ours: {os.strerror(error.errno or 0)}")
+        return RubbishError(f"not a file of ours: {os.strerror(error.errno or 0)}")
     return error

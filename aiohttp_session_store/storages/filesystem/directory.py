@@ -1,4 +1,4 @@
-"""The directory of a file storage: made safe, or refused."""
+"""Creates the directory of a file storage, or refuses one that is not safe."""
 
 import os
 import stat
@@ -10,14 +10,15 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def prepare(directory: str | os.PathLike[str]) -> str:
-    """Make *directory* if need be, for us alone, and return its real path.
+    """Create *directory* for our user alone if it is missing, and return its real path.
 
     Raises:
-        ConfigurationError: It is not a directory, not ours, or others could write to it; or this system is not POSIX.
+        ConfigurationError: It is not a directory, belongs to another user, or is writable by others; or this system is
+            not POSIX.
     """
     if os.name != "posix":
         raise ConfigurationError(
-            "FileSystemStorage needs a POSIX system: it relies on its locks, links and permissions"
+            "FileSystemStorage needs a POSIX system, because it relies on POSIX locks, links and permissions"
         )
     try:
         Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -29,12 +30,12 @@ def prepare(directory: str | os.PathLike[str]) -> str:
         raise ConfigurationError(f"{os.fspath(directory)} cannot hold sessions: {error}") from error
     if found.st_uid != os.geteuid():
         raise ConfigurationError(
-            f"{path} belongs to user {found.st_uid}, and this process runs as {os.geteuid()}: whoever owns the"
-            " directory of the sessions can become any visitor. Give it to the user that runs the app"
+            f"{path} belongs to user {found.st_uid}, but this process runs as user {os.geteuid()}. The owner of the"
+            " session directory can impersonate every visitor. Change its owner to the user that runs the app"
         )
     if found.st_mode & _OTHERS_WRITE:
         raise ConfigurationError(
-            f"{path} has mode {stat.S_IMODE(found.st_mode):04o}: others can write to it, and could plant sessions."
+            f"{path} has mode {stat.S_IMODE(found.st_mode):04o}, so others can write to it and could plant sessions."
             f" Run: chmod 700 {path}"
         )
     return path

@@ -1,13 +1,13 @@
-"""How a record looks in a file: a fixed header, then what :mod:`~aiohttp_session_store.record.format` writes.
+"""The layout of a record file: a fixed header, then what :mod:`~aiohttp_session_store.record.format` writes.
 
 =======  ======  ==============================================================================
 offset   bytes   what
 =======  ======  ==============================================================================
 0        8       ``aiosess`` and the format, ``1``
-8        8       version: random, another one at every write
-16       8       ``expires_at`` in Unix seconds, signed, aligned and outside the checksum: a touch rewrites just this
+8        8       version: random, and new at every write
+16       8       ``expires_at`` in Unix seconds, signed, aligned, not in the checksum: a touch rewrites only this field
 24       4       length of the body
-28       4       CRC-32 of everything else
+28       4       CRC-32 of the format, the version, the length and the body
 32       ...     the body
 =======  ======  ==============================================================================
 
@@ -27,7 +27,7 @@ _HEADER = struct.Struct("<8s8sqII")
 _EXPIRY = struct.Struct("<q")
 HEADER_SIZE = _HEADER.size
 EXPIRY_OFFSET = 16
-# Later than that is damage, which the checksum does not see in this one field.
+# A later expiry is damage, which the checksum does not detect in this one field.
 _LATEST = 10**12
 
 
@@ -37,7 +37,7 @@ class RubbishError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What stands before a record; all that a sweep or a version check reads."""
+    """The header of a file, which is all that a sweep or a version check reads."""
 
     version: bytes
     expires_at: int
@@ -46,7 +46,7 @@ class Header:
 
 
 def new_version() -> bytes:
-    """Return a version that was never used before, for all that matters."""
+    """Return a version that in practice was never used before."""
     return os.urandom(8)
 
 
@@ -66,7 +66,7 @@ def unpack_header(blob: bytes) -> Header:
 
     Raises:
         NewerRecordError: A newer version of this package wrote it.
-        RubbishError: It is none.
+        RubbishError: It is not a valid header.
     """
     if len(blob) < HEADER_SIZE:
         raise RubbishError(f"{len(blob)} bytes are too short for a record")
@@ -90,7 +90,7 @@ def unpack(blob: bytes) -> Stored:
     header = unpack_header(blob)
     data = blob[HEADER_SIZE:]
     if len(data) != header.length:
-        raise RubbishError(f"{len(data)} bytes of data where {header.length} belong")
+        raise RubbishError(f"{len(data)} bytes of data instead of {header.length}")
     if _checksum(header.version, header.length, data) != header.checksum:
         raise RubbishError("the checksum does not match")
     return Stored(data, header.version, header.expires_at)

@@ -1,7 +1,8 @@
-"""Locks between processes, many of them in one file that is never cleaned up because it never grows.
+"""Locks between processes: all of them in one file, as locked byte ranges.
 
-Every key has two bytes at an offset of its own, far beyond the file's end: one for writers, one for whoever wants the
-session to itself.  The kernel frees them when their holder dies.
+Every key has two bytes at an offset of its own, far beyond the end of the file: one for writers, and one for requests
+that hold the session exclusively.  If the holder of a lock dies, the kernel releases the lock.  The file never grows,
+so it needs no cleaning up.
 """
 
 import os
@@ -12,45 +13,46 @@ from contextlib import contextmanager, suppress
 
 try:
     import fcntl
-except ImportError:  # pragma: no cover  not POSIX; FileSystemStorage says so when it is made
+except ImportError:  # pragma: no cover  not POSIX, where FileSystemStorage refuses to be built
     fcntl = None  # type: ignore[assignment]
 
 WRITER, EXCLUSIVE = 0, 1
-# 60 bits of the key, times two bytes, stay below the largest offset of 2**63 - 1; the sweep's own byte lies behind.
+# Two bytes for each of 2**60 values stay below the largest offset of 2**63 - 1. The byte of the sweep comes after them.
 _KEY_DIGITS = 15
 SWEEP = 1 << (4 * _KEY_DIGITS + 1)
 
 
 class BusyError(Exception):
-    """Raised when somebody else holds the lock: try again a little later."""
+    """Raised when somebody else holds the lock.  Try again a little later."""
 
 
 def offset_of(key: str, role: int) -> int:
-    """Return where in the lock file *key* is locked by a WRITER or an EXCLUSIVE holder."""
+    """Return the offset of the byte that a WRITER or an EXCLUSIVE holder of *key* locks."""
     return int(key[:_KEY_DIGITS], 16) * 2 + role
 
 
 class LockFile:
-    """Byte-range locks that never wait, held by the whole process and told apart by offset.
+    """Byte-range locks that never wait.  The whole process holds them, each at its own offset.
 
-    They belong to an open file description where the system has that (Linux), which is shared by a fork, so a child
-    must :meth:`forget` it; elsewhere they are classic record locks, which the kernel drops when *any* descriptor of the
-    file is closed, so there is only ever one.  Neither excludes threads of one process: a set does that.
+    On Linux, the locks belong to an open file description.  A forked child shares the description, so the child must
+    call :meth:`forget`.  Other systems only have classic record locks.  The kernel drops these when *any* descriptor of
+    the file is closed, so there is only ever one descriptor.  Neither kind keeps the threads of one process apart.  For
+    that, the held offsets are noted here.
     """
 
     def __init__(self, path: str) -> None:
-        """Lock in the file at *path*, made when first needed."""
+        """Lock in the file at *path*, which is created when it is first needed."""
         self._path = path
         self._descriptor: int | None = None
-        self._held: dict[int, int] = {}  # the offset, and the descriptor that it was locked by
+        self._held: dict[int, int] = {}  # each offset with the descriptor that locked it
         self._guard = threading.Lock()
         self._pid = os.getpid()
 
     def acquire(self, offset: int) -> None:
-        """Take the byte at *offset*.
+        """Lock the byte at *offset*.
 
         Raises:
-            BusyError: Somebody has it.
+            BusyError: Somebody else holds it.
             OSError: The lock file cannot be opened.
         """
         with self._guard:
@@ -64,7 +66,10 @@ class LockFile:
             self._held[offset] = descriptor
 
     def release(self, offset: int) -> None:
-        """Give the byte at *offset* back, unless it is a parent's: a forked child may leave the same block."""
+        """Release the byte at *offset*, unless the parent process holds it.
+
+        A forked child may leave the same block as its parent.
+        """
         if self._pid != os.getpid():
             return
         with self._guard:
@@ -79,7 +84,7 @@ class LockFile:
         """Hold the byte at *offset* for the length of a block.
 
         Raises:
-            BusyError: Somebody has it.
+            BusyError: Somebody else holds it.
             OSError: The lock file cannot be opened.
         """
         self.acquire(offset)
@@ -89,14 +94,14 @@ class LockFile:
             self.release(offset)
 
     def close(self) -> None:
-        """Close the file, if nothing is locked; it is opened again when needed."""
+        """Close the file if nothing is locked.  It is opened again when needed."""
         with self._guard:
             if self._descriptor is not None and not self._held:
                 os.close(self._descriptor)
                 self._descriptor = None
 
     def forget(self) -> None:
-        """Start afresh in a forked child: what is locked is the parent's."""
+        """Start afresh in a forked child: the locks are held by the parent."""
         descriptors = set(self._held.values())
         if self._descriptor is not None:
             descriptors.add(self._descriptor)
@@ -109,9 +114,9 @@ class LockFile:
                 os.close(descriptor)
 
     def _current(self) -> int:
-        """Return a descriptor of the file that stands at the path now: somebody may have emptied or removed the folder.
+        """Return a descriptor of the file that is at the path now.
 
-        What is held in another file stays held there.
+        Somebody may have emptied or removed the folder.  Locks that are held in an earlier file stay held there.
         """
         if self._descriptor is not None:
             try:

@@ -1,4 +1,4 @@
-"""The secret that signs cookies, in a file beside the records: made once, by whichever process comes first."""
+"""The secret that signs cookies, in a file beside the records.  The first process that needs it creates it."""
 
 import errno
 import os
@@ -14,12 +14,13 @@ _MIN_LENGTH = 32
 
 
 def shared_secret(root: str) -> str:
-    """Return the secret in *root*, made by whichever process comes first.
+    """Return the secret in *root*, and create it if there is none.
 
-    A complete file appears by ``link``: with ``O_EXCL`` and a write, others would see it empty (measured).
+    ``link`` makes the complete file appear at once.  With ``O_EXCL`` and a write, other processes would see it empty
+    (measured).
 
     Raises:
-        ConfigurationError: The file is damaged or open to others, or cannot be made.
+        ConfigurationError: The file is damaged, open to other users, or cannot be created.
     """
     path = os.path.join(root, SECRET_FILE)
     try:
@@ -31,7 +32,7 @@ def shared_secret(root: str) -> str:
         advice = "; pass SessionCookie(secrets=...) instead" if error.errno in (errno.EPERM, errno.ENOTSUP) else ""
         raise ConfigurationError(f"the secret file {path} cannot be used: {error}{advice}") from error
     if found is None:
-        raise ConfigurationError(f"the secret file {path} vanishes as soon as it is made")
+        raise ConfigurationError(f"the secret file {path} disappears as soon as it is created")
     return found
 
 
@@ -44,13 +45,13 @@ def _read_secret(path: str) -> str | None:
         status = os.fstat(descriptor)
         if status.st_uid != os.geteuid() or status.st_mode & _OTHERS:
             raise ConfigurationError(
-                f"{path} is not ours alone, and whoever reads it can sign session cookies. If nobody did, run:"
-                f" chmod 600 {path}"
+                f"{path} is not private to the user of this process, and anyone who reads it can sign session cookies."
+                f" If nobody has read it, run: chmod 600 {path}"
             )
         secret = file.read().decode("ascii", "replace").strip()
     if len(secret) < _MIN_LENGTH:
         raise ConfigurationError(
-            f"{path} is damaged. Remove it, and a new one is made: all visitors will be logged out"
+            f"{path} is damaged. If you remove it, a new one is created, and all visitors are logged out"
         )
     return secret
 

@@ -1,8 +1,8 @@
-"""The read cache: a record that this process has seen is read again with one ``stat``.
+"""The read cache: if this process has seen a record before, one ``stat`` is enough to read it again.
 
-Every write makes a new file, but only two inodes alternate, and two writes can fall into one tick of the clock; so each
-file gets a modification time of its own, from 40 random bits around now, at every write and touch.  A record is the one
-that was seen if inode, modification time and size are.
+Every write makes a new file, but only two inodes alternate, and two writes can fall into one tick of the clock.  So
+every write and every touch gives the file a modification time of its own, near now, with 40 random bits.  If inode,
+modification time and size are unchanged, the record is the one that was seen before.
 """
 
 import os
@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 from ...record.format import Stored
 
-# Room for the sessions that are being used. Larger records are rare, and reading them again is not what they cost.
+# Room for the sessions that are in use. Larger records are rare, and reading them again is not their main cost.
 DEFAULT_CACHE_SIZE = 1024
 LARGEST_CACHED = 16 * 1024
-_RANDOM_BITS = 40  # 18 minutes, so that tools which go by the time of a file still see about when it was written
+_RANDOM_BITS = 40  # of nanoseconds: 18 minutes, so that the time still tells other tools roughly when it was written
 
 
 class Stamp(NamedTuple):
-    """What tells one state of a file from all others."""
+    """Tells one state of a file from all others."""
 
     inode: int
     modified_ns: int
@@ -45,7 +45,7 @@ def own_time_ns() -> int:
 
 
 def keeps_own_times(directory: str) -> bool:
-    """Whether the file system below *directory* keeps a modification time to the nanosecond."""
+    """Return whether the file system of *directory* keeps a modification time to the nanosecond."""
     path = os.path.join(directory, f".probe-{os.urandom(8).hex()}")
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -61,7 +61,7 @@ def keeps_own_times(directory: str) -> bool:
 
 
 class ReadCache:
-    """The records that were used last, each with its stamp; used on the event loop only."""
+    """The most recently used records, each with its stamp.  Used on the event loop only."""
 
     def __init__(self, size: int) -> None:
         """Keep *size* records of up to ``LARGEST_CACHED`` bytes; 0 keeps none."""
@@ -91,7 +91,7 @@ class ReadCache:
         return seen.stored
 
     def put(self, key: str, seen: Seen) -> None:
-        """Remember what *key* was seen to hold."""
+        """Remember the record of *key*."""
         if self._size and seen.stamp.size <= LARGEST_CACHED:
             self._seen[key] = seen
             self._seen.move_to_end(key)
@@ -99,5 +99,5 @@ class ReadCache:
                 self._seen.popitem(last=False)
 
     def forget(self, key: str) -> None:
-        """Forget *key*."""
+        """Forget the record of *key*."""
         self._seen.pop(key, None)

@@ -1,4 +1,4 @@
-"""Sessions in files: for one machine, with one worker process or many, and nothing else to run."""
+"""Sessions in files: for one machine with one or many worker processes, and without another server to run."""
 
 import asyncio
 import logging
@@ -36,9 +36,9 @@ T = TypeVar("T")
 _logger = logging.getLogger("aiohttp_session_store")
 
 LOCK_FILE = "locks"
-# A writer lock is held for a check and a rename, well under a millisecond. Pauses, in seconds, grow up to the longest.
+# In seconds. A writer lock is held for a check and a rename, well under a millisecond. Pauses grow up to the longest.
 _FIRST_PAUSE, _LONGEST_PAUSE, _MAX_WAIT = 0.0005, 0.02, 5.0
-# Enough to keep a disk busy; more threads only fight for the interpreter.
+# Enough to keep a disk busy. More threads would only compete for the interpreter.
 _THREADS = 4
 _SWEEP_SLICE = 256
 
@@ -46,8 +46,8 @@ _SWEEP_SLICE = 256
 class FileSystemStorage(KeyedStorage):
     """Keeps each session in a file of its own, safe against parallel requests, other processes and crashes.
 
-    ``<directory>/<first two hex digits of the key>/<the rest>``.  The signing secret lies beside the records unless the
-    cookie brings its own.
+    The path of a file is ``<directory>/<first two hex digits of the key>/<the rest>``.  The signing secret is stored
+    beside the records, unless ``SessionCookie`` has secrets of its own.
     """
 
     def __init__(
@@ -58,22 +58,25 @@ class FileSystemStorage(KeyedStorage):
         cache_size: int = DEFAULT_CACHE_SIZE,
         **options: Unpack[SweptOptions],
     ) -> None:
-        """Make the directory, or check that it is safe.
+        """Create the directory, or check that it is safe.
 
         Args:
-            directory: Ours alone; made with mode 0700 if it is not there.
-            durable: Whether a save waits until file and folder are on the disk, so that a power cut loses nothing that
-                was answered; about a millisecond more.  Without, it can lose the sessions written in the last seconds.
-            cache_size: How many records are kept in memory, checked by one ``stat`` before they are used; 0 for none,
-                which a network file system needs: its ``stat`` may be seconds old.
+            directory: It must belong to the user of this process, and others must not be able to write to it.  If it is
+                missing, it is created with mode 0700.
+            durable: Whether a save waits until file and folder are on the disk.  Then a power cut loses no change that
+                was answered, but a save takes about a millisecond longer.  Otherwise a power cut can lose the sessions
+                that were written in the last seconds.
+            cache_size: How many records are kept in memory.  Each is checked by one ``stat`` before it is used.  A
+                network file system needs 0, which keeps none, because its ``stat`` may be seconds out of date.
             options: See :class:`SweptOptions`.
 
         Raises:
-            ConfigurationError: The directory is a file, not ours, or writable by others; or a setting makes no sense.
+            ConfigurationError: The directory is a file, belongs to another user, or is writable by others; or a setting
+                makes no sense.
         """
         super().__init__(**options)
         if isinstance(cache_size, bool) or not isinstance(cache_size, int) or cache_size < 0:
-            raise ConfigurationError(f"cache_size is a number of records, 0 for none, not {cache_size!r}")
+            raise ConfigurationError(f"cache_size must be a number of records, 0 for none, not {cache_size!r}")
         self.directory: str = prepare(directory)
         self._locks = LockFile(os.path.join(self.directory, LOCK_FILE))
         files = RecordFiles(self.directory, self._locks, durable=durable)
@@ -95,15 +98,15 @@ class FileSystemStorage(KeyedStorage):
         self._pid = os.getpid()
 
     def __repr__(self) -> str:
-        """Show where the records lie."""
+        """Show the directory of the records."""
         return f"<FileSystemStorage {self.directory}>"
 
     def default_secrets(self) -> Sequence[str]:
-        """Return the secret beside the records, made by whichever process comes first."""
+        """Return the secret that is stored beside the records.  The first process that needs it creates it."""
         return [shared_secret(self.directory)]
 
     async def aclose(self) -> None:
-        """Extends :meth:`KeyedStorage.aclose`: the last app ends the threads and closes the lock file."""
+        """Extends :meth:`KeyedStorage.aclose`: the last app to stop ends the threads and closes the lock file."""
         await super().aclose()
         if self._users == 0 and self._executor is not None:
             executor, self._executor = self._executor, None
@@ -113,9 +116,12 @@ class FileSystemStorage(KeyedStorage):
     # --- the verbs
 
     async def fetch(self, key: str) -> Stored | None:
-        """See :meth:`KeyedStorage.fetch`; a file that is no record is set aside, logged once, and is "no session"."""
+        """See :meth:`KeyedStorage.fetch`.
+
+        A file that is no record is set aside, logged once, and reads as "no session".
+        """
         known = self._cache.get(key, f"{self.directory}/{key[:2]}/{key[2:]}")
-        if known is not None and known.expires_at > self.now():  # what looks expired may have been touched: look
+        if known is not None and known.expires_at > self.now():  # otherwise it may have been touched, so read it
             return known
         try:
             return self._remember(key, await self._fetch(key))
@@ -126,7 +132,7 @@ class FileSystemStorage(KeyedStorage):
             return await self._look_again(key)
 
     async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
-        """See :meth:`KeyedStorage.insert`; a file or link where its folder belongs is set aside."""
+        """See :meth:`KeyedStorage.insert`.  A file or link in the place of the record's folder is set aside."""
         try:
             seen = await self._insert(key, data, expires_at)
         except RubbishError:
@@ -141,23 +147,24 @@ class FileSystemStorage(KeyedStorage):
         return None if stored is None else stored.version
 
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
-        """See :meth:`KeyedStorage.touch`; rewrites eight bytes."""
+        """See :meth:`KeyedStorage.touch`.  Rewrites eight bytes of the file."""
         self._cache.forget(key)
         return await self._touch(key, expires_at, version)
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, version: bytes | None = None) -> bool:
         """See :meth:`KeyedStorage.delete`."""
         self._cache.forget(key)
-        await self._delete(key)
+        return await self._delete(key, version)
 
     async def set_aside(self, key: str, stored: Stored) -> None:
-        """See :meth:`KeyedStorage.set_aside`; the file is moved to ``set-aside`` beside the records."""
+        """See :meth:`KeyedStorage.set_aside`.  Moves the file to the folder ``set-aside`` beside the records."""
         await self._fetch_or_set_aside(key, stored.version)
 
     async def sweep(self) -> int:
-        """See :meth:`KeyedStorage.sweep`; of several processes one sweeps at a time, and the others return 0 at once.
+        """See :meth:`KeyedStorage.sweep`.
 
-        Also removes temporary files that a killed process left behind, and folders that became empty.
+        Only one process sweeps at a time, and the others return 0 at once.  The sweep also removes temporary files that
+        a killed process left behind, files that were set aside long ago, and folders that became empty.
         """
         self._adopt()
         try:
@@ -171,7 +178,7 @@ class FileSystemStorage(KeyedStorage):
             for shard in await self._shards():
                 try:
                     removed += await self._sweep_shard(shard)
-                except StorageError as error:  # said in the end: the other folders are to be swept all the same
+                except StorageError as error:  # raised at the end, after the other folders were swept
                     failed = failed or error
             await self._forget_set_aside(_SWEEP_SLICE)
             if failed is not None:
@@ -209,13 +216,14 @@ class FileSystemStorage(KeyedStorage):
         self._cache.put(key, seen)
         return seen.stored
 
-    # --- having a session to oneself
+    # --- the lock
 
     @asynccontextmanager
     async def lock(self, key: str) -> AsyncIterator[None]:
-        """See :meth:`KeyedStorage.lock`; fair within this process, and free at once when its holder dies.
+        """See :meth:`KeyedStorage.lock`.
 
-        Taking and freeing the byte are done on the event loop: 4 us each, and nothing of it waits.
+        The lock is fair within this process, and it is free at once if its holder dies.  The byte in the lock file is
+        taken and released on the event loop, because each takes 4 us and never waits.
         """
         offset, pause = offset_of(key, EXCLUSIVE), _FIRST_PAUSE
         async with self._exclusive.holding(key):
@@ -237,7 +245,10 @@ class FileSystemStorage(KeyedStorage):
     # --- threads
 
     def _hop(self, transaction: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
-        """Return *transaction* as a coroutine function: one hop to a thread, and no waiting there for a lock."""
+        """Return a coroutine function that runs *transaction* in a thread.
+
+        If a lock is busy, the event loop waits and tries again.  No thread ever waits for a lock.
+        """
         in_thread = wrap(transaction)
 
         async def run(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -256,7 +267,7 @@ class FileSystemStorage(KeyedStorage):
         return run
 
     def _adopt(self) -> ThreadPoolExecutor:
-        """Return this process's threads: a fork takes neither those nor the locks along."""
+        """Return this process's threads, and new ones after a fork: a child inherits neither threads nor locks."""
         if self._executor is None or self._pid != os.getpid():
             if self._pid != os.getpid():
                 self._locks.forget()

@@ -1,4 +1,4 @@
-"""The sweep of a directory of record files, blocking, in slices: each call does a bounded piece of work in a thread."""
+"""The sweep of a directory of record files.  The code blocks: each call does a bounded piece of work in a thread."""
 
 import os
 import re
@@ -12,9 +12,9 @@ from .atomic_files import SET_ASIDE, TEMPORARY, RecordFiles, read_header
 from .file_format import Header, RubbishError
 from .lock import WRITER, BusyError, LockFile, offset_of
 
-# A write takes milliseconds: a temporary file this old, in seconds, belonged to a process that was killed.
+# In seconds. A write takes milliseconds, so a temporary file this old belonged to a process that was killed.
 TEMPORARY_KEPT = 60 * 60
-# Long enough, in seconds, to look at what was wrong; short enough that what it held does not lie about for ever.
+# In seconds. Long enough to find out what was wrong with a file, but its content must not stay on the disk for ever.
 SET_ASIDE_KEPT = 30 * 24 * 60 * 60
 
 _SHARD = re.compile(r"[0-9a-f]{2}")
@@ -22,12 +22,12 @@ _NAME = re.compile(r"[0-9a-f]{62}")
 
 
 class Slice(NamedTuple):
-    """What came of some of the files of a folder.
+    """The result of sweeping some of the files of a folder.
 
     Attributes:
-        removed: The keys that were removed.
+        removed: The keys whose records were removed.
         rubbish: The keys of files that are no records.
-        failed: Why others could not be looked at or removed.
+        failed: The errors of files that could not be read or removed.
     """
 
     removed: list[str]
@@ -51,16 +51,16 @@ class FileSweep:
             return []
 
     def names(self, shard: str) -> list[str]:
-        """Return what stands in folder *shard*, in no order."""
+        """Return the names in folder *shard*, in no particular order."""
         with suppress(FileNotFoundError, NotADirectoryError), self._files.open_folder(shard) as folder:
             return os.listdir(folder)
         return []
 
     def remove_expired(self, shard: str, names: list[str], reclaimable: int) -> "Slice":
-        """Look at the files *names* in folder *shard* and remove what expired at *reclaimable* or before.
+        """Look at the files *names* in folder *shard* and remove those that expired at *reclaimable* or before.
 
-        A file is looked at again under its writer lock before it goes: it may have been touched.  What is busy stays,
-        and so does what cannot be read: it must not keep the others from being swept.
+        A file is checked again under its writer lock before it is removed, because it may have been touched.  Files
+        that are busy or cannot be read stay, and the others are swept all the same.
 
         Raises:
             OSError: The folder cannot be opened.
@@ -84,12 +84,12 @@ class FileSweep:
         return found
 
     def remove_empty(self, shard: str) -> None:
-        """Remove folder *shard* if nothing is left in it; a writer that wants it makes it again."""
+        """Remove folder *shard* if it is empty.  A writer that needs it creates it again."""
         with suppress(OSError):
             os.rmdir(os.path.join(self._files.root, shard))
 
     def forget_set_aside(self, most: int) -> int:
-        """Remove up to *most* files that were set aside long ago, and return how many that were."""
+        """Look at up to *most* files that were set aside, remove the old ones, and return how many that were."""
         count = 0
         with suppress(FileNotFoundError), self._files.open_folder(SET_ASIDE) as folder:
             for name in islice(os.listdir(folder), most):
@@ -110,7 +110,11 @@ def _expired(header: Header | None, reclaimable: int) -> bool:
 
 
 def _remove_older(name: str, age: int, folder: int) -> bool:
-    """Remove file *name* if it was neither written nor renamed for *age* seconds, by the disk's clock."""
+    """Remove file *name* if, by the disk's clock, it was neither written nor renamed for *age* seconds.
+
+    Returns:
+        Whether it was removed.
+    """
     with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
         if os.stat(name, dir_fd=folder, follow_symlinks=False).st_ctime < time.time() - age:
             os.unlink(name, dir_fd=folder)

@@ -1,17 +1,17 @@
-"""Which records may have expired, known without looking at all of them."""
+"""Finds the records that may have expired, without looking at all records."""
 
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 __all__ = ["ExpiryCalendar"]
 
-# Seconds that share a day of the calendar: few enough keys to hold back in one go, few enough days.
+# The length of a calendar day in seconds. It keeps both the keys of one day and the number of days small.
 _DAY = 60
 
 
 @dataclass(slots=True)
 class _Day:
-    """The keys that end on one day, and how many were taken out since their set was made."""
+    """The keys that end on one day, and how many were removed since the set was made."""
 
     number: int
     keys: set[str] = field(default_factory=set)
@@ -19,10 +19,10 @@ class _Day:
 
 
 class ExpiryCalendar:
-    """Keys by the day on which they end, so that a sweep takes those that are due, in slices, and no others.
+    """Keys by the day on which they end.  A sweep takes only those that are due, in slices.
 
-    Using a session moves its end: its key stays where it is, and is entered anew when its day has come.  So a use costs
-    nothing here.  Whoever enters a key remembers the day, to take it out again.
+    Using a session moves its end.  Its key stays on the old day, and is entered again when that day has come, so a use
+    costs nothing here.  The caller that enters a key has to remember the day, to remove the key again.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class ExpiryCalendar:
         return seconds // _DAY
 
     def enter(self, key: str, number: int) -> int:
-        """Note that *key* ends on day *number*, and return that as the one object that all keys of the day share."""
+        """Note that *key* ends on day *number*, and return *number* as an object that all keys of the day share."""
         day = self._days.get(number)
         if day is None:
             day = self._days[number] = _Day(number)
@@ -47,8 +47,8 @@ class ExpiryCalendar:
     def remove(self, key: str, number: int) -> None:
         """Forget *key*, which was entered for day *number*.
 
-        A set keeps the room that it once needed: after a flood of visitors, each of its days would until it comes.  So
-        one of which more was taken out than is left is made anew.
+        A set keeps the memory that it once needed.  After a flood of visitors, a day would keep that memory until it
+        comes.  So if more keys were removed from a day than are left, its set is made anew.
         """
         day = self._days.get(number)
         if day is None:
@@ -59,7 +59,7 @@ class ExpiryCalendar:
             day.keys, day.removed = set(day.keys), 0
 
     def take(self, last_day: int, most: int) -> list[str]:
-        """Remove and return some keys of the days up to *last_day*, *most* at a time; none when there are no more."""
+        """Remove and return up to *most* keys of the days up to *last_day*; none if there are no more."""
         taken: list[str] = []
         while self._in_order and self._in_order[0] <= last_day:
             keys = self._days[self._in_order[0]].keys

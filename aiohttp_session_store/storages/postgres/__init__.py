@@ -1,4 +1,4 @@
-"""Sessions in PostgreSQL, for several machines; needs the extra ``postgres``."""
+"""Sessions in PostgreSQL, for apps on one or several machines.  Needs the extra ``postgres``."""
 
 try:
     from .storage import PostgresStorage

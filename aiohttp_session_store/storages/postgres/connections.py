@@ -1,4 +1,4 @@
-"""Connections for a moment, from a pool that is given or made, with a limit to every wait."""
+"""Connections from a pool, given by the application or our own, with a time limit on every wait."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,17 +11,23 @@ from ...errors import StorageError
 
 __all__ = ["Connections", "OwnPool"]
 
-#: What the driver raises when the server fails, or is not there.
+#: What the driver raises when the server fails or is unavailable.
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
-# Of statements that a server set to a stricter isolation than its default gives up.
+# How often a statement is tried. A server set to a stricter isolation level than the default may abort it.
 _ATTEMPTS = 10
 
 
 class OwnPool:
-    """A pool that is made when it is needed, and made again after it was closed, or in another event loop."""
+    """A pool that is created on first use, and again after it was closed or in another event loop."""
 
     def __init__(self, dsn: str, size: int, timeout: float) -> None:
-        """Prepare for *size* connections to *dsn* at most, each to be had within *timeout* seconds."""
+        """Prepare a pool; no I/O.
+
+        Args:
+            dsn: Where to connect to.
+            size: The largest number of connections.
+            timeout: Seconds in which a connection must be established.
+        """
         self._dsn = dsn
         self._size = size
         self._timeout = timeout
@@ -30,19 +36,19 @@ class OwnPool:
         self._pool: Any = None
 
     def get_max_size(self) -> int:
-        """Return how many connections there can be at a time."""
+        """Return the largest number of connections."""
         return self._size
 
     async def opened(self) -> Any:
-        """Return the pool."""
+        """Return the open pool."""
         loop = asyncio.get_running_loop()
-        if self._loop is not loop:  # that of the last test, perhaps: what was made there is of no use here
+        if self._loop is not loop:  # a pool from another loop, such as the last test's, cannot be used here
             self._loop, self._making, self._pool = loop, asyncio.Lock(), None
         async with self._making:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
                     self._dsn,
-                    min_size=0,  # an app starts although its server is away
+                    min_size=0,  # the app can start while the server is unavailable
                     max_size=self._size,
                     timeout=self._timeout,
                     reset=_leave,
@@ -50,7 +56,7 @@ class OwnPool:
         return self._pool
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Close the pool and its connections."""
         pool, self._pool = self._pool, None
         if pool is None:
             return
@@ -62,24 +68,24 @@ class OwnPool:
 
 
 async def _leave(_: Any) -> None:
-    """Spare the round trip that resets a connection: we change nothing about it that outlives a transaction."""
+    """Skip the round trip that resets a connection: none of our changes to it outlives a transaction."""
 
 
 class Connections:
-    """A pool, and what its errors mean to us."""
+    """Runs statements on the connections of a pool, and turns the driver's errors into :class:`StorageError`."""
 
     def __init__(self, pool: "asyncpg.Pool | OwnPool", timeout: float, table: str) -> None:
-        """Use *pool*, waiting for *timeout* seconds at each step; *table* is for messages."""
+        """Use *pool*, and wait *timeout* seconds at most at each step.  Error messages name *table*."""
         self._given: Any = pool
         self._timeout = timeout
         self._table = table
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[Any]:
-        """Have a connection for the length of a block that does nothing but talk to the server.
+        """Borrow a connection for a block that does nothing but talk to the server.
 
         Raises:
-            StorageError: There is none to be had in time, or the block met an error of the server.
+            StorageError: No connection was available in time, or the server failed inside the block.
         """
         pool: Any = None
         try:
@@ -88,21 +94,22 @@ class Connections:
             try:
                 yield connection
             finally:
-                # What the block came to counts, above all a cancellation; a connection that fails here is closed.
+                # An error here must not hide the outcome of the block, above all a cancellation. A connection that
+                # fails here is closed.
                 with suppress(TimeoutError, *DRIVER_ERRORS):
                     await pool.release(connection, timeout=self._timeout)
         except asyncpg.ReadOnlySQLTransactionError as error:
-            await pool.expire_connections()  # the server's name may lead to another one by now
+            await pool.expire_connections()  # after a failover, the host name may lead to another server
             raise StorageError(f"PostgreSQL is read-only: {error}") from error
         except (TimeoutError, *DRIVER_ERRORS) as error:
             raise self.failure(error) from error
 
     async def pool(self) -> Any:
-        """Return the pool of asyncpg."""
+        """Return the asyncpg pool."""
         return await self._given.opened() if isinstance(self._given, OwnPool) else self._given
 
     def failure(self, error: Exception) -> StorageError:
-        """Say in our words what *error* means."""
+        """Return the :class:`StorageError` that describes *error*."""
         if isinstance(error, TimeoutError):
             size = self._given.get_max_size()
             return StorageError(
@@ -116,7 +123,7 @@ class Connections:
         return StorageError(f"PostgreSQL: {type(error).__name__}: {error}")
 
     async def value(self, statement: str, *arguments: Any) -> Any:
-        """Return the first value of the first row, or None; see :meth:`row`."""
+        """Run one statement and return the first value of its first row, or None; see :meth:`row`."""
         row = await self.row(statement, *arguments)
         return None if row is None else row[0]
 
@@ -124,19 +131,19 @@ class Connections:
         """Run one statement and return its first row, or None.
 
         Raises:
-            StorageError: It was not carried out, or nobody can know.
+            StorageError: The statement failed, or it is unknown whether it was carried out.
         """
         for attempt in range(_ATTEMPTS):
             async with self.one() as connection:
                 try:
                     return await connection.fetchrow(statement, *arguments, timeout=self._timeout)
                 except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
-                    # under repeatable read, where the loser of a race has to ask again
+                    # under repeatable read, the statement that loses a race has to be repeated
                     if attempt == _ATTEMPTS - 1:
                         raise
         raise AssertionError("unreachable")
 
     async def aclose(self) -> None:
-        """Close a pool of our own; the next call makes a new one."""
+        """Close the pool if it is our own.  The next statement creates a new one."""
         if isinstance(self._given, OwnPool):
             await self._given.aclose()

@@ -1,4 +1,4 @@
-"""A lock that a transaction holds: it ends with its connection, whatever becomes of us."""
+"""A lock that a transaction holds: it ends with the connection, even if this process dies."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ __all__ = ["PostgresLock"]
 
 _logger = logging.getLogger("aiohttp_session_store")
 
-# Between two looks at a lock that somebody else has, in seconds; at random, so that those who wait do not queue up.
+# Seconds between two attempts at a lock that is taken. They are random, so that waiters do not try at the same moment.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
 
 
@@ -21,12 +21,12 @@ class PostgresLock:
     """One holder's claim to an advisory lock, and the connection whose transaction holds it."""
 
     def __init__(self, connections: Connections, number: int, places: asyncio.Semaphore, timeout: float) -> None:
-        """Prepare.
+        """Prepare to take the lock; no I/O.
 
         Args:
-            connections: Where one comes from.
-            number: Of the lock.
-            places: How many holders there can be in this process.
+            connections: Where the lock's connection comes from.
+            number: The number of the advisory lock.
+            places: Limits how many connections of this process are used for locks at a time.
             timeout: Seconds to wait for each answer.
         """
         self._connections = connections
@@ -34,10 +34,10 @@ class PostgresLock:
         self._places = places
         self._timeout = timeout
         self._connection: Any = None
-        self._asking = asyncio.Lock()  # a connection answers one question at a time
+        self._asking = asyncio.Lock()  # a connection runs one statement at a time
 
     async def take(self) -> None:
-        """Wait until it is ours, without a connection, for as long as that takes.
+        """Take the lock, and wait for it as long as it takes.  No connection is held between two attempts.
 
         Raises:
             StorageError: The server failed.
@@ -48,10 +48,10 @@ class PostgresLock:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def check(self) -> None:
-        """Return if the lock is ours: its transaction still answers.
+        """Check that the lock is still held: its transaction must still answer.
 
         Raises:
-            SessionLockError: It may be somebody else's.
+            SessionLockError: The lock is over, or somebody else may hold it.
         """
         async with self._asking:
             if self._connection is None:
@@ -60,14 +60,14 @@ class PostgresLock:
                 async with asyncio.timeout(self._timeout):  # see _ended
                     await self._connection.fetchval("SELECT true")
             except (TimeoutError, *DRIVER_ERRORS) as error:
-                _hang_up(self._connection)  # lost once is lost for good, and the server knows it, too
+                _hang_up(self._connection)  # a lock that was lost once stays lost: the server must release it, too
                 raise SessionLockError(
-                    "the exclusive lock of the session was lost, and nothing was stored; try again:"
-                    f" {self._connections.failure(error)}"
+                    "the exclusive lock of the session was lost and nothing was stored, so try again"
+                    f" ({self._connections.failure(error)})"
                 ) from error
 
     async def release(self) -> None:
-        """Give it back; one whose connection is lost has ended with it."""
+        """Release the lock.  If its connection is lost, the lock has ended already."""
         async with self._asking:
             connection, self._connection = self._connection, None
             if connection is None:
@@ -85,7 +85,7 @@ class PostgresLock:
         try:
             pool = await self._connections.pool()
             connection = await pool.acquire(timeout=self._timeout)
-            # Read committed: between its statements such a transaction keeps no snapshot, and holds up no vacuum.
+            # Between its statements, a read committed transaction keeps no snapshot, so it does not hold up a vacuum.
             await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED", timeout=self._timeout)
             statement = "SELECT pg_try_advisory_xact_lock($1)"
             if await connection.fetchval(statement, self._number, timeout=self._timeout):
@@ -99,15 +99,16 @@ class PostgresLock:
                     if connection is not None:
                         await self._ended(connection)
                 except (TimeoutError, *DRIVER_ERRORS):
-                    _logger.debug("a connection was lost while it waited for a lock", exc_info=True)
+                    _logger.debug("a connection was lost while taking a lock", exc_info=True)
                 finally:
                     self._places.release()
         return False
 
     async def _ended(self, connection: Any) -> None:
-        """End the transaction and give the connection back, which is closed if that fails."""
+        """End the transaction and return the connection to the pool.  If that fails, close the connection."""
         try:
-            # asyncpg up to 0.31 waits, whatever its own timeout says, until a statement given up before is cancelled.
+            # asyncpg up to 0.31 first waits until an abandoned statement is cancelled. Its own timeout does not limit
+            # that wait.
             async with asyncio.timeout(self._timeout):
                 await connection.execute("ROLLBACK")
         except BaseException:
@@ -118,5 +119,5 @@ class PostgresLock:
 
 
 def _hang_up(connection: Any) -> None:
-    with suppress(*DRIVER_ERRORS):  # it may be back in its pool, which it returns to when it is closed
+    with suppress(*DRIVER_ERRORS):  # a connection that was closed has returned to its pool, and terminate() fails
         connection.terminate()

@@ -1,25 +1,25 @@
-"""The SQL: one table, and one statement for each verb."""
+"""The SQL statements: one table, and one statement for each verb."""
 
 import hashlib
 from dataclasses import dataclass
 
 from ...errors import ConfigurationError
 
-# PostgreSQL cuts longer names off in silence (NAMEDATALEN); the index is named after the table.
+# PostgreSQL silently truncates longer names (NAMEDATALEN). The index is named after the table.
 _LONGEST_NAME = 63
 _INDEX = "_expires_at_idx"
-# The table's advisory locks: one for all that make or sweep it, and one for each session.
+# What the table's advisory locks are for: creating the table, sweeping it, and each session.
 _SCHEMA, _SWEEP, _SESSION = "schema", "sweep", "session"
 
 
 def quoted(name: str) -> str:
-    """Return *name* as an identifier that means exactly that, whatever it contains."""
+    """Quote *name* as an SQL identifier, whatever characters it contains."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def _checked(what: str, name: object, longest: int) -> str:
     if not isinstance(name, str) or not name or "\0" in name or len(name.encode()) > longest:
-        raise ConfigurationError(f"{what} is the name of one, of {longest} bytes at most, not {name!r}")
+        raise ConfigurationError(f"{what} must be a name of at most {longest} bytes, not {name!r}")
     return name
 
 
@@ -28,9 +28,9 @@ class Statements:
     """The statements for one table.
 
     Attributes:
-        table: Its name, with that of its schema, quoted.
-        names: Those of schema or None, table and index, unquoted: what ``exists`` is asked with.
-        sweep: Gives how many rows it removed, or null: somebody else has the lock.
+        table: The quoted name of the table, with its schema if one is given.
+        names: The unquoted names of the schema (or None), the table and the index: the parameters of ``exists``.
+        sweep: Returns how many rows were removed, or null if another process has the sweep lock.
     """
 
     table: str
@@ -40,17 +40,18 @@ class Statements:
     replace: str
     touch: str
     delete: str
+    delete_version: str
     sweep: str
     exists: str
     create: str
 
     @classmethod
     def build(cls, table: str, schema: str | None) -> "Statements":
-        """Prepare the statements.
+        """Build the statements for one table.
 
         Args:
-            table: Its name, unquoted.
-            schema: That of its schema, unquoted, or None for the first one of the ``search_path``.
+            table: The unquoted name of the table.
+            schema: The unquoted name of its schema, or None for the first schema of the ``search_path``.
 
         Raises:
             ConfigurationError: A name is empty or too long.
@@ -70,8 +71,11 @@ class Statements:
             touch=f"UPDATE {name} SET expires_at = greatest(expires_at, $2) WHERE key = $1 AND version = $3"
             " RETURNING true",
             delete=f"DELETE FROM {name} WHERE key = $1",
-            # One statement, for its transaction ends whatever becomes of us. Rows are locked first, in one order,
-            # skipping what somebody is writing: then nobody waits for anybody.
+            # What another transaction replaced meanwhile is looked at again, at its newest version.
+            delete_version=f"WITH removed AS (DELETE FROM {name} WHERE key = $1 AND version = $2 RETURNING true)"
+            f" SELECT EXISTS (SELECT FROM removed) OR NOT EXISTS (SELECT FROM {name} WHERE key = $1)",
+            # A single statement is a transaction that ends even if this process dies. It first locks the rows, in one
+            # order, and skips those that others are writing. So no process waits for another.
             sweep="WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock($3) AS ours),"
             f" doomed AS (SELECT key FROM {name} WHERE (SELECT ours FROM turn) AND expires_at <= $1"
             " ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED),"
@@ -91,12 +95,12 @@ class Statements:
 
     @property
     def create_lock(self) -> int:
-        """The advisory lock of those who create the table at the same time."""
+        """The advisory lock for creating the table: several processes may try at the same time."""
         return self._lock(_SCHEMA)
 
     @property
     def sweep_lock(self) -> int:
-        """The advisory lock of the one who sweeps."""
+        """The advisory lock for sweeping the table."""
         return self._lock(_SWEEP)
 
     def session_lock(self, key: str) -> int:
@@ -104,6 +108,6 @@ class Statements:
         return self._lock(f"{_SESSION}:{key}")
 
     def _lock(self, purpose: str) -> int:
-        """Spread the locks over 64 bits, so that they meet neither each other nor those of the application."""
+        """Hash *purpose* to 64 bits, so that our locks collide neither with each other nor with the app's locks."""
         digest = hashlib.sha256(f"aiohttp_session_store:{self.table}:{purpose}".encode()).digest()
         return int.from_bytes(digest[:8], "big", signed=True)

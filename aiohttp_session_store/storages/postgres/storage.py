@@ -25,16 +25,16 @@ from .statements import Statements
 __all__ = ["PostgresStorage"]
 
 DEFAULT_TABLE = "aiohttp_sessions"
-# A server in the same data centre answers within milliseconds; a visitor waits for seconds at most.
+# A server in the same data centre answers within milliseconds, and a visitor waits a few seconds at most.
 DEFAULT_TIMEOUT = 5.0
 DEFAULT_POOL_SIZE = 10
-# Rows that one statement of the sweep removes: some milliseconds of work.
+# Rows that one statement of the sweep removes at most: a few milliseconds of work.
 _BATCH = 1000
 _LONGEST_REST = 0.05
 
 
 class PostgresOptions(SweptOptions, total=False):
-    """The keyword options of :class:`PostgresStorage` beside those of ``from_dsn``; the class documents them."""
+    """The keyword options that ``from_dsn`` passes on to :class:`PostgresStorage`, which documents them."""
 
     table: str
     schema: str | None
@@ -43,11 +43,11 @@ class PostgresOptions(SweptOptions, total=False):
 class PostgresStorage(KeyedStorage):
     """Keeps each session in a row, and makes every change with one statement.
 
-    The table is there after ``await storage.create_schema()``, or by a migration with the SQL of :attr:`schema_sql`.
+    To create the table, call ``await storage.create_schema()``, or run the SQL of :attr:`schema_sql` in a migration.
 
-    ``exclusive_session`` is an advisory lock of a transaction on a connection of its own, so that it works behind a
-    pooler, too; half of the pool's connections can be such.  Whoever has lost that connection saves nothing and gets
-    :class:`SessionLockError`.
+    ``exclusive_session`` takes an advisory lock in a transaction, so it works behind a connection pooler, too.  Each
+    lock needs a connection of its own, and at most half of the pool's connections are used for locks.  A request that
+    loses this connection saves nothing and gets :class:`SessionLockError`.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class PostgresStorage(KeyedStorage):
         timeout: float = DEFAULT_TIMEOUT,
         **options: Unpack[SweptOptions],
     ) -> None:
-        """Keep sessions where the connections of *pool* lead; no I/O.
+        """Keep sessions in the database that *pool* connects to; no I/O.
 
         Args:
-            pool: Of asyncpg, with two connections at least.  It stays yours to close.
-            table: Its name, unquoted, of 48 bytes at most.
-            schema: The name of its schema, unquoted; None for the first one of the ``search_path``.
-            timeout: Seconds to wait for a free connection, and again for the answer.
+            pool: An asyncpg pool with at least two connections.  The storage does not close it: you do.
+            table: The unquoted name of the table, at most 48 bytes.
+            schema: The unquoted name of its schema, or None for the first schema of the ``search_path``.
+            timeout: Seconds to wait for a free connection, and then again for the answer.
             options: See :class:`SweptOptions`.
 
         Raises:
@@ -75,10 +75,12 @@ class PostgresStorage(KeyedStorage):
         if not isinstance(pool, asyncpg.Pool | OwnPool):
             raise ConfigurationError(f"PostgresStorage takes a pool of asyncpg, not {pool!r}")
         if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < float("inf"):
-            raise ConfigurationError(f"timeout is a positive number of seconds, not {timeout!r}")
+            raise ConfigurationError(f"timeout must be a positive number of seconds, not {timeout!r}")
         size = pool.get_max_size()
         if isinstance(size, bool) or not isinstance(size, int) or size < 2:
-            raise ConfigurationError(f"a pool has two connections at least, one for exclusive_session, not {size!r}")
+            raise ConfigurationError(
+                f"the pool must have at least two connections, one of them for exclusive_session, not {size!r}"
+            )
         self._statements = Statements.build(table, schema)
         self._timeout = float(timeout)
         self._connections = Connections(pool, self._timeout, self._statements.table)
@@ -97,11 +99,11 @@ class PostgresStorage(KeyedStorage):
         timeout: float = DEFAULT_TIMEOUT,
         **options: Unpack[PostgresOptions],
     ) -> "PostgresStorage":
-        """Keep sessions at *dsn*, with a pool that is made when it is needed and closed with the app.
+        """Keep sessions in the database at *dsn*, with a pool that is created on first use and closed with the app.
 
         Args:
-            dsn: ``postgresql://user:password@host/database``, or what else libpq takes.
-            pool_size: The most connections at a time, two at least.
+            dsn: ``postgresql://user:password@host/database``, or any other form that libpq takes.
+            pool_size: The largest number of connections, at least two.
             timeout: See the class.
             options: The other arguments of the class.
 
@@ -114,21 +116,22 @@ class PostgresStorage(KeyedStorage):
 
     @property
     def schema_sql(self) -> str:
-        """The statements that create the table and its index where they are missing, for a migration."""
+        """The SQL for a migration: creates the table and its index, and the schema if one was named, if missing."""
         return self._statements.create
 
     async def create_schema(self) -> None:
-        """Create the table and its index, and the schema if one was named, where they are missing.
+        """Create the table and its index, and the schema if one was named, if they are missing.
 
-        Several processes may call it at the same time, and at every start: what is there is not locked, and needs no
-        right to create it.
+        Several processes may call this at the same time, and at every start.  If the table and its index exist, nothing
+        is locked, and no privilege to create anything is needed.
 
         Raises:
-            StorageError: The server failed, or does not allow it.
+            StorageError: The server failed, or the user has no privilege to create them.
         """
         if await self._connections.value(self._statements.exists, *self._statements.names):
             return
-        # IF NOT EXISTS alone fails for one of two that do it at once. Sent together, all of it is one transaction.
+        # Of two processes that run IF NOT EXISTS at once, one can fail, so a lock comes first. Statements that are sent
+        # together are one transaction.
         sql = f"SELECT pg_advisory_xact_lock({self._statements.create_lock});\n{self.schema_sql}"
         async with self._connections.one() as connection:
             await connection.execute(sql, timeout=self._timeout)
@@ -156,12 +159,15 @@ class PostgresStorage(KeyedStorage):
         """See :meth:`KeyedStorage.touch`."""
         return bool(await self._connections.value(self._statements.touch, key, expires_at, version))
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, version: bytes | None = None) -> bool:
         """See :meth:`KeyedStorage.delete`."""
+        if version is not None:
+            return bool(await self._connections.value(self._statements.delete_version, key, version))
         await self._connections.row(self._statements.delete, key)
+        return True
 
     async def sweep(self) -> int:
-        """See :meth:`KeyedStorage.sweep`; in batches, each by one process at a time."""
+        """See :meth:`KeyedStorage.sweep`.  Works in batches, and only one process at a time removes a batch."""
         reclaimable, removed = self.now() - RECLAIM_AFTER, 0
         while True:
             batch = await self._sweep_batch(reclaimable)
@@ -170,10 +176,10 @@ class PostgresStorage(KeyedStorage):
             removed += batch
             if batch < _BATCH:
                 return removed
-            await asyncio.sleep(random.uniform(0, _LONGEST_REST))  # noqa: S311  lets others come first
+            await asyncio.sleep(random.uniform(0, _LONGEST_REST))  # noqa: S311  lets other work run
 
     async def _sweep_batch(self, reclaimable: int) -> int | None:
-        """Return how many rows were removed, or None: another process is at it."""
+        """Remove one batch and return how many rows that were, or None if another process is sweeping."""
         statement, turn = self._statements.sweep, self._statements.sweep_lock
         removed: int | None = await self._connections.value(statement, reclaimable, _BATCH, turn)
         return removed
@@ -182,9 +188,10 @@ class PostgresStorage(KeyedStorage):
 
     @asynccontextmanager
     async def lock(self, key: str) -> AsyncIterator[Lease]:
-        """See :meth:`KeyedStorage.lock`; within a process who came first gets it first, among processes any may.
+        """See :meth:`KeyedStorage.lock`.
 
-        Whoever waits holds no connection.
+        Requests of one process get the lock in the order in which they asked for it.  Between processes there is no
+        order.  A request that waits holds no connection, except for the moment of each attempt.
         """
         number = self._statements.session_lock(key)
         async with self._exclusive.holding(key):
@@ -196,14 +203,14 @@ class PostgresStorage(KeyedStorage):
                 await self._released(lease)
 
     def _lockable(self) -> asyncio.Semaphore:
-        """Return the places for holders, who need a second connection: they must never have all of the pool."""
+        """Return the semaphore that keeps locks from using up the pool: a holder needs a second connection."""
         loop = asyncio.get_running_loop()
-        if self._loop is not loop:  # a semaphore belongs to the first loop in which somebody waited for it
+        if self._loop is not loop:  # a semaphore belongs to the first loop in which a task waited for it
             self._loop, self._places = loop, asyncio.Semaphore(self._size // 2)
         return self._places
 
     async def _released(self, lease: PostgresLock) -> None:
-        """Give *lease* back, also if the request is cancelled meanwhile."""
+        """Release *lease*, even if the request is cancelled meanwhile."""
         task = asyncio.create_task(lease.release())
         self._releases.add(task)
         task.add_done_callback(self._releases.discard)
@@ -212,7 +219,7 @@ class PostgresStorage(KeyedStorage):
     # --- lifetime
 
     async def aclose(self) -> None:
-        """Extends :meth:`KeyedStorage.aclose`: closes a pool that ``from_dsn`` has made."""
+        """Extends :meth:`KeyedStorage.aclose`: also closes the pool that ``from_dsn`` created."""
         await super().aclose()
         if self._releases:
             await asyncio.wait(self._releases)

@@ -1,4 +1,4 @@
-"""Sessions in Redis or Valkey, for several machines; needs the extra ``redis``."""
+"""Sessions in Redis or Valkey, for apps on one or several machines.  Needs the extra ``redis``."""
 
 try:
     from .storage import RedisStorage

@@ -1,4 +1,7 @@
-"""A lock on a server that may forget it: held for a while, renewed, and never trusted longer than that."""
+"""A lock on a server that may lose it.
+
+The lock is held for a limited time and renewed.  After that time it is no longer trusted.
+"""
 
 import asyncio
 import logging
@@ -17,26 +20,27 @@ _logger = logging.getLogger("aiohttp_session_store")
 
 Run = Callable[..., Awaitable[int]]
 
-# Between two looks at a lock that somebody else has, in seconds; at random, so that those who wait do not queue up.
+# Seconds between two attempts at a lock that is taken. They are random, so that waiters do not try at the same moment.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
-# Renewed at every third of it: two attempts may fail before it is lost.
+# A lock is renewed whenever a third of its time has passed, so two attempts may fail before it is lost.
 _RENEWALS = 3
 
 
 class RedisLock:
     """One holder's claim to one lock key.
 
-    The server ends it *seconds* after it was last taken or renewed.  We count from when that command was *sent*, so
-    that, whatever the network did, ours is over first; both clocks measure spans only.
+    The server ends the lock *seconds* after it was last taken or renewed.  We count these seconds from the moment when
+    we *sent* that command, so our count always ends first, however slow the network was.  The two clocks need not agree
+    on the time, because each only measures a span.
     """
 
     def __init__(self, run: Run, key: str, seconds: float) -> None:
-        """Prepare.
+        """Prepare to take the lock; no I/O.
 
         Args:
             run: Runs a script on the server: ``await run(script, key, *arguments)``.
-            key: Of the lock, as the server has it.
-            seconds: How long it outlives a holder that died.
+            key: The lock's key on the server.
+            seconds: How long the lock outlives a holder that died.
         """
         self._run = run
         self._key = key
@@ -47,7 +51,7 @@ class RedisLock:
         self._claiming: asyncio.Future[int] | None = None
 
     async def take(self) -> None:
-        """Wait until it is ours, for as long as that takes.
+        """Take the lock, and wait for it as long as it takes.
 
         Raises:
             StorageError: The server failed.
@@ -59,33 +63,35 @@ class RedisLock:
         self._renewing = asyncio.create_task(self._renew())
 
     async def check(self) -> None:
-        """Return if the lock is certainly ours: the server says so, too, which may have forgotten it in a failover.
+        """Check that the lock is certainly still held.
+
+        The server is asked, too, because it may have lost the lock in a failover.
 
         Raises:
-            SessionLockError: It may be somebody else's.
+            SessionLockError: Somebody else may hold the lock.
         """
-        lost = "the exclusive lock of the session was lost: nothing was stored; try again"
+        lost = "the exclusive lock of the session was lost and nothing was stored, so try again"
         try:
             if time.monotonic() >= self._valid_until or not await self._claim(RENEW):
-                self._valid_until = 0.0  # lost once is lost for good
+                self._valid_until = 0.0  # a lock that was lost once stays lost
         except StorageError as error:
-            raise SessionLockError(f"{lost}: {error}") from error
+            raise SessionLockError(f"{lost} ({error})") from error
         if time.monotonic() >= self._valid_until:
             raise SessionLockError(lost)
 
     async def release(self) -> None:
-        """Give it back, taken or not; one that the server cannot be told of ends by itself."""
+        """Release the lock, whether it was taken or not.  If the server cannot be told, the lock ends by itself."""
         self._valid_until = 0.0
         if self._renewing is not None:
             self._renewing.cancel()
             with suppress(asyncio.CancelledError):
                 await self._renewing
-        if self._claiming is not None:  # of a holder that was cancelled: it must not come after the release
+        if self._claiming is not None:  # a cancelled holder's claim must not reach the server after the release
             await asyncio.wait([self._claiming])
         try:
             await self._run(RELEASE, self._key, self._token)
         except StorageError:
-            _logger.warning("an exclusive lock could not be given back: it ends in %g s", self._seconds, exc_info=True)
+            _logger.warning("an exclusive lock could not be released: it ends in %g s", self._seconds, exc_info=True)
 
     async def _claim(self, script: Script) -> bool:
         sent = time.monotonic()

@@ -1,25 +1,26 @@
-"""What has to happen in one step on the server: a script is one.
+"""Lua scripts for the changes that must happen in one step on the server.
 
-Each works on one key, so that it runs on a cluster, and can be sent twice: a driver that lost the answer asks again.
-That is why the one who writes makes up the version, and finds it there the second time.
+Each script works on one key, so that it runs on a cluster.  Each script can also be sent twice, because a driver that
+lost the answer sends the command again.  That is why the client chooses the new version: the second time, the script
+finds this version in place and reports success.
 """
 
 import hashlib
 
 
 class Script:
-    """The text of a script and the digest that the server knows it by."""
+    """The text of a script, and the digest by which the server knows it."""
 
     def __init__(self, text: str) -> None:
-        """Keep *text*, which takes one key."""
+        """Keep *text*, a script that takes one key."""
         self.text: str = text
         self.sha: str = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-# A value is the version in 8 bytes, the expiry in 16 digits, and the data: to read it is a plain GET, which costs the
+# A value is the version in 8 bytes, the expiry in 16 digits, and the data. So reading is a plain GET, which costs the
 # client a third less than the fields of a hash.
 
-#: The new value, when it may be reclaimed (milliseconds).
+#: Arguments: the new value; the Unix time in milliseconds at which it may be reclaimed.
 INSERT = Script("""
 local version = redis.call('GETRANGE', KEYS[1], 0, 7)
 if version ~= '' then return version == string.sub(ARGV[1], 1, 8) and 1 or 0 end
@@ -27,7 +28,7 @@ redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2])
 return 1
 """)
 
-#: The same, and the version that it has to stand at.
+#: Arguments: those of INSERT, and the version at which the record has to stand.
 REPLACE = Script("""
 local version = redis.call('GETRANGE', KEYS[1], 0, 7)
 if version ~= ARGV[3] then return version == string.sub(ARGV[1], 1, 8) and 1 or 0 end
@@ -35,7 +36,7 @@ redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2])
 return 1
 """)
 
-#: Version, expiry in 16 digits, when it may be reclaimed.
+#: Arguments: the version; the new expiry in 16 digits; the Unix time in milliseconds at which it may be reclaimed.
 TOUCH = Script("""
 local head = redis.call('GETRANGE', KEYS[1], 0, 23)
 if string.sub(head, 1, 8) ~= ARGV[1] then return 0 end
@@ -46,7 +47,15 @@ end
 return 1
 """)
 
-#: Token, milliseconds. Taking what one has already is taking it.
+#: Argument: the version at which the record has to stand. A record that is gone already counts as removed.
+DELETE = Script("""
+local version = redis.call('GETRANGE', KEYS[1], 0, 7)
+if version == '' then return 1 end
+if version ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+""")
+
+#: Arguments: the holder's token; milliseconds. To take a lock that the holder has already succeeds.
 TAKE = Script("""
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
@@ -54,13 +63,14 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """)
 
-#: Token, milliseconds. What has been lost is not taken again: somebody else may have had it meanwhile.
+#: Arguments: the holder's token; milliseconds. A lock that was lost is not taken again, because somebody else may have
+#: held it meanwhile.
 RENEW = Script("""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """)
 
-#: Token.
+#: Argument: the holder's token.
 RELEASE = Script("""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])

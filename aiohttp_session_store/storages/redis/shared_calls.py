@@ -1,4 +1,7 @@
-"""Commands to the server: those of one turn of the event loop share a round trip, and all have a time limit."""
+"""Commands to the server, each with a time limit.
+
+The commands of one turn of the event loop share a round trip.
+"""
 
 import asyncio
 import logging
@@ -15,7 +18,8 @@ __all__ = ["Calls"]
 
 _logger = logging.getLogger("aiohttp_session_store")
 
-# The answers of one batch are taken apart in one go, at about 10 us each: the loop is to be held up for less than 1 ms.
+# Commands in one batch. Its answers are parsed in one go, at about 10 us each, which must block the loop for less than
+# 1 ms.
 _MOST = 32
 _DRIVER_ERRORS = (RedisError, RedisClusterException, OSError)
 
@@ -23,7 +27,7 @@ Word = str | bytes | int
 
 
 class _Call(NamedTuple):
-    """A command that waits to be sent; *answered* gets the answer, or the error as an answer."""
+    """A command that waits to be sent.  The result of *answered* is the answer, or the error that came instead."""
 
     command: tuple[Word, ...]
     options: dict[str, Any]
@@ -31,16 +35,21 @@ class _Call(NamedTuple):
 
 
 class Calls:
-    """Sends commands by one client.
+    """Sends commands through one client.
 
-    Commands of parallel requests that are asked for in the same turn of the loop go out as one pipeline: one connection
-    and one system call for all of them.  Measured with 32 requests at once: 18 us of CPU for a GET instead of 60
-    (``benchmarks/redis_calls.py``).  Each succeeds or fails by itself, unless the connection fails.  Those of a cluster
-    go to different nodes and are sent one by one.
+    Commands that parallel requests send in the same turn of the loop go out as one pipeline, over one connection and
+    with one system call.  Measured with 32 requests at once, a GET takes 18 us of CPU instead of 60
+    (``benchmarks/redis_calls.py``).  Each command succeeds or fails by itself, unless the connection fails.  Commands
+    to a cluster go to different nodes, so they are sent one by one.
     """
 
     def __init__(self, client: Any, timeout: float) -> None:
-        """Send by *client*, and give up after *timeout* seconds, connecting and the driver's retries included."""
+        """Send through *client*.
+
+        Args:
+            client: A client of ``redis.asyncio``.
+            timeout: Seconds that one call may take, including connecting and the driver's retries.
+        """
         self._client = client
         self.timeout: float = timeout
         self._one_by_one = isinstance(client, RedisCluster)
@@ -49,10 +58,10 @@ class Calls:
         self._sending: set[asyncio.Task[None]] = set()
 
     async def run(self, script: Script, key: str, *arguments: bytes | int) -> int:
-        """Run *script* on *key*: one round trip, two the first time that a server meets it.
+        """Run *script* on *key*.  This takes one round trip, or two if the server does not know the script yet.
 
         Raises:
-            StorageError: There is no answer, or it is an error.
+            StorageError: The server did not answer, or answered with an error.
         """
         try:
             return int(await self.ask("EVALSHA", script.sha, 1, key, *arguments))
@@ -65,7 +74,7 @@ class Calls:
         """Send one command and return the answer.
 
         Raises:
-            StorageError: There is none, or it is an error.
+            StorageError: The server did not answer, or answered with an error.
         """
         if self._one_by_one:
             try:
@@ -83,14 +92,17 @@ class Calls:
         raise answer
 
     async def finish(self) -> None:
-        """Wait for what nobody else waits for any more; what another loop had sent when it ended, nobody gets."""
+        """Wait for commands whose callers no longer wait for them.
+
+        The answers to commands that another event loop had sent when it ended are lost, so they are not waited for.
+        """
         while self._sending and self._loop is asyncio.get_running_loop():
             await asyncio.wait(self._sending)
 
     def _sent_together(self, command: tuple[Word, ...], options: dict[str, Any]) -> "asyncio.Future[Any]":
-        """Have *command* sent with those that others ask for in this turn of the loop."""
+        """Queue *command*, to be sent together with the other commands of this turn of the loop."""
         loop = asyncio.get_running_loop()
-        if self._loop is not loop:  # what waited in one that has ended, is not waited for any more
+        if self._loop is not loop:  # nobody waits any more for commands of a loop that has ended
             self._loop, self._waiting, self._sending = loop, [], set()
         if not self._waiting:
             loop.call_soon(self._send_waiting)
@@ -110,7 +122,7 @@ class Calls:
             answers = await self._answers(batch)
         except Exception as error:  # noqa: BLE001  every caller raises it
             answers = [error] * len(batch)
-        except BaseException:  # the loop is being stopped, and with it whoever waits
+        except BaseException:  # the loop is being stopped, and the callers with it
             for call in batch:
                 call.answered.cancel()
             raise
@@ -123,7 +135,10 @@ class Calls:
                     call.answered.set_result(answer)
 
     async def _let_connections_go(self) -> None:
-        """Close what leads to a server that is a replica now: its name may lead to another one, for new connections."""
+        """Close the idle connections to a server that has become a replica.
+
+        The same host name may by now lead new connections to another server.
+        """
         try:
             with suppress(*_DRIVER_ERRORS):
                 async with asyncio.timeout(self.timeout):
@@ -146,7 +161,7 @@ class Calls:
         async with asyncio.timeout(self.timeout):
             before = _cancellations()
             answer = await self._client.execute_command(*command, **options)
-            # The driver sends by asyncio.wait_for, which before Python 3.12 loses a cancellation that comes as it ends.
+            # The driver uses asyncio.wait_for. Before Python 3.12, that loses a cancellation that arrives as it ends.
             if _cancellations() > before:
                 raise asyncio.CancelledError
             return answer

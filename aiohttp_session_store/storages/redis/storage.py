@@ -1,4 +1,4 @@
-"""Sessions in Redis, Valkey, or a cluster of them."""
+"""Sessions in Redis or Valkey, or in a cluster of either."""
 
 import asyncio
 import inspect
@@ -22,21 +22,21 @@ from ..base import (
 )
 from ..keyed_lock import KeyedLock
 from .lock import RedisLock
-from .scripts import INSERT, REPLACE, TOUCH
+from .scripts import DELETE, INSERT, REPLACE, TOUCH
 from .shared_calls import Calls
 
 __all__ = ["RedisStorage"]
 
 _logger = logging.getLogger("aiohttp_session_store")
 
-# A server in the same data centre answers within a millisecond; a visitor waits for seconds at most.
+# A server in the same data centre answers within a millisecond, and a visitor waits a few seconds at most.
 DEFAULT_TIMEOUT = 5.0
-# Longer than any pause of a healthy process, short enough to wait for if its holder died.
+# Longer than any pause of a healthy process, but short enough to wait for if the holder died.
 DEFAULT_LOCK_LEASE = 10.0
-# Connections are opened as requests come in parallel; how many there may be is the server's to say (maxclients).
+# Parallel requests open as many connections as they need. The server limits how many there may be (maxclients).
 _MANY = 2**31
 
-# What a value begins with: the version, and the expiry in digits.
+# The lengths of the parts at the start of a value: the version, and the expiry in digits.
 _VERSION, _DIGITS = 8, 16
 _HEAD = _VERSION + _DIGITS
 
@@ -50,14 +50,15 @@ class RedisOptions(KeyedOptions, total=False):
 
 
 class RedisStorage(KeyedStorage):
-    """Keeps each session in a string of its own, ``<prefix><key>``, that the server expires.
+    """Keeps each session in a string of its own, ``<prefix><key>``, which the server expires.
 
-    Reading is one command and each change one script, all on one key: one round trip each, on a cluster too.  Records
-    expire by the server's clock, :data:`RECLAIM_AFTER` seconds after the session's end by ours, so the two should agree
-    to within some minutes.
+    Reading is one command, and each change is one script.  Each works on one key and takes one round trip, on a
+    cluster, too.  The server expires a record by its own clock, :data:`RECLAIM_AFTER` seconds after the session has
+    ended by ours.  So the two clocks should agree to within a few minutes.
 
-    ``exclusive_session`` holds a lock key for a while and renews it; whoever has lost it (a long pause, a failover)
-    saves nothing and gets :class:`SessionLockError`.  See ``docs/redis.md`` for what replication and eviction can take.
+    ``exclusive_session`` holds a lock key for a limited time and renews it.  A request that has lost the lock (after a
+    long pause or a failover) saves nothing and gets :class:`SessionLockError`.  See ``docs/redis.md`` for what can be
+    lost through replication and eviction.
     """
 
     def __init__(
@@ -72,11 +73,11 @@ class RedisStorage(KeyedStorage):
         """Keep sessions on the server of *client*; no I/O.
 
         Args:
-            client: Of ``redis.asyncio``: ``Redis``, ``RedisCluster``, or what ``Sentinel.master_for`` returns.  It
-                stays yours to close.
-            prefix: What the names of our keys begin with.
-            timeout: Seconds that one call may take, connecting and the driver's retries included.
-            lock_lease: Seconds after which the lock of a process that died is free, at least 1.
+            client: A client of ``redis.asyncio``: ``Redis``, ``RedisCluster``, or the result of
+                ``Sentinel.master_for``.  The storage does not close it: you do.
+            prefix: The prefix of all our keys.
+            timeout: Seconds that one call may take, including connecting and the driver's retries.
+            lock_lease: Seconds after which the lock of a process that died is free again, at least 1.
             options: See :class:`KeyedOptions`.
 
         Raises:
@@ -86,7 +87,7 @@ class RedisStorage(KeyedStorage):
         if not inspect.iscoroutinefunction(getattr(client, "execute_command", None)):
             raise ConfigurationError(f"RedisStorage takes a client of redis.asyncio, not {client!r}")
         if not isinstance(prefix, str) or not prefix:
-            raise ConfigurationError(f"prefix is a string that sets our keys apart from others, not {prefix!r}")
+            raise ConfigurationError(f"prefix must be a string that sets our keys apart from others, not {prefix!r}")
         self._client: Any = client
         self._prefix = prefix
         self._calls = Calls(client, _span("timeout", timeout, 0.001))
@@ -100,17 +101,17 @@ class RedisStorage(KeyedStorage):
         """Keep sessions on the server at *url*, with a client that is closed with the app.
 
         Args:
-            url: As ``redis.asyncio.Redis.from_url`` takes it: ``redis://``, ``rediss://`` or ``unix://``.
+            url: In the form that ``redis.asyncio.Redis.from_url`` takes: ``redis://``, ``rediss://`` or ``unix://``.
             options: The other arguments of the class.
 
         Raises:
             ConfigurationError: A setting makes no sense.
         """
         try:
-            # We limit each call ourselves; the driver's own limit costs it a task for each command it sends.  Its pool
-            # does not wait for a free connection, it fails: with redis-py 8 already at the hundredth and first.
+            # We limit each call ourselves, because the driver's own limit costs a task for each command it sends. The
+            # driver's pool does not wait for a free connection but fails, with redis-py 8 already at the 101st.
             client: Redis = Redis.from_url(url, socket_timeout=None, max_connections=_MANY)
-        except ValueError as error:  # which does not repeat the URL: there may be a password in it
+        except ValueError as error:  # its text does not repeat the URL, which may contain a password
             raise ConfigurationError(f"RedisStorage.from_url: {error}") from error
         storage = cls(client, **options)
         storage._owns_client = True
@@ -120,14 +121,14 @@ class RedisStorage(KeyedStorage):
 
     async def fetch(self, key: str) -> Stored | None:
         """See :meth:`KeyedStorage.fetch`."""
-        # A client may be for text.
+        # The client may be set to decode answers to text.
         value: bytes | None = await self._calls.ask("GET", self._prefix + key, NEVER_DECODE=True)
         if value is None:
             return None
         try:
             return Stored(value[_HEAD:], value[:_VERSION], int(value[_VERSION:_HEAD]))
         except ValueError:
-            _logger.warning("%s%s holds what is not ours, and reads as no session", self._prefix, key)
+            _logger.warning("%s%s holds a value that is not ours, and reads as no session", self._prefix, key)
             return None
 
     async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
@@ -148,17 +149,24 @@ class RedisStorage(KeyedStorage):
         reclaim_at = _reclaim_at(expires_at)
         return bool(await self._calls.run(TOUCH, self._prefix + key, version, _digits(expires_at), reclaim_at))
 
-    async def delete(self, key: str) -> None:
+    async def delete(self, key: str, version: bytes | None = None) -> bool:
         """See :meth:`KeyedStorage.delete`."""
+        if version is not None:
+            return bool(await self._calls.run(DELETE, self._prefix + key, version))
         await self._calls.ask("DEL", self._prefix + key)
+        return True
 
     async def sweep(self) -> int:
-        """Return 0: the server removes what has expired."""
+        """Return 0: the server removes expired records itself."""
         return 0
 
     @asynccontextmanager
     async def lock(self, key: str) -> AsyncIterator[Lease]:
-        """See :meth:`KeyedStorage.lock`; within a process who came first gets it first, among processes any may."""
+        """See :meth:`KeyedStorage.lock`.
+
+        Requests of one process get the lock in the order in which they asked for it.  Between processes there is no
+        order.
+        """
         async with self._exclusive.holding(key):
             lease = RedisLock(self._calls.run, f"{self._prefix}lock:{key}", self._lock_lease)
             try:
@@ -168,7 +176,7 @@ class RedisStorage(KeyedStorage):
                 await self._released(lease)
 
     async def _released(self, lease: RedisLock) -> None:
-        """Give *lease* back, also if the request is cancelled meanwhile, or was while it was being taken."""
+        """Release *lease*, even if the request is cancelled meanwhile or was cancelled while taking it."""
         task = asyncio.create_task(lease.release())
         self._releases.add(task)
         task.add_done_callback(self._releases.discard)
@@ -177,9 +185,10 @@ class RedisStorage(KeyedStorage):
     # --- lifetime
 
     async def start(self) -> None:
-        """Extends :meth:`KeyedStorage.start` with a warning where the server may evict sessions, or a node hang unseen.
+        """Extends :meth:`KeyedStorage.start` with warnings about risky settings.
 
-        A server that is away does not keep the app from starting: requests get 503 until it is there.
+        A warning is logged if the server may evict sessions, or if a cluster node could hang unnoticed.  An unavailable
+        server does not keep the app from starting: requests get 503 until it is available.
         """
         await super().start()
         if isinstance(self._client, RedisCluster):
@@ -188,16 +197,16 @@ class RedisStorage(KeyedStorage):
             memory = await self._calls.ask("INFO", "memory")
         except StorageError as error:
             if isinstance(error.__cause__, NoPermissionError):
-                _logger.info("whether the Redis server may evict sessions cannot be asked: %s", error)
+                _logger.info("no permission to check whether the Redis server may evict sessions: %s", error)
             else:
                 _logger.warning("sessions are unavailable: %s", error)
             return
-        if isinstance(memory, Mapping) and "maxmemory" not in memory:  # a cluster's, by node
+        if isinstance(memory, Mapping) and "maxmemory" not in memory:  # a cluster answers per node
             memory = next(iter(memory.values()), {})
         self._warn_of_eviction(memory)
 
     async def aclose(self) -> None:
-        """Extends :meth:`KeyedStorage.aclose`: closes a client that ``from_url`` has made."""
+        """Extends :meth:`KeyedStorage.aclose`: also closes the client that ``from_url`` created."""
         await super().aclose()
         if self._releases:
             await asyncio.wait(self._releases)
@@ -208,8 +217,9 @@ class RedisStorage(KeyedStorage):
     def _warn_of_patience(self, socket_timeout: float | None) -> None:
         if socket_timeout is None or socket_timeout >= self._calls.timeout:
             _logger.warning(
-                "the socket_timeout of the RedisCluster, %s, is not below our timeout, %g s: it would not learn that"
-                " another node has taken over from one that hangs. Set it to a third of that",
+                "the socket_timeout of the RedisCluster (%s) is not below the timeout of the storage (%g s), so the"
+                " client would not learn that another node has taken over from one that hangs. Set socket_timeout to a"
+                " third of the storage's timeout",
                 socket_timeout,
                 self._calls.timeout,
             )
@@ -237,5 +247,5 @@ def _reclaim_at(expires_at: int) -> int:
 
 def _span(name: str, value: float, least: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < float("inf"):
-        raise ConfigurationError(f"{name} is a number of seconds, {least:g} at least, not {value!r}")
+        raise ConfigurationError(f"{name} must be a number of seconds, at least {least:g}, not {value!r}")
     return float(value)

@@ -1,4 +1,4 @@
-"""What every keyed storage has to keep, as tests to inherit."""
+"""The contract of every keyed storage, as tests to inherit."""
 
 import time
 
@@ -17,9 +17,9 @@ __all__ = ["StorageContract"]
 
 
 class StorageContract(VerbContract, RaceContract, ExpiryContract, LockContract, SessionContract, UpkeepContract):
-    """Checks a :class:`~aiohttp_session_store.KeyedStorage` of your own: its verbs, and sessions kept in it.
+    """Checks a :class:`~aiohttp_session_store.KeyedStorage` of your own: its verbs, and the sessions that it keeps.
 
-    Inherit it in a test module and override one fixture, which gives an empty storage on the manual clock::
+    Inherit it in a test module and override one fixture, which returns an empty storage on the manual clock::
 
         class TestMyStorage(StorageContract):
             locks = False  # it does not offer exclusive_session
@@ -31,13 +31,15 @@ class StorageContract(VerbContract, RaceContract, ExpiryContract, LockContract, 
                 yield storage
                 await storage.aclose()
 
-    It needs pytest-asyncio; in that plugin's strict mode the fixture is a ``pytest_asyncio.fixture``.  Give the storage
-    its default timeouts, and run it against the real server, not a stand-in: half of the tests are races.
+    It needs pytest-asyncio.  In that plugin's strict mode, the fixture is a ``pytest_asyncio.fixture``.  Give the
+    storage its default timeouts.  Run it against the real server, not a stand-in, because half of the tests are races.
 
     Attributes:
-        locks: Whether it has locks, and so offers ``exclusive_session``; True unless you say otherwise.
-        sweeps: Whether ``sweep()`` removes records; False where the server removes what has expired by itself.
-        large_record: Bytes of a record that has to come back whole; fewer than 1,000,000 where the server cannot.
+        locks: Whether the storage has locks, and so offers ``exclusive_session``.  Default: True.
+        sweeps: Whether ``sweep()`` removes records.  False if the server itself removes expired records.  Default:
+            True.
+        large_record: The size in bytes of a record that must come back whole.  Set it lower if the server cannot hold
+            that much.  Default: 1,000,000.
     """
 
     pytestmark: pytest.MarkDecorator = pytest.mark.asyncio
@@ -46,12 +48,12 @@ class StorageContract(VerbContract, RaceContract, ExpiryContract, LockContract, 
     def clock(self) -> ManualClock:
         """Return the clock that the storage has to be built with.
 
-        It starts at the real time, for a server that removes expired records goes by its own clock: what is alive by
-        this one must be so by that one, too.  From there on the tests move it, always forward.
+        It starts at the real time.  A server that removes expired records goes by its own clock, and what is alive by
+        this clock must be alive by the server's clock, too.  From then on, the tests move this clock, always forward.
         """
         return ManualClock(int(time.time()))
 
     @pytest.fixture
     def storage(self, clock: ManualClock) -> KeyedStorage:
-        """Return an empty storage; to be overridden."""
-        raise NotImplementedError("override the fixture `storage`: an empty storage, built with clock=clock")
+        """Return an empty storage.  Override this fixture."""
+        raise NotImplementedError("override the fixture `storage`: return an empty storage, built with clock=clock")

@@ -1,4 +1,4 @@
-"""The contract of expiry and of the sweep, alone and beside requests."""
+"""The contract of expiry and of the sweep, alone and during requests."""
 
 import asyncio
 from typing import ClassVar
@@ -10,23 +10,23 @@ from ..clock import ManualClock
 from .verbs import HOUR, inserted, new_key
 
 ROUNDS = 20
-# More than one slice or batch of any sensible sweep would be too slow to insert; this is more than one of ours.
+# More than one slice or batch of our own sweeps. More than one of any sensible sweep would take too long to insert.
 MANY = 1500
 AT_ONCE = 50
 
 
 class ExpiryContract:
-    """Whoever loaded a live session can still save it, and what nobody can need any more makes room.
+    """A request that loaded a live session can still save it, and records that nobody can need any more are removed.
 
     Attributes:
-        sweeps: Whether ``sweep()`` removes records.  False where the server removes what has expired by itself, at its
-            own time: then ``sweep()`` has to return 0 and to leave everything that lives.
+        sweeps: Whether ``sweep()`` removes records.  False if the server itself removes expired records, at a time of
+            its own.  Then ``sweep()`` has to return 0 and to leave all live records.
     """
 
     sweeps: ClassVar[bool] = True
 
     def needs_sweep(self) -> None:
-        """Skip a test of what only a sweep of one's own does."""
+        """Skip a test that needs a storage with a sweep of its own."""
         if not self.sweeps:
             pytest.skip("sweeps = False: the server removes expired records by itself")
 
@@ -48,7 +48,7 @@ class ExpiryContract:
     async def test_an_expired_record_can_be_touched_until_it_may_be_reclaimed(
         self, storage: KeyedStorage, clock: ManualClock
     ) -> None:
-        """A request that loaded the session alive keeps it so, however slow it was."""
+        """A request that loaded the session alive keeps it alive, however slow the request was."""
         key = new_key()
         version = await inserted(storage, key, b"data", int(clock()) + HOUR)
         clock.advance(HOUR + RECLAIM_AFTER - 1)
@@ -63,7 +63,7 @@ class ExpiryContract:
     async def test_the_sweep_removes_what_expired_long_ago_and_counts_it(
         self, storage: KeyedStorage, clock: ManualClock
     ) -> None:
-        """More than ``RECLAIM_AFTER`` ago."""
+        """Long ago means more than ``RECLAIM_AFTER`` seconds ago."""
         self.needs_sweep()
         keys = [new_key() for _ in range(5)]
         for key in keys:
@@ -75,7 +75,7 @@ class ExpiryContract:
         assert await storage.sweep() == 0, "sweep() with nothing to remove must return 0"
 
     async def test_the_sweep_keeps_what_is_alive(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """However long ago it was written."""
+        """A live record stays, however long ago it was written."""
         key, dead = new_key(), new_key()
         await inserted(storage, key, b"data", int(clock()) + 2 * HOUR)
         await inserted(storage, dead, b"data", int(clock()) + 1)
@@ -93,7 +93,7 @@ class ExpiryContract:
         assert await storage.fetch(key) is not None, "sweep() must keep what has only just expired"
 
     async def test_the_sweep_keeps_what_was_extended(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """By a touch or by a write: the latest expiry counts."""
+        """Whether a touch or a write extended the record, its latest expiry counts."""
         touched, replaced, now = new_key(), new_key(), int(clock())
         await storage.touch(touched, now + 3 * HOUR, await inserted(storage, touched, b"data", now + 1))
         await storage.replace(replaced, b"new", now + 3 * HOUR, await inserted(storage, replaced, b"data", now + 1))
@@ -103,7 +103,7 @@ class ExpiryContract:
         assert await storage.fetch(replaced) is not None, "sweep() must keep what was replaced"
 
     async def test_the_sweep_removes_all_of_many(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """It works in slices, but not in one alone."""
+        """A sweep works in slices, and must not stop after the first one."""
         self.needs_sweep()
         keys, expires_at = [new_key() for _ in range(MANY)], int(clock()) + 1
         for first in range(0, MANY, AT_ONCE):
@@ -125,7 +125,7 @@ class ExpiryContract:
         assert sum(counts) == removed, f"sweeps at once must count {removed} removed records together, not {counts}"
 
     async def test_a_cancelled_sweep_is_completed_by_the_next(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """The app stopped; nothing of the sweep may be in the way of a later one."""
+        """A sweep is cancelled when the app stops, and what it leaves must not be in the way of a later sweep."""
         self.needs_sweep()
         for steps in range(ROUNDS):
             keys = [new_key() for _ in range(3)]
@@ -141,12 +141,12 @@ class ExpiryContract:
             left = [key for key in keys if await storage.fetch(key) is not None]
             assert not left, "the sweep after one that was cancelled must remove what that one left"
 
-    # --- the sweep beside requests
+    # --- the sweep during requests
 
     async def test_a_touch_that_races_the_sweep_saves_the_record_or_says_that_it_is_gone(
         self, storage: KeyedStorage, clock: ManualClock
     ) -> None:
-        """What touch() has confirmed, no sweep removes."""
+        """A sweep removes no record that touch() has confirmed."""
         for _ in range(ROUNDS):
             key = new_key()
             version = await inserted(storage, key, b"data", int(clock()) + 1)
@@ -158,7 +158,7 @@ class ExpiryContract:
     async def test_a_replace_that_races_the_sweep_saves_the_record_or_says_that_it_is_gone(
         self, storage: KeyedStorage, clock: ManualClock
     ) -> None:
-        """What replace() has confirmed, no sweep removes."""
+        """A sweep removes no record that replace() has confirmed."""
         for _ in range(ROUNDS):
             key = new_key()
             version = await inserted(storage, key, b"old", int(clock()) + 1)

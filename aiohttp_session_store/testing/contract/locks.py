@@ -1,4 +1,4 @@
-"""The contract of ``lock``: what ``exclusive_session`` stands on."""
+"""The contract of ``lock``, on which ``exclusive_session`` is built."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,19 +17,23 @@ from .verbs import HOUR, inserted, new_key
 
 VISITORS = 20
 ROUNDS = 20
-# Seconds: much more than it takes to get a lock that is free, less than any lease of one that was left behind.
+# In seconds. Much longer than it takes to get a free lock, but shorter than the lease of any lock that was left behind.
 PATIENCE = 5.0
 
 
 @asynccontextmanager
 async def held(storage: KeyedStorage, key: str, why: str) -> AsyncIterator[Lease | None]:
-    """Hold the lock of *key* for the length of a block; *why* says why it must be had by then."""
+    """Hold the lock of *key* for the length of a block.
+
+    Args:
+        why: The reason why the lock must be available, for the message if it is not.
+    """
     async with AsyncExitStack() as stack:
         try:
             async with asyncio.timeout(PATIENCE):
                 lease = await stack.enter_async_context(storage.lock(key))
         except TimeoutError:
-            raise AssertionError(f"lock() was not to be had within {PATIENCE:g} s: {why}") from None
+            raise AssertionError(f"lock() was not available within {PATIENCE:g} s: {why}") from None
         yield lease
 
 
@@ -40,21 +44,21 @@ async def hold(storage: KeyedStorage, key: str) -> None:
 
 
 async def others_run(storage: KeyedStorage) -> None:
-    """Let whoever can run do so: over a few round trips to the server, and turns of the loop."""
+    """Let other tasks run, for a few round trips to the server and turns of the loop."""
     for _ in range(10):
         await storage.fetch(new_key())
         await asyncio.sleep(0)
 
 
 async def cancelled(task: "asyncio.Future[None]") -> bool:
-    """Cancel *task*, and say whether it heeded that in time."""
+    """Cancel *task*, and return whether it ended in time."""
     task.cancel()
     await asyncio.wait([task], timeout=PATIENCE)
     return task.cancelled()
 
 
 async def is_over(lease: Lease) -> bool:
-    """Whether *lease* says that its lock is not held any more."""
+    """Return whether *lease* says that its lock is not held any more."""
     try:
         await lease()
     except SessionLockError:
@@ -63,22 +67,25 @@ async def is_over(lease: Lease) -> bool:
 
 
 class LockContract:
-    """One holder at a time for each key, and no way to leave a lock behind.
+    """Each key has one holder at a time, and no lock is ever left behind.
 
     Attributes:
-        locks: Whether the storage has locks, and so offers ``exclusive_session``.  False: ``lock()`` has to raise
+        locks: Whether the storage has locks, and so offers ``exclusive_session``.  If False, ``lock()`` has to raise
             ``SessionUsageError``.
     """
 
     locks: ClassVar[bool] = True
 
     def needs_locks(self) -> None:
-        """Skip a test of what only a storage with locks does."""
+        """Skip a test that needs a storage with locks."""
         if not self.locks:
             pytest.skip("locks = False: this storage does not offer exclusive_session")
 
     async def test_a_storage_has_locks_or_refuses_them(self, storage: KeyedStorage) -> None:
-        """By ``SessionUsageError``, as the base does; one that lets everybody in would be worse."""
+        """A storage without locks raises ``SessionUsageError``, as the base does.
+
+        A lock that lets everybody in would be worse.
+        """
         refused = False
         try:
             async with storage.lock(new_key()):
@@ -91,7 +98,7 @@ class LockContract:
     # --- one at a time
 
     async def test_a_lock_has_one_holder_at_a_time(self, storage: KeyedStorage) -> None:
-        """And everybody has a turn."""
+        """All who ask for the lock get it in the end."""
         self.needs_locks()
         key, inside = new_key(), 0
         seen: list[int] = []
@@ -108,7 +115,7 @@ class LockContract:
         assert seen == [1] * VISITORS, f"a lock must have one holder at a time, not {max(seen)}"
 
     async def test_a_counter_under_the_lock_is_exact(self, storage: KeyedStorage) -> None:
-        """Read, add, write back, as ``exclusive_session`` lets a handler do."""
+        """Under the lock, a handler can read, add and write back, as with ``exclusive_session``."""
         self.needs_locks()
         session_id = await stored_id(storage, count=0)
         key = (await load(storage, session_id)).key
@@ -127,7 +134,7 @@ class LockContract:
         assert counted == VISITORS, f"{VISITORS} times one more under the lock must make {VISITORS}, not {counted}"
 
     async def test_different_keys_do_not_wait_for_each_other(self, storage: KeyedStorage) -> None:
-        """One visitor's lock is no business of another one's."""
+        """The lock of one visitor does not concern another visitor."""
         self.needs_locks()
         keys = [new_key() for _ in range(5)]
         inside = 0
@@ -138,7 +145,7 @@ class LockContract:
         assert inside == len(keys), "locks of different keys must be held at once"
 
     async def test_a_lock_needs_no_record(self, storage: KeyedStorage) -> None:
-        """A new session has none yet."""
+        """A new session has no record yet."""
         self.needs_locks()
         key, entered = new_key(), False
         async with held(storage, key, "nobody holds it, and it needs no record"):
@@ -146,7 +153,7 @@ class LockContract:
         assert entered, "a key without a record must have a lock"
 
     async def test_a_lock_outlives_its_record(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """A logout may come while somebody holds it."""
+        """A logout may come while somebody holds the lock."""
         self.needs_locks()
         key, entered = new_key(), False
         await inserted(storage, key, b"data", int(clock()) + HOUR)
@@ -163,12 +170,12 @@ class LockContract:
             entered_early = entered
         await asyncio.wait([other], timeout=PATIENCE)
         assert not entered_early, "delete() must not give the lock away"
-        assert entered, "whoever waits must get the lock when its holder has left, also if the record is gone"
+        assert entered, "a waiting request must get the lock when its holder has left, even if the record is gone"
 
     # --- nobody else is held up
 
     async def test_the_lock_holds_up_no_reader_and_no_writer(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """It keeps those apart who ask for it; the verbs never do."""
+        """The lock keeps apart only those who ask for it, and the verbs never ask for it."""
         self.needs_locks()
         key, expires_at = new_key(), int(clock()) + HOUR
         version = await inserted(storage, key, b"first", expires_at)
@@ -189,7 +196,10 @@ class LockContract:
         assert done == ["fetch", "touch", "replace", "delete"], f"the lock must hold up no verb: only {done} were done"
 
     async def test_those_who_wait_hold_up_nobody_else(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """Neither the holder nor other visitors: many waiters must not use up a pool of connections or threads."""
+        """Waiters hold up neither the holder nor other visitors.
+
+        Many waiters must not use up a pool of connections or threads.
+        """
         self.needs_locks()
         key, expires_at = new_key(), int(clock()) + HOUR
         version = await inserted(storage, key, b"first", expires_at)
@@ -212,16 +222,16 @@ class LockContract:
     # --- no lock is left behind
 
     async def test_a_lock_can_be_had_again_and_again(self, storage: KeyedStorage) -> None:
-        """Each time it is free at once."""
+        """A lock is free at once after each use."""
         self.needs_locks()
         key, times = new_key(), 0
         for _ in range(5 * ROUNDS):
-            async with held(storage, key, "whoever held it has left"):
+            async with held(storage, key, "its last holder has left"):
                 times += 1
         assert times == 5 * ROUNDS, "a lock must be free when its holder has left"
 
     async def test_an_exception_frees_the_lock(self, storage: KeyedStorage) -> None:
-        """And passes."""
+        """The exception also passes to the caller."""
         self.needs_locks()
         key, passed = new_key(), False
         try:
@@ -230,22 +240,22 @@ class LockContract:
         except LookupError:
             passed = True
         assert passed, "an exception inside the lock must pass"
-        async with held(storage, key, "an exception ended the block of whoever held it"):
+        async with held(storage, key, "an exception ended the block of its last holder"):
             pass
 
     async def test_waiting_for_the_lock_can_be_cancelled(self, storage: KeyedStorage) -> None:
-        """While somebody holds it; nothing of the wait is left."""
+        """If a wait is cancelled while somebody holds the lock, nothing of the wait is left."""
         self.needs_locks()
         key = new_key()
         for steps in range(ROUNDS):
-            async with held(storage, key, "whoever waited for it was cancelled"):
+            async with held(storage, key, "the request that waited for it was cancelled"):
                 waiting = asyncio.ensure_future(hold(storage, key))
                 for _ in range(3 * steps):
                     await asyncio.sleep(0)
                 assert await cancelled(waiting), "waiting for a lock must be cancelled when told to"
 
     async def test_a_lock_whose_taker_is_cancelled_is_free(self, storage: KeyedStorage) -> None:
-        """Whenever that happens: before the server has answered, just after, or when it is held."""
+        """The cancellation may come before the server has answered, just after, or when the lock is held."""
         self.needs_locks()
         key = new_key()
         for steps in range(2 * ROUNDS):
@@ -253,13 +263,16 @@ class LockContract:
             for _ in range(2 * steps):
                 await asyncio.sleep(0)
             assert await cancelled(taking), "taking a lock must be cancelled when told to"
-            async with held(storage, key, "whoever took it was cancelled"):
+            async with held(storage, key, "the request that took it was cancelled"):
                 pass
 
     # --- the lease
 
     async def test_the_lease_stands_while_the_lock_is_held(self, storage: KeyedStorage) -> None:
-        """Asked as often as a save asks it, which is before each compare-and-set; None where none can be lost."""
+        """A lease must stand as often as a save asks it, which is before each compare-and-set.
+
+        A storage whose locks cannot be lost gives None instead of a lease.
+        """
         self.needs_locks()
         async with held(storage, new_key(), "nobody holds it") as lease:
             for _ in range(5):
@@ -267,11 +280,11 @@ class LockContract:
                 assert lease is None or not await is_over(lease), "the lease must stand while the lock is held"
 
     async def test_a_lease_ends_with_its_lock(self, storage: KeyedStorage) -> None:
-        """It says nothing of whoever holds the lock now."""
+        """A lease says nothing about the next holder of the lock."""
         self.needs_locks()
         key = new_key()
         async with held(storage, key, "nobody holds it") as lease:
             pass
         assert lease is None or await is_over(lease), "a lease must be over when its holder has left"
-        async with held(storage, key, "whoever held it has left"):
+        async with held(storage, key, "its last holder has left"):
             assert lease is None or await is_over(lease), "a lease must not stand because somebody else has the lock"

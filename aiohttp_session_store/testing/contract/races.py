@@ -1,4 +1,4 @@
-"""The contract of the five verbs where callers race."""
+"""The contract of the five verbs when callers race."""
 
 import asyncio
 from contextlib import suppress
@@ -12,10 +12,10 @@ ROUNDS = 20
 
 
 class RaceContract:
-    """What has to hold between parallel requests: exactly one wins, and what is gone stays gone."""
+    """Of parallel requests exactly one wins, and a record that is gone stays gone."""
 
     async def test_of_racing_replaces_exactly_one_wins(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """The winner's data stand, under the version that it was given."""
+        """The data of the winner is stored, at the version that the winner got."""
         key, expires_at = new_key(), int(clock()) + HOUR
         version = await inserted(storage, key, b"first", expires_at)
         outcomes = await asyncio.gather(
@@ -43,7 +43,7 @@ class RaceContract:
     async def test_racing_writers_of_different_keys_do_not_meet(
         self, storage: KeyedStorage, clock: ManualClock
     ) -> None:
-        """A lock or a buffer that sessions share would show here."""
+        """This test shows a lock or a buffer that sessions share by mistake."""
         keys, expires_at = [new_key() for _ in range(RACERS)], int(clock()) + HOUR
 
         async def write(key: str) -> None:
@@ -92,7 +92,7 @@ class RaceContract:
             assert await storage.fetch(key) is None, "after delete() has returned, no touch() may bring the record back"
 
     async def test_a_touch_that_races_a_replace_undoes_nothing(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """A touch that writes back what it read would lose the write in between."""
+        """A touch must not write back what it read, because that would lose a write in between."""
         expires_at = int(clock()) + HOUR
         for _ in range(ROUNDS):
             key = new_key()
@@ -108,7 +108,7 @@ class RaceContract:
             assert (stored.data, stored.version) == (b"second", newer), "touch() must not undo a replace()"
 
     async def test_of_racing_touches_the_latest_expiry_stands(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """Whichever comes last: to check and then to write would shorten."""
+        """The order does not matter.  A touch that first checks and then writes could shorten the expiry."""
         expires_at = int(clock()) + HOUR
         for _ in range(ROUNDS):
             key = new_key()
@@ -122,7 +122,7 @@ class RaceContract:
     async def test_a_cancelled_write_leaves_the_old_record_or_the_new_one(
         self, storage: KeyedStorage, clock: ManualClock
     ) -> None:
-        """Never half of one: visitors close their browsers at any moment."""
+        """It never leaves half a record.  Visitors close their browsers at any moment."""
         key, expires_at = new_key(), int(clock()) + HOUR
         old, new = b"old" * 5000, b"new" * 4000
         await inserted(storage, key, old, expires_at)
@@ -143,7 +143,10 @@ class RaceContract:
     async def test_a_cancelled_fetch_leaves_its_answer_to_nobody_else(
         self, storage: KeyedStorage, clock: ManualClock
     ) -> None:
-        """A connection whose answer nobody waited for is not fit for the next: it would get the data of this one."""
+        """A connection with an answer that nobody waited for must not be used again.
+
+        The next caller would get the data of this one.
+        """
         expires_at = int(clock()) + HOUR
         keys = [new_key() for _ in range(5)]
         for key in keys:

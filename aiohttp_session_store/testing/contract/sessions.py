@@ -1,4 +1,4 @@
-"""The contract of sessions as a storage keeps them: the promises, seen through ``read`` and ``save``."""
+"""The contract of the sessions that a storage keeps: the library's promises, seen through ``read`` and ``save``."""
 
 import asyncio
 from typing import Any
@@ -37,7 +37,7 @@ class SessionContract:
     # --- one request
 
     async def test_a_session_reads_as_it_was_saved(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """Every kind of value, in a request of its own."""
+        """This holds for every kind of value, read in another request."""
         data = {
             "n": 1,
             "f": 0.5,
@@ -61,7 +61,7 @@ class SessionContract:
         assert await storage.fetch(session.key) == before, "save() of an unchanged session must not write"
 
     async def test_a_change_inside_a_list_is_stored(self, storage: KeyedStorage) -> None:
-        """Nobody has to say that it changed."""
+        """The handler does not have to say that the list was changed."""
         session_id = await stored_id(storage, cart=[1])
         session = await load(storage, session_id)
         session["cart"].append(2)
@@ -69,7 +69,7 @@ class SessionContract:
         assert await readable(storage, session_id) == {"cart": [1, 2]}, "a change inside a list must be stored"
 
     async def test_a_flash_is_read_by_one_later_request(self, storage: KeyedStorage) -> None:
-        """Not by the one that makes it, and not by the one after the next."""
+        """It is read neither by the request that makes it nor by the one after the next."""
         session_id = await stored_id(storage, user=5)
         session = await load(storage, session_id)
         session.flash("notice", "Saved.")
@@ -102,7 +102,7 @@ class SessionContract:
         assert await readable(storage, session_id) == expected, "every parallel request's key must survive"
 
     async def test_of_two_saves_of_one_key_the_last_stands(self, storage: KeyedStorage) -> None:
-        """Even if it sets what it had read, and what nobody else wrote stays."""
+        """The last save counts even if it sets the value that it had read.  Keys that were not saved stay as they are."""
         session_id = await stored_id(storage, theme="dark", user=5)
         slow, fast = await load(storage, session_id), await load(storage, session_id)
         fast["theme"] = "light"
@@ -112,7 +112,7 @@ class SessionContract:
         assert await readable(storage, session_id) == {"theme": "dark", "user": 5}, "the last save of a key must stand"
 
     async def test_parallel_sessions_do_not_mix(self, storage: KeyedStorage) -> None:
-        """Each visitor reads what is his."""
+        """Each visitor reads their own data."""
 
         async def visit(number: int) -> dict[str, Any]:
             session_id = await stored_id(storage, visitor=number)
@@ -126,7 +126,7 @@ class SessionContract:
         assert visits == expected, "each session must hold its own data"
 
     async def test_a_cancelled_save_is_finished(self, storage: KeyedStorage) -> None:
-        """It lost nobody's change, its own included."""
+        """No change is lost: neither its own nor that of another request."""
         for steps in range(REQUESTS // 2):
             session_id = await stored_id(storage, first=True)
             cancelled, other = await load(storage, session_id), await load(storage, session_id)
@@ -143,7 +143,7 @@ class SessionContract:
     # --- logout
 
     async def test_a_destroyed_session_is_gone(self, storage: KeyedStorage) -> None:
-        """Its record too."""
+        """Its record is gone, too."""
         session_id = await stored_id(storage, user=5)
         session = await load(storage, session_id)
         session.destroy()
@@ -152,7 +152,7 @@ class SessionContract:
         assert await storage.fetch(session.key) is None, "a destroyed session must leave no record"
 
     async def test_logout_is_final_against_a_slow_writer(self, storage: KeyedStorage) -> None:
-        """Whose changes are dropped, and who is told."""
+        """The changes of the slow writer are dropped, and its session says that it was destroyed."""
         session_id = await stored_id(storage, user=5)
         slow, leaving = await load(storage, session_id), await load(storage, session_id)
         leaving.destroy()
@@ -163,7 +163,7 @@ class SessionContract:
         assert (await storage.read(session_id)).new, "no slow request may bring a destroyed session back"
 
     async def test_logout_is_final_in_a_race(self, storage: KeyedStorage) -> None:
-        """With writers, readers that extend, and rotations, all at once."""
+        """The logout races with writers and rotations at the same time."""
         for _ in range(REQUESTS // 2):
             session_id = await stored_id(storage, user=5)
             sessions = [await load(storage, session_id) for _ in range(6)]
@@ -179,7 +179,7 @@ class SessionContract:
     # --- time
 
     async def test_a_session_ends_when_it_is_not_used(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """After the idle timeout, to the second."""
+        """It ends after the idle timeout, to the second."""
         session_id = await stored_id(storage, user=5)
         assert storage.timeouts.idle is not None, "build the storage with its default timeouts"
         clock.advance(storage.timeouts.idle - 1)
@@ -190,7 +190,7 @@ class SessionContract:
     async def test_reading_keeps_a_session_alive_without_rewriting_it(
         self, storage: KeyedStorage, clock: ManualClock
     ) -> None:
-        """By a touch, which keeps the version."""
+        """Reading extends the record by a touch, which keeps the version."""
         session_id = await stored_id(storage, user=5)
         session = await load(storage, session_id)
         before = await storage.fetch(session.key)
@@ -227,7 +227,7 @@ class SessionContract:
     async def test_regenerate_false_leaves_the_old_id_readable_as_it_was_for_a_while(
         self, storage: KeyedStorage, clock: ManualClock
     ) -> None:
-        """For requests that are under way; the old id never leads to the new data."""
+        """The grace is for requests that are under way.  The old id never leads to the new data."""
         old_id = await stored_id(storage, user=5)
         session = await load(storage, old_id)
         session["after"] = True
@@ -242,7 +242,7 @@ class SessionContract:
         await load(storage, new_id)
 
     async def test_changes_under_an_id_that_was_regenerated_reach_the_new_one(self, storage: KeyedStorage) -> None:
-        """Whether the request loaded it before or after."""
+        """This holds whether the request loaded the session before or after the regeneration."""
         old_id = await stored_id(storage, user=5)
         before, session = await load(storage, old_id), await load(storage, old_id)
         session.regenerate_id()
@@ -256,7 +256,10 @@ class SessionContract:
         assert await readable(storage, old_id) == {"user": 5}, "the old id must never read newer data"
 
     async def test_regenerate_true_makes_the_old_id_worthless_at_once(self, storage: KeyedStorage) -> None:
-        """To readers, and to a slow writer whose change is dropped: it may be somebody else's."""
+        """It is worthless to readers and to a slow writer.
+
+        The change of the slow writer is dropped, because it may come from somebody else.
+        """
         old_id = await stored_id(storage, basket=[1])
         slow, session = await load(storage, old_id), await load(storage, old_id)
         session["user"] = 5
@@ -270,7 +273,7 @@ class SessionContract:
         assert (await storage.read(old_id)).new, "a writer under the old id must not make it good again"
 
     async def test_parallel_regenerations_leave_one_session_with_all_changes(self, storage: KeyedStorage) -> None:
-        """The first wins, and the others' changes go there."""
+        """The first regeneration wins, and the changes of the others go into its session."""
         old_id = await stored_id(storage, user=5)
         sessions = [await load(storage, old_id) for _ in range(4)]
         for number, session in enumerate(sessions):
@@ -282,7 +285,7 @@ class SessionContract:
         assert await readable(storage, outcomes[0]) == expected, "all changes must be in one session"
 
     async def test_of_parallel_regenerations_with_true_one_has_the_session(self, storage: KeyedStorage) -> None:
-        """The others are dropped and told: one of them may be somebody who planted the old id."""
+        """The others are dropped, and their sessions say so: one of them may be of somebody who planted the old id."""
         old_id = await stored_id(storage, user=5)
         sessions = [await load(storage, old_id) for _ in range(4)]
         for number, session in enumerate(sessions):
@@ -297,7 +300,7 @@ class SessionContract:
         assert read == {"user": 5, f"key {winner}": winner}, "nothing of the others may be in the session"
 
     async def test_logout_under_an_old_id_ends_the_session_under_its_new_one(self, storage: KeyedStorage) -> None:
-        """And what the old id could still read."""
+        """It also ends what the old id could still read."""
         old_id = await stored_id(storage, user=5)
         leaving, session = await load(storage, old_id), await load(storage, old_id)
         session.regenerate_id()
@@ -309,7 +312,7 @@ class SessionContract:
             assert (await storage.read(session_id)).new, "a logout must end the session under all of its ids"
 
     async def test_logout_under_the_new_id_ends_what_the_old_one_can_read(self, storage: KeyedStorage) -> None:
-        """The grace is for requests under way, not for those who stay."""
+        """The grace is for requests that are under way.  Nobody may stay logged in by it."""
         old_id = await stored_id(storage, user=5)
         session = await load(storage, old_id)
         session.regenerate_id()

@@ -1,4 +1,4 @@
-"""The contract of what happens around requests: damaged records, apps that start and stop."""
+"""The contract of what happens around requests: damaged records, and apps that start and stop."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ ROUNDS = 10
 
 
 async def restart(storage: KeyedStorage) -> None:
-    """Close *storage* for as many users as it can have here, the test's fixture included, and start it for one."""
+    """Close *storage* for all users that it can have here, including the test's fixture, and start it for one."""
     await storage.aclose()
     await storage.aclose()
     await storage.start()
@@ -21,7 +21,7 @@ class UpkeepContract:
     """What :class:`KeyedStorage` says of ``set_aside``, ``start`` and ``aclose``."""
 
     async def test_a_record_that_is_set_aside_is_gone(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """However often, for parallel requests find the same damage."""
+        """It may be set aside several times, because parallel requests find the same damage."""
         key = new_key()
         await inserted(storage, key, b"\0rubbish\xff", int(clock()) + HOUR)
         stored = await storage.fetch(key)
@@ -31,7 +31,7 @@ class UpkeepContract:
         await inserted(storage, key, b"data", int(clock()) + HOUR)
 
     async def test_setting_aside_spares_what_was_written_since(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """The damage was one request's find; a good record may stand there now."""
+        """After a request has found the damage, another request may have stored a good record."""
         key, expires_at = new_key(), int(clock()) + HOUR
         version = await inserted(storage, key, b"\0rubbish\xff", expires_at)
         stored = await storage.fetch(key)
@@ -43,7 +43,7 @@ class UpkeepContract:
         assert newest.data == b"good", "set_aside() must not change a record that was written since"
 
     async def test_a_storage_works_until_the_last_app_has_closed_it(self, storage: KeyedStorage) -> None:
-        """Several apps may share one."""
+        """Several apps may share a storage."""
         session_id = await stored_id(storage, user=5)
         await storage.start()
         await storage.start()
@@ -52,7 +52,7 @@ class UpkeepContract:
         await storage.aclose()
 
     async def test_a_storage_that_was_closed_can_be_started_again(self, storage: KeyedStorage) -> None:
-        """And has kept what it held, as tests that serve one app after another expect."""
+        """It has kept its records, as tests expect that serve one app after another."""
         session_id = await stored_id(storage, user=5)
         await storage.start()
         await restart(storage)
@@ -62,7 +62,7 @@ class UpkeepContract:
         assert await readable(storage, session_id) == {"user": 5, "again": True}, "a storage must work after a restart"
 
     async def test_closing_finishes_the_saves_that_are_under_way(self, storage: KeyedStorage) -> None:
-        """Those whose requests were cancelled when the app stopped, too."""
+        """This includes the saves of requests that were cancelled when the app stopped."""
         await storage.start()
         for steps in range(ROUNDS):
             session_id = await stored_id(storage, user=5)

@@ -10,7 +10,7 @@ HOUR = 3600
 
 
 def new_key() -> str:
-    """Return a key as sessions have them, 64 hex digits, never used before."""
+    """Return a new key in the form that sessions have: 64 hex digits."""
     return secrets.token_hex(32)
 
 
@@ -23,10 +23,11 @@ async def inserted(storage: KeyedStorage, key: str, data: bytes, expires_at: int
 
 
 class VerbContract:
-    """What :class:`KeyedStorage` says of ``fetch``, ``insert``, ``replace``, ``touch`` and ``delete``.
+    """What :class:`KeyedStorage` says about ``fetch``, ``insert``, ``replace``, ``touch`` and ``delete``.
 
     Attributes:
-        large_record: Bytes of a record that has to come back whole; fewer where the server has a limit below.
+        large_record: The size in bytes of a record that must come back whole.  Set it lower if the server has a lower
+            limit.
     """
 
     large_record: ClassVar[int] = 1_000_000
@@ -34,7 +35,7 @@ class VerbContract:
     # --- fetch and insert
 
     async def test_a_key_that_was_never_inserted_is_none(self, storage: KeyedStorage) -> None:
-        """Missing is a normal answer."""
+        """A missing record is a normal answer."""
         assert await storage.fetch(new_key()) is None, "fetch() of a missing key must return None"
 
     async def test_what_was_inserted_is_fetched(self, storage: KeyedStorage, clock: ManualClock) -> None:
@@ -59,7 +60,7 @@ class VerbContract:
         assert await storage.fetch(key) == before, "insert() of an existing key must not change the record"
 
     async def test_a_deleted_key_can_be_inserted_again(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """Nothing of the old record is in the way."""
+        """Nothing of the old record must be in the way."""
         key, expires_at = new_key(), int(clock()) + HOUR
         await inserted(storage, key, b"first", expires_at)
         await storage.delete(key)
@@ -69,7 +70,7 @@ class VerbContract:
         assert stored.data == b"second", "insert() after delete() must store the new data"
 
     async def test_any_bytes_come_back_unchanged(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """Records are bytes: no text, no line ends, no terminator."""
+        """Records are bytes, not text: line ends and terminators have no meaning."""
         expires_at = int(clock()) + HOUR
         for data in (bytes(range(256)), b"", b"\0", b"\r\n\n", b"\xff\xfe", b" padded "):
             key, replaced = new_key(), new_key()
@@ -94,7 +95,7 @@ class VerbContract:
         assert stored.data == second, "a replaced large record must come back whole"
 
     async def test_what_was_fetched_stays_as_it_was(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """Storages hold bytes, never live objects: another request's write must not reach into this one."""
+        """Storages hold bytes, never live objects: a write of another request must not change what this one has read."""
         key, expires_at = new_key(), int(clock()) + HOUR
         version = await inserted(storage, key, b"old", expires_at)
         stored = await storage.fetch(key)
@@ -107,7 +108,7 @@ class VerbContract:
     # --- replace
 
     async def test_replacing_at_the_version_overwrites(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """Data, version and expiry are the new ones, the expiry even if it is earlier."""
+        """Data, version and expiry are the new ones, even if the new expiry is earlier."""
         key, expires_at = new_key(), int(clock()) + HOUR
         version = await inserted(storage, key, b"a longer first record", expires_at)
         newer = await storage.replace(key, b"second", expires_at - 1, version)
@@ -121,7 +122,7 @@ class VerbContract:
     async def test_replacing_at_another_version_changes_nothing(
         self, storage: KeyedStorage, clock: ManualClock
     ) -> None:
-        """Or the change of whoever got there first would be lost."""
+        """Otherwise the change of the request that got there first would be lost."""
         key, expires_at = new_key(), int(clock()) + HOUR
         stale = await inserted(storage, key, b"first", expires_at)
         await storage.replace(key, b"second", expires_at, stale)
@@ -130,7 +131,7 @@ class VerbContract:
         assert await storage.fetch(key) == before, "replace() at a stale version must not change the record"
 
     async def test_replacing_never_creates(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """Or a slow request would log the visitor back in."""
+        """Otherwise a slow request would log the visitor back in."""
         key, expires_at = new_key(), int(clock()) + HOUR
         version = await inserted(storage, key, b"first", expires_at)
         await storage.delete(key)
@@ -139,7 +140,7 @@ class VerbContract:
         assert await storage.replace(new_key(), b"second", expires_at, version) is None, "of a key that never was: None"
 
     async def test_each_write_has_a_version_of_its_own(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """Within one tick of the clock, for equal data, and across delete and insert too."""
+        """This holds within one tick of the clock, for equal data, and across delete and insert, too."""
         key, expires_at = new_key(), int(clock()) + HOUR
         seen: list[bytes] = []
         for _ in range(5):
@@ -153,7 +154,7 @@ class VerbContract:
     # --- touch
 
     async def test_touching_extends_and_keeps_data_and_version(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """A touch is not a write: whoever read the record may still replace it."""
+        """A touch is not a write: a request that read the record before may still replace it."""
         key, expires_at = new_key(), int(clock()) + HOUR
         version = await inserted(storage, key, b"data", expires_at)
         assert await storage.touch(key, expires_at + HOUR, version) is True, "touch() at the version: True"
@@ -164,7 +165,7 @@ class VerbContract:
         assert await storage.replace(key, b"new", expires_at, version), "touch() must not make replace() fail"
 
     async def test_touching_never_shortens(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """Of two requests the one that finishes last may have begun first."""
+        """Of two requests, the one that finishes last may have begun first."""
         key, expires_at = new_key(), int(clock()) + HOUR
         version = await inserted(storage, key, b"data", expires_at)
         assert await storage.touch(key, expires_at - 1, version) is True, "touch() at the version: True, also if later"
@@ -175,13 +176,13 @@ class VerbContract:
     async def test_touching_with_the_expiry_that_stands_is_no_failure(
         self, storage: KeyedStorage, clock: ManualClock
     ) -> None:
-        """That nothing had to be written says nothing of the record: it stands at its version."""
+        """Nothing has to be written then, but the record still stands at its version."""
         key, expires_at = new_key(), int(clock()) + HOUR
         version = await inserted(storage, key, b"data", expires_at)
         assert await storage.touch(key, expires_at, version) is True, "touch() at the version: True, also if the same"
 
     async def test_touching_at_another_version_changes_nothing(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """It may have been retired or destroyed, and must not live longer for it."""
+        """The session may have been retired or destroyed, and a touch must not make it live longer."""
         key, expires_at = new_key(), int(clock()) + HOUR
         stale = await inserted(storage, key, b"first", expires_at)
         await storage.replace(key, b"second", expires_at, stale)
@@ -190,7 +191,7 @@ class VerbContract:
         assert await storage.fetch(key) == before, "touch() at a stale version must not change the record"
 
     async def test_touching_never_creates(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """A session that was destroyed stays so."""
+        """A session that was destroyed stays destroyed."""
         key, expires_at = new_key(), int(clock()) + HOUR
         version = await inserted(storage, key, b"data", expires_at)
         await storage.delete(key)
@@ -200,7 +201,7 @@ class VerbContract:
     # --- delete
 
     async def test_a_deleted_record_is_gone_and_no_other(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """Delete takes one key."""
+        """Delete removes the record of one key."""
         key, other, expires_at = new_key(), new_key(), int(clock()) + HOUR
         await inserted(storage, key, b"data", expires_at)
         await inserted(storage, other, b"other", expires_at)

@@ -1,11 +1,11 @@
-"""An app behind nginx, which speaks HTTPS with the browser and HTTP with us.
+"""An app behind nginx, which uses HTTPS to the browser and HTTP to the app.
 
-Run it, with nginx.conf beside this file in /etc/nginx/conf.d, and open https://example.org::
+Copy nginx.conf, which is beside this file, to /etc/nginx/conf.d.  Run the app and open https://example.org::
 
     python docs/examples/behind_nginx/app.py
 
-The cookie is Secure though we never see HTTPS, and its prefix ``__Host-`` has the browser refuse one of that name from
-any other host.  To try the app without nginx, leave ``cookie=COOKIE`` out.
+The cookie is Secure although the app never sees HTTPS.  Because of its prefix ``__Host-``, the browser refuses a cookie
+of that name from any other host.  To try the app without nginx, remove ``cookie=COOKIE``.
 """
 
 from aiohttp import WSMsgType, web
@@ -27,14 +27,14 @@ routes = web.RouteTableDef()
 
 @routes.get("/")
 async def index(request: web.Request) -> web.Response:
-    """Show what is remembered of the visitor."""
+    """Greet the visitor."""
     session = await get_session(request)
     return web.Response(text=f"{session.get('notice', 'Hello')}, {session.get('user', 'stranger')}.\n")
 
 
 @routes.post("/login")
 async def login(request: web.Request) -> web.Response:
-    """Log in; here belongs a password check, as in security.py."""
+    """Log in.  A real app checks a password here, as security.py does."""
     form = await request.post()
     session = await get_session(request)
     session.regenerate_id(True)
@@ -45,18 +45,18 @@ async def login(request: web.Request) -> web.Response:
 
 @routes.post("/logout")
 async def logout(request: web.Request) -> web.Response:
-    """End the session, and say so in a new one."""
+    """End the session and leave a message in a new one."""
     (await new_session(request)).flash("notice", "Goodbye")
     raise web.HTTPSeeOther("/")
 
 
 @routes.get("/chat")
 async def chat(request: web.Request) -> web.StreamResponse:
-    """Count the messages of a WebSocket in the session, and hang up when the visitor has logged out elsewhere."""
+    """Count the messages of a WebSocket; close it if the visitor has logged out elsewhere."""
     session = await get_session(request)
     if "user" not in session:
         raise web.HTTPForbidden
-    socket = web.WebSocketResponse(heartbeat=30)  # nginx cuts a connection that is silent for proxy_read_timeout
+    socket = web.WebSocketResponse(heartbeat=30)  # nginx closes one that is silent for proxy_read_timeout
     await socket.prepare(request)
     async for message in socket:
         if message.type is WSMsgType.TEXT:
@@ -69,7 +69,7 @@ async def chat(request: web.Request) -> web.StreamResponse:
 
 
 def make_app(storage: SessionStorage) -> web.Application:
-    """Put the application together."""
+    """Build the application."""
     app = web.Application()
     app.add_routes(routes)
     setup(app, storage, cookie=COOKIE)
@@ -77,5 +77,5 @@ def make_app(storage: SessionStorage) -> web.Application:
 
 
 if __name__ == "__main__":
-    # On the loopback only: who could reach us past nginx would come without HTTPS.
+    # On the loopback interface only: a request that bypasses nginx would come without HTTPS.
     web.run_app(make_app(FileSystemStorage("var/sessions")), host="127.0.0.1", port=8080)

@@ -1,4 +1,4 @@
-"""What the tests of the file storage share."""
+"""Helpers that the tests of the file storage share."""
 
 import asyncio
 import os
@@ -11,13 +11,13 @@ from aiohttp_session_store import FileSystemStorage, Session
 
 
 def run_in_child(work: Callable[[], Coroutine[Any, Any, None]]) -> int:
-    """Fork a child that runs *work* on an event loop of its own, and return its pid; it ends with 0 if *work* did."""
+    """Fork a child that runs *work* on its own event loop; return its pid.  It exits with 0 if *work* succeeds."""
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
-        asyncio.events._set_running_loop(None)  # the parent's, where it forks in the middle of a request
+        asyncio.events._set_running_loop(None)  # the parent's loop, if it forks during a request
         asyncio.run(work())
         code = 0
     except BaseException:
@@ -27,7 +27,7 @@ def run_in_child(work: Callable[[], Coroutine[Any, Any, None]]) -> int:
 
 
 def exit_code(pid: int) -> int:
-    """Wait for a child; negative is the signal that killed it."""
+    """Wait for a child and return its exit code; a negative one is the signal that killed it."""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
@@ -46,10 +46,10 @@ def file_of(storage: FileSystemStorage, session: Session) -> Path:
 
 
 def temporary_files(storage: FileSystemStorage) -> list[Path]:
-    """Return what writers left behind."""
+    """Return the temporary files that writers left behind."""
     return list(Path(storage.directory).rglob(".tmp-*"))
 
 
 def open_files() -> int:
-    """Return how many descriptors this process has open."""
+    """Return the number of open descriptors of this process."""
     return len(list(Path("/proc/self/fd").iterdir()))

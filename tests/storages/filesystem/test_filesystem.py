@@ -1,4 +1,4 @@
-"""What is peculiar to files: how they look, what is refused, and what rubbish in their place comes to."""
+"""What is specific to files: their format and permissions, refused directories, and rubbish in place of a record."""
 
 import logging
 import os
@@ -48,10 +48,10 @@ def files_below(directory: str | Path) -> set[str]:
     return {str(path.relative_to(directory)) for path in Path(directory).rglob("*") if path.is_file()}
 
 
-# --- how files look
+# --- format and permissions
 
 
-async def test_a_record_lies_under_the_hash_of_its_id_and_for_us_alone(storage: FileSystemStorage) -> None:
+async def test_a_record_is_stored_under_the_hash_of_its_id_and_is_private(storage: FileSystemStorage) -> None:
     value, path = await stored_session(storage)
 
     assert path.is_file()
@@ -60,8 +60,8 @@ async def test_a_record_lies_under_the_hash_of_its_id_and_for_us_alone(storage: 
     assert {stat.S_IMODE(folder.stat().st_mode) for folder in (path.parent, path.parent.parent)} == {0o700}
 
 
-async def test_the_format_of_files_stays_what_it_is(storage: FileSystemStorage) -> None:
-    """A change here logs everybody out at an upgrade: give the format a new number and read both."""
+async def test_the_file_format_does_not_change(storage: FileSystemStorage) -> None:
+    """A change here would log everybody out at an upgrade.  Give a new format a new number, and read both."""
     body = b'1 L 1700000000 1700000000 1209600\n{"user":"ada"}'
     version = bytes(range(8))
     checksum = zlib.crc32(body, zlib.crc32(b"1" + version + b"48"))
@@ -92,10 +92,10 @@ async def test_a_touch_rewrites_the_expiry_and_nothing_else(storage: FileSystemS
     assert struct.unpack("<q", before[16:24])[0] + 2 * DAY == struct.unpack("<q", after[16:24])[0]
 
 
-async def test_copying_the_directory_plainly_keeps_sessions_until_they_expire(
+async def test_a_plain_copy_of_the_directory_keeps_sessions_until_they_expire(
     storage: FileSystemStorage, clock: ManualClock, tmp_path: Path
 ) -> None:
-    """Times of files mean nothing: the expiry is inside."""
+    """The expiry is inside the file; file times mean nothing."""
     value, _ = await stored_session(storage)
     storage.default_secrets()
     copy_path = tmp_path / "copy"
@@ -111,9 +111,7 @@ async def test_copying_the_directory_plainly_keeps_sessions_until_they_expire(
     await copy.aclose()
 
 
-async def test_a_directory_that_was_moved_goes_on(
-    storage: FileSystemStorage, clock: ManualClock, tmp_path: Path
-) -> None:
+async def test_a_moved_directory_still_works(storage: FileSystemStorage, clock: ManualClock, tmp_path: Path) -> None:
     value, _ = await stored_session(storage)
     storage.default_secrets()
     Path(storage.directory).rename(tmp_path / "moved")
@@ -127,8 +125,8 @@ async def test_a_directory_that_was_moved_goes_on(
     await moved.aclose()
 
 
-async def test_two_apps_on_one_directory_do_not_take_each_others_cookies(storage: FileSystemStorage) -> None:
-    """Both sign with the secret in the directory; the name of the cookie is part of the signature."""
+async def test_two_apps_that_share_a_directory_do_not_accept_each_others_cookies(storage: FileSystemStorage) -> None:
+    """Both sign with the secret in the directory, but the name of the cookie is part of the signature."""
     shop, forum = (SessionCookie(name).bind(storage) for name in ("shop", "forum"))
     value, _ = await stored_session(storage)
 
@@ -161,7 +159,7 @@ def sound(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("kind", RUBBISH)
-async def test_rubbish_is_set_aside_logged_once_and_no_session(
+async def test_rubbish_is_set_aside_logged_once_and_reads_as_no_session(
     storage: FileSystemStorage, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     value, path = await stored_session(storage)
@@ -179,7 +177,7 @@ async def test_rubbish_is_set_aside_logged_once_and_no_session(
     assert value not in caplog.text
 
 
-async def test_a_directory_in_the_place_of_a_record_is_set_aside(
+async def test_a_directory_in_place_of_a_record_is_set_aside(
     storage: FileSystemStorage, caplog: pytest.LogCaptureFixture
 ) -> None:
     value, path = await stored_session(storage)
@@ -192,7 +190,7 @@ async def test_a_directory_in_the_place_of_a_record_is_set_aside(
 
 
 @pytest.mark.parametrize("what", ["record", "folder"])
-async def test_no_link_is_followed_below_the_directory(
+async def test_symlinks_below_the_directory_are_not_followed(
     storage: FileSystemStorage, caplog: pytest.LogCaptureFixture, tmp_path: Path, what: str
 ) -> None:
     value, path = await stored_session(storage)
@@ -201,7 +199,9 @@ async def test_no_link_is_followed_below_the_directory(
     place.rename(elsewhere)
     place.symlink_to(elsewhere)
 
-    stranger = FileSystemStorage(storage.directory, clock=storage.clock, sweep_interval=None)  # has not seen it before
+    stranger = FileSystemStorage(
+        storage.directory, clock=storage.clock, sweep_interval=None
+    )  # has nothing in its cache
     assert (await stranger.read(value)).new
     await stranger.aclose()
     assert not place.is_symlink()
@@ -233,16 +233,14 @@ async def test_a_record_of_a_newer_version_is_left_in_place(
     assert len(caplog.records) == 1
 
 
-async def test_a_session_that_is_missing_is_no_news(
-    storage: FileSystemStorage, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_missing_session_logs_nothing(storage: FileSystemStorage, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
 
     assert (await storage.read("a" * 43)).new
     assert [record for record in caplog.records if record.name != "asyncio"] == []
 
 
-async def test_emptying_the_directory_under_a_running_app_only_logs_out(storage: FileSystemStorage) -> None:
+async def test_emptying_the_directory_of_a_running_app_only_logs_visitors_out(storage: FileSystemStorage) -> None:
     value, _ = await stored_session(storage)
     os.system(f"rm -rf {storage.directory}")
 
@@ -255,7 +253,9 @@ async def test_emptying_the_directory_under_a_running_app_only_logs_out(storage:
 # --- sweeping
 
 
-async def test_the_sweep_removes_what_expired_and_old_leftovers(storage: FileSystemStorage, clock: ManualClock) -> None:
+async def test_the_sweep_removes_expired_sessions_and_old_leftovers(
+    storage: FileSystemStorage, clock: ManualClock
+) -> None:
     _, dead = await stored_session(storage)
     clock.advance(14 * DAY)
     value, live = await stored_session(storage)
@@ -279,10 +279,10 @@ async def test_the_sweep_sets_rubbish_aside(storage: FileSystemStorage, caplog: 
     assert len(caplog.records) == 1
 
 
-# --- what is refused while building
+# --- what the constructor refuses
 
 
-def test_a_file_is_no_directory(tmp_path: Path) -> None:
+def test_a_file_as_the_directory_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "sessions"
     path.write_text("")
 
@@ -290,8 +290,8 @@ def test_a_file_is_no_directory(tmp_path: Path) -> None:
         FileSystemStorage(path)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
-def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the owner of a directory")
+def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "sessions"
     path.mkdir()
     os.chown(path, 12345, 12345)
@@ -328,7 +328,7 @@ def test_a_damaged_secret_is_refused(tmp_path: Path) -> None:
         storage.default_secrets()
 
 
-def test_the_secret_is_made_once_and_for_us_alone(tmp_path: Path) -> None:
+def test_the_secret_is_created_once_and_is_private(tmp_path: Path) -> None:
     first, second = (FileSystemStorage(tmp_path / "sessions").default_secrets() for _ in range(2))
 
     assert first == second
@@ -336,7 +336,9 @@ def test_the_secret_is_made_once_and_for_us_alone(tmp_path: Path) -> None:
     assert {SECRET_FILE} == files_below(tmp_path / "sessions")
 
 
-def test_a_relative_directory_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_directory_survives_a_change_of_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     storage = FileSystemStorage("sessions")
     monkeypatch.chdir("/")
@@ -344,7 +346,7 @@ def test_a_relative_directory_stays_where_it_was(tmp_path: Path, monkeypatch: py
     assert str(tmp_path / "sessions") == storage.directory
 
 
-async def test_an_error_of_the_disk_names_its_cause(storage: FileSystemStorage) -> None:
+async def test_a_disk_error_has_its_cause(storage: FileSystemStorage) -> None:
     await stored_session(storage)
     os.system(f"rm -rf {storage.directory}")
     Path(storage.directory).write_text("a file where the directory was")

@@ -1,4 +1,4 @@
-"""Somebody empties or removes the directory beneath a running app, or puts into it what does not belong there."""
+"""The directory of a running app is emptied, removed, or filled with files that do not belong there."""
 
 import asyncio
 import logging
@@ -17,8 +17,8 @@ KEY = "ab" + 62 * "0"
 LATER = 4_000_000_000
 
 
-def test_what_is_held_when_the_file_is_replaced_does_not_keep_its_holder_in_the_old_one(tmp_path: Path) -> None:
-    """A visitor who has his session exclusively for long would, and all that this process locks meanwhile with it."""
+def test_a_process_that_holds_a_lock_notices_that_the_lock_file_was_replaced(tmp_path: Path) -> None:
+    """Otherwise one long exclusive session would keep all later locks of this process in the old lock file."""
     path = tmp_path / "locks"
     ours, others = LockFile(str(path)), LockFile(str(path))
     before = open_files()
@@ -42,7 +42,7 @@ def test_what_is_held_when_the_file_is_replaced_does_not_keep_its_holder_in_the_
     assert open_files() == before
 
 
-def test_a_file_that_was_replaced_is_still_locked_by_whoever_holds_it(tmp_path: Path) -> None:
+def test_locks_in_a_replaced_lock_file_are_still_held(tmp_path: Path) -> None:
     path, kept = tmp_path / "locks", tmp_path / "kept"
     ours = LockFile(str(path))
     ours.acquire(FIRST)
@@ -54,7 +54,7 @@ def test_a_file_that_was_replaced_is_still_locked_by_whoever_holds_it(tmp_path: 
         LockFile(str(kept)).acquire(FIRST)
 
 
-async def test_a_removed_directory_is_made_again_by_whoever_comes_first(tmp_path: Path) -> None:
+async def test_a_removed_directory_is_created_again_by_the_next_call(tmp_path: Path) -> None:
     storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
     value = await make_session(storage, a=1)
     shutil.rmtree(storage.directory)
@@ -69,10 +69,10 @@ async def test_a_removed_directory_is_made_again_by_whoever_comes_first(tmp_path
 
 
 @pytest.mark.parametrize("what", ["file", "link", "link to nowhere"])
-async def test_what_stands_where_a_folder_belongs_is_set_aside_by_the_first_who_needs_it(
+async def test_a_file_or_link_in_place_of_a_folder_is_set_aside_by_the_next_insert(
     tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Else every 256th new visitor is answered 503: nobody has a session there, so nobody would look for one."""
+    """Otherwise every 256th new visitor would get a 503: a read would set it aside too, but no session there is read."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
@@ -93,7 +93,7 @@ async def test_what_stands_where_a_folder_belongs_is_set_aside_by_the_first_who_
     await storage.aclose()
 
 
-async def test_a_pipe_in_the_place_of_a_record_is_rubbish_to_all(tmp_path: Path) -> None:
+async def test_a_pipe_in_place_of_a_record_counts_as_rubbish(tmp_path: Path) -> None:
     storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
     pipe = Path(storage.directory, KEY[:2], KEY[2:])
     pipe.parent.mkdir(mode=0o700)
@@ -106,7 +106,7 @@ async def test_a_pipe_in_the_place_of_a_record_is_rubbish_to_all(tmp_path: Path)
     await storage.aclose()
 
 
-async def test_many_who_meet_it_at_once_all_get_their_sessions_and_keep_them(tmp_path: Path) -> None:
+async def test_parallel_inserts_that_meet_a_file_in_place_of_a_folder_all_succeed(tmp_path: Path) -> None:
     for round_ in range(20):
         first, second = (FileSystemStorage(tmp_path / f"{round_}", sweep_interval=None) for _ in range(2))
         Path(first.directory, KEY[:2]).write_text("a note")
@@ -119,7 +119,7 @@ async def test_many_who_meet_it_at_once_all_get_their_sessions_and_keep_them(tmp
         await second.aclose()
 
 
-async def test_a_folder_that_was_put_right_meanwhile_is_not_set_aside_with_what_is_in_it(
+async def test_a_folder_that_another_process_has_just_repaired_is_not_set_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage, other = (FileSystemStorage(tmp_path / "sessions", sweep_interval=None) for _ in range(2))
@@ -130,7 +130,7 @@ async def test_a_folder_that_was_put_right_meanwhile_is_not_set_aside_with_what_
 
     def lstat(path: str) -> os.stat_result:
         found = real(path)
-        if not looked:  # just after this, another process is faster
+        if not looked:  # right after this call, another process repairs the folder
             looked.append(path)
             misplaced.unlink()
             asyncio.run(other.insert(neighbour, b"answered", LATER))

@@ -1,4 +1,4 @@
-"""The read cache: as fast as memory, and never a stale record."""
+"""The read cache: it is as fast as memory and never returns a stale record."""
 
 import asyncio
 import mmap
@@ -16,7 +16,7 @@ NUMBER = struct.Struct("<q")
 
 
 class CountingStorage(FileSystemStorage):
-    """Counts the reads that went to a thread."""
+    """Counts the reads that are handed to a thread."""
 
     hops = 0
 
@@ -30,7 +30,7 @@ class CountingStorage(FileSystemStorage):
         self._fetch = fetch
 
 
-async def test_a_record_that_was_read_or_written_here_is_read_without_a_thread(tmp_path: Path) -> None:
+async def test_a_record_that_this_process_read_or_wrote_is_read_without_a_thread(tmp_path: Path) -> None:
     storage = CountingStorage(tmp_path / "sessions", sweep_interval=None)
     storage.count()
     value = await make_session(storage, number=1)
@@ -42,8 +42,8 @@ async def test_a_record_that_was_read_or_written_here_is_read_without_a_thread(t
     await storage.aclose()
 
 
-async def test_what_another_process_writes_is_seen_at_once(tmp_path: Path) -> None:
-    """Twice within one tick of the clock, with records of one size, on inodes that alternate."""
+async def test_a_write_of_another_process_is_seen_at_once(tmp_path: Path) -> None:
+    """Even for two writes within one clock tick, of records of equal size, on alternating inodes."""
     here, there = (FileSystemStorage(tmp_path / "sessions", sweep_interval=None) for _ in range(2))
     value = await make_session(here, number=1000)
 
@@ -58,17 +58,17 @@ async def test_what_another_process_writes_is_seen_at_once(tmp_path: Path) -> No
     await there.aclose()
 
 
-async def test_that_test_bites_when_files_have_no_time_of_their_own(
+async def test_the_test_above_fails_if_files_do_not_get_their_own_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aiohttp_session_store.storages.filesystem.files.own_time_ns", lambda: 1)
 
     with pytest.raises(AssertionError):
-        await test_what_another_process_writes_is_seen_at_once(tmp_path)
+        await test_a_write_of_another_process_is_seen_at_once(tmp_path)
 
 
-def test_two_processes_hammering_one_session_see_no_stale_record(tmp_path: Path) -> None:
-    """The reader asks for the last acknowledged number before it reads, and must find that one or a later one."""
+def test_two_processes_that_hammer_one_session_see_no_stale_record(tmp_path: Path) -> None:
+    """The reader looks up the last acknowledged number before it reads; it must find that number or a later one."""
     storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
     shared = mmap.mmap(-1, NUMBER.size)
     writes = 3000
@@ -103,7 +103,7 @@ def test_two_processes_hammering_one_session_see_no_stale_record(tmp_path: Path)
     assert reads > writes / 10
 
 
-async def test_a_touch_by_another_process_is_seen_before_a_session_is_called_expired(tmp_path: Path) -> None:
+async def test_a_touch_by_another_process_is_seen_before_a_session_counts_as_expired(tmp_path: Path) -> None:
     now = 1_700_000_000.0
     here, there = (
         FileSystemStorage(tmp_path / "sessions", sweep_interval=None, idle_timeout=100, clock=lambda: now)
@@ -120,7 +120,7 @@ async def test_a_touch_by_another_process_is_seen_before_a_session_is_called_exp
     await there.aclose()
 
 
-async def test_the_cache_is_bounded(tmp_path: Path) -> None:
+async def test_the_cache_size_is_limited(tmp_path: Path) -> None:
     storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None, cache_size=3)
     for number in range(5):
         await make_session(storage, number=number)
@@ -129,7 +129,7 @@ async def test_the_cache_is_bounded(tmp_path: Path) -> None:
     await storage.aclose()
 
 
-async def test_large_records_are_not_kept(tmp_path: Path) -> None:
+async def test_large_records_are_not_cached(tmp_path: Path) -> None:
     storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
     value = await make_session(storage, filling="x" * 20_000)
 
@@ -138,7 +138,7 @@ async def test_large_records_are_not_kept(tmp_path: Path) -> None:
     await storage.aclose()
 
 
-async def test_a_size_of_zero_turns_it_off(tmp_path: Path) -> None:
+async def test_a_cache_size_of_zero_turns_the_cache_off(tmp_path: Path) -> None:
     storage = CountingStorage(tmp_path / "sessions", sweep_interval=None, cache_size=0)
     storage.count()
     value = await make_session(storage, number=1)
@@ -149,7 +149,7 @@ async def test_a_size_of_zero_turns_it_off(tmp_path: Path) -> None:
     await storage.aclose()
 
 
-async def test_coarse_times_of_files_turn_it_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_coarse_file_times_turn_the_cache_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.utime
 
     def coarse(path: int, ns: tuple[int, int]) -> None:
@@ -165,12 +165,12 @@ async def test_coarse_times_of_files_turn_it_off(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("size", [-1, 1.5, True])
-def test_a_size_that_is_no_number_of_records_is_refused(tmp_path: Path, size: int) -> None:
+def test_an_invalid_cache_size_is_refused(tmp_path: Path, size: int) -> None:
     with pytest.raises(ConfigurationError, match="cache_size"):
         FileSystemStorage(tmp_path / "sessions", cache_size=size)
 
 
-async def test_a_file_that_vanished_is_forgotten(tmp_path: Path) -> None:
+async def test_a_deleted_file_is_dropped_from_the_cache(tmp_path: Path) -> None:
     storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
     value = await make_session(storage, number=1)
     file_of(storage, await storage.read(value)).unlink()

@@ -1,4 +1,4 @@
-"""A request may be cancelled wherever it waits: it is, at every such place in turn."""
+"""A request can be cancelled at any place where it waits; these tests try every one of them."""
 
 import asyncio
 import threading
@@ -16,7 +16,7 @@ Scenario = Callable[[FileSystemStorage, str], Coroutine[Any, Any, None]]
 
 
 class CancelledAt:
-    """Awaits a coroutine, and has the task cancelled when it waits for the time number *place*."""
+    """Awaits a coroutine, and cancels the task during wait number *place*, counted from 0."""
 
     def __init__(self, work: Coroutine[Any, Any, None], place: int) -> None:
         self._work = work
@@ -75,7 +75,7 @@ async def hold(storage: FileSystemStorage, value: str) -> None:
 
 
 async def crowd(storage: FileSystemStorage, value: str) -> None:
-    """Other requests are at the same session, before and after this one."""
+    """Other requests change the same session, before and after this one."""
     others = [asyncio.ensure_future(change(storage, value)) for _ in range(3)]
     try:
         await change(storage, value)
@@ -84,11 +84,11 @@ async def crowd(storage: FileSystemStorage, value: str) -> None:
 
 
 @pytest.mark.parametrize("scenario", [change, create, rotate, destroy, hold, crowd])
-async def test_cancelling_anywhere_leaves_no_half_state_and_nothing_behind(tmp_path: Path, scenario: Scenario) -> None:
+async def test_cancelling_anywhere_leaves_no_partial_state_and_no_leftovers(tmp_path: Path, scenario: Scenario) -> None:
     threads = set(threading.enumerate())
     storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
     place, cancelled = 0, 0
-    await change(storage, await make_session(storage, kept=True))  # threads and the lock file are there
+    await change(storage, await make_session(storage, kept=True))  # creates the threads and the lock file
     files = open_files()
     while True:
         value = await make_session(storage, kept=True)
@@ -98,7 +98,7 @@ async def test_cancelling_anywhere_leaves_no_half_state_and_nothing_behind(tmp_p
         cancelled += isinstance(outcome[0], asyncio.CancelledError)
 
         await settled(storage, files)
-        assert len(set(threading.enumerate()) - threads) <= 4  # the storage's own
+        assert len(set(threading.enumerate()) - threads) <= 4  # the threads of the storage
         await nothing_is_locked(storage, value)
         session = await storage.read(value)
         assert dict(session) in ({"kept": True}, {"kept": True, "changed": True}, {})
@@ -106,7 +106,7 @@ async def test_cancelling_anywhere_leaves_no_half_state_and_nothing_behind(tmp_p
             assert session["kept"]
             session["afterwards"] = True
             await storage.save(session)
-            if scenario is not rotate:  # there it may have gone to the new id
+            if scenario is not rotate:  # after a rotation, the change may be under the new id
                 assert (await storage.read(value))["afterwards"]
         if work.waits <= place:
             break
@@ -120,7 +120,7 @@ async def awaited(work: Awaitable[None]) -> None:
 
 
 async def settled(storage: FileSystemStorage, files: int) -> None:
-    """Wait until what the cancelled request had begun is finished, and its threads are."""
+    """Wait until the work that the cancelled request started is finished, also in threads."""
     await storage._saver.finish()
     async with asyncio.timeout(10):
         while temporary_files(storage) or open_files() != files:
@@ -128,7 +128,7 @@ async def settled(storage: FileSystemStorage, files: int) -> None:
 
 
 async def nothing_is_locked(storage: FileSystemStorage, value: str) -> None:
-    """A stranger, with a lock file of his own as another process has, gets every lock."""
+    """Check that every lock is free, for this storage and for another lock file object, as in another process."""
     session = await storage.read(value)
     async with asyncio.timeout(5):
         async with storage.lock(session.key):

@@ -1,4 +1,4 @@
-"""Writers that are killed, and what survives them."""
+"""What survives when writers are killed."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ NUMBER = struct.Struct("<q")
 
 
 def kill_writers(directory: Path, rounds: int, size: int, *, durable: bool = False) -> FileSystemStorage:
-    """Kill *rounds* writers at random moments; each time the record is whole, and no acknowledged write missing."""
+    """Kill *rounds* writers at random moments; check each time that the record is whole and has every acknowledged write."""
     random.seed(size)
     storage = FileSystemStorage(directory, sweep_interval=None, durable=durable, cache_size=0)
     value = asyncio.run(make_session_and_close(storage, number=0, filling="x" * size))
@@ -40,7 +40,7 @@ def kill_writers(directory: Path, rounds: int, size: int, *, durable: bool = Fal
 
         pid = run_in_child(write)
         os.close(told)
-        acknowledged = NUMBER.unpack(os.read(heard, NUMBER.size))[0]  # it is at work
+        acknowledged = NUMBER.unpack(os.read(heard, NUMBER.size))[0]  # it has started to write
         time.sleep(random.uniform(0, 0.02))
         os.kill(pid, signal.SIGKILL)
         assert exit_code(pid) == -signal.SIGKILL
@@ -80,8 +80,8 @@ def test_three_hundred_killed_writers_leave_whole_records(tmp_path: Path, size: 
     kill_writers(tmp_path / "sessions", 300, size, durable=durable)
 
 
-def test_what_a_killed_writer_left_behind_goes_with_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A writer that stops between its temporary file and the rename is what a kill there comes to."""
+def test_the_sweep_removes_the_leftovers_of_a_killed_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer is killed after it has written its temporary file and before it renames it."""
     storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
     value = asyncio.run(make_session_and_close(storage, number=0))
 
@@ -98,7 +98,7 @@ def test_what_a_killed_writer_left_behind_goes_with_the_sweep(tmp_path: Path, mo
     assert len(temporary_files(storage)) == 1
 
     asyncio.run(sweep_and_close(storage))
-    assert len(temporary_files(storage)) == 1  # it might still be at work
+    assert len(temporary_files(storage)) == 1  # for all the sweep knows, the writer is still at work
 
     monkeypatch.setattr(sweep, "TEMPORARY_KEPT", -1)
     asyncio.run(sweep_and_close(storage))
@@ -111,7 +111,7 @@ async def sweep_and_close(storage: FileSystemStorage) -> None:
     await storage.aclose()
 
 
-def test_a_session_whose_exclusive_holder_was_killed_is_free_at_once(tmp_path: Path) -> None:
+def test_a_killed_holder_of_an_exclusive_session_frees_it_at_once(tmp_path: Path) -> None:
     storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
     key = "ab" * 32
 
@@ -128,7 +128,7 @@ def test_a_session_whose_exclusive_holder_was_killed_is_free_at_once(tmp_path: P
 
 
 def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Record, in order, what is asked of the disk."""
+    """Record the writes, syncs, renames and deletions in order."""
     calls: list[str] = []
 
     def record(name: str, describe: Callable[..., str]) -> None:
@@ -150,7 +150,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
-async def test_durable_writes_sync_the_file_before_its_name_and_then_the_folder(
+async def test_a_durable_write_syncs_the_file_then_renames_it_then_syncs_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = FileSystemStorage(tmp_path / "sessions", durable=True, sweep_interval=None)
@@ -165,7 +165,7 @@ async def test_durable_writes_sync_the_file_before_its_name_and_then_the_folder(
     await storage.aclose()
 
 
-async def test_a_durable_new_session_syncs_the_folder_that_it_makes(
+async def test_a_durable_new_session_syncs_the_folder_that_it_creates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = FileSystemStorage(tmp_path / "sessions", durable=True, sweep_interval=None)
@@ -178,7 +178,7 @@ async def test_a_durable_new_session_syncs_the_folder_that_it_makes(
     await storage.aclose()
 
 
-async def test_a_durable_logout_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_durable_logout_syncs_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = FileSystemStorage(tmp_path / "sessions", durable=True, sweep_interval=None)
     session = await storage.read(await make_session(storage, number=0))
     session.destroy()
@@ -190,7 +190,7 @@ async def test_a_durable_logout_is_on_the_disk(tmp_path: Path, monkeypatch: pyte
     await storage.aclose()
 
 
-async def test_without_durable_nothing_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_durable_nothing_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
     calls = recorded(monkeypatch)
 

@@ -1,4 +1,4 @@
-"""Full disks, read-only disks and worse: a loud error, the old record intact, nothing left behind."""
+"""Full disks, read-only disks and I/O errors: the call fails, the old record is intact, and nothing is left behind."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ from tests.storages.filesystem.filesystem_tools import make_session, open_files,
 
 @contextmanager
 def mounted(path: Path, options: str) -> Iterator[Path]:
-    """Mount a file system of its own at *path*, or skip with the reason."""
+    """Mount a new file system at *path*, or skip the test with the reason."""
     path.mkdir(mode=0o700)
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
     mount = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -31,7 +31,7 @@ def mounted(path: Path, options: str) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(path)], check=True)
 
 
-async def test_a_full_disk_loses_nothing_and_is_over_when_there_is_space(tmp_path: Path) -> None:
+async def test_a_full_disk_loses_nothing_and_saving_works_again_once_there_is_space(tmp_path: Path) -> None:
     with mounted(tmp_path / "small", "size=96k,mode=700") as disk:
         storage = FileSystemStorage(disk, sweep_interval=None)
         session = await storage.read(None)
@@ -56,7 +56,7 @@ async def test_a_full_disk_loses_nothing_and_is_over_when_there_is_space(tmp_pat
         await storage.aclose()
 
 
-async def test_a_read_only_disk_is_still_read(tmp_path: Path) -> None:
+async def test_sessions_on_a_read_only_disk_can_be_read(tmp_path: Path) -> None:
     with mounted(tmp_path / "fixed", "size=1m,mode=700") as disk:
         storage = FileSystemStorage(disk, sweep_interval=None)
         session = await storage.read(None)
@@ -112,7 +112,7 @@ async def test_a_full_disk_answers_503_and_is_logged_once_with_its_cause(
 
 
 async def works_again(storage: FileSystemStorage, value: str, before: int) -> None:
-    """Nothing is left of a fault: no file, no descriptor, no lock."""
+    """Check that a fault has left no file, descriptor or lock behind."""
     assert temporary_files(storage) == []
     assert open_files() == before
     assert not storage._locks._held
@@ -136,7 +136,7 @@ async def test_an_io_error_anywhere_in_a_write_keeps_the_old_record(
     real = getattr(os, call)
 
     def fail(*args: object, **kwargs: object) -> object:
-        if call == "close":  # as Linux does: the descriptor is gone all the same
+        if call == "close":  # as on Linux, the descriptor is closed despite the error
             real(*args, **kwargs)
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -150,7 +150,9 @@ async def test_an_io_error_anywhere_in_a_write_keeps_the_old_record(
 
 
 @pytest.mark.parametrize("call", ["open", "read", "fstat"])
-async def test_an_io_error_in_a_read_is_no_logout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+async def test_an_io_error_in_a_read_is_an_error_and_not_a_logout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
     storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None, cache_size=0)
     value = await make_session(storage, kept=1)
     before = open_files()
@@ -166,8 +168,8 @@ async def test_an_io_error_in_a_read_is_no_logout(tmp_path: Path, monkeypatch: p
     await works_again(storage, value, before)
 
 
-async def test_a_short_write_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three other libraries take a short write for a whole one, and lose the session."""
+async def test_a_short_write_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three other libraries mistake a short write for a complete one, and lose the session."""
     storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
     real = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda descriptor, data, offset: real(descriptor, data[:7], offset))
@@ -178,7 +180,7 @@ async def test_a_short_write_is_finished(tmp_path: Path, monkeypatch: pytest.Mon
     await storage.aclose()
 
 
-async def test_running_out_of_descriptors_is_loud_and_passes(tmp_path: Path) -> None:
+async def test_running_out_of_descriptors_is_an_error_that_does_no_lasting_harm(tmp_path: Path) -> None:
     storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
     value = await make_session(storage, kept=1)
     session = await storage.read(value)
@@ -195,7 +197,7 @@ async def test_running_out_of_descriptors_is_loud_and_passes(tmp_path: Path) -> 
     await works_again(storage, value, before)
 
 
-async def test_a_fault_while_a_lock_is_held_frees_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_fault_while_a_lock_is_held_releases_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None, durable=True)
     value = await make_session(storage, kept=1)
     session = await storage.read(value)

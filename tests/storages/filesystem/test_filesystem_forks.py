@@ -1,4 +1,4 @@
-"""Processes that come from one: the storage is made, then forked, as gunicorn's preload does."""
+"""Forked processes that share one storage object, as with gunicorn's ``preload_app``."""
 
 import asyncio
 import os
@@ -13,18 +13,18 @@ from aiohttp_session_store.storages.filesystem.lock import EXCLUSIVE, WRITER, Bu
 from tests.storages.filesystem.filesystem_tools import exit_code, make_session, run_in_child
 
 WORKERS = 4
-PATIENCE = 10  # seconds, after which a child hangs
+PATIENCE = 10  # seconds, after which a child counts as hanging
 
 
 def in_children(work: Callable[[int], Awaitable[None]], count: int = WORKERS) -> None:
-    """Run *work* in forked children, each with an event loop of its own; fail if one of them does."""
+    """Run *work* in forked children, each with its own event loop; fail if one of them fails."""
     children = []
     for number in range(count):
         pid = os.fork()
         if pid == 0:
             code = 1
             try:
-                asyncio.events._set_running_loop(None)  # the parent's, where it forks in the middle of a request
+                asyncio.events._set_running_loop(None)  # the parent's loop, if it forks during a request
                 asyncio.run(work(number))  # type: ignore[arg-type]
                 code = 0
             except BaseException:
@@ -36,7 +36,7 @@ def in_children(work: Callable[[int], Awaitable[None]], count: int = WORKERS) ->
 
 
 def test_four_workers_forked_after_setup_lose_nothing(tmp_path: Path) -> None:
-    """One of them had used the storage before the fork, so that threads and lock file existed."""
+    """The storage was used before the fork, so its threads and its lock file already existed."""
     storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
     ids: list[str] = []
 
@@ -67,7 +67,7 @@ def test_four_workers_forked_after_setup_lose_nothing(tmp_path: Path) -> None:
     assert asyncio.run(last()) == 1 + WORKERS * 25
 
 
-def test_workers_that_start_together_agree_on_the_secret(tmp_path: Path) -> None:
+def test_workers_that_start_at_the_same_time_agree_on_the_secret(tmp_path: Path) -> None:
     storage = FileSystemStorage(tmp_path / "sessions")
 
     for round_ in range(10):
@@ -85,7 +85,7 @@ def test_workers_that_start_together_agree_on_the_secret(tmp_path: Path) -> None
         Path(storage.directory, "secret.key").unlink()
 
 
-def test_a_lock_that_a_parent_holds_keeps_its_forked_child_out(tmp_path: Path) -> None:
+def test_a_forked_child_does_not_get_a_lock_that_its_parent_holds(tmp_path: Path) -> None:
     locks = LockFile(str(tmp_path / "locks"))
     offset = offset_of("ab" * 32, WRITER)
     locks.acquire(offset)
@@ -108,10 +108,10 @@ def test_a_lock_that_a_parent_holds_keeps_its_forked_child_out(tmp_path: Path) -
     in_children(granted, 1)
 
 
-# --- in the middle of a request, as a pool of processes in a handler does
+# --- forks during a request, as by a process pool in a handler
 
 
-async def test_a_child_forked_while_a_session_is_saved_saves_it_too_and_closes(tmp_path: Path) -> None:
+async def test_a_child_forked_during_a_save_can_save_and_close(tmp_path: Path) -> None:
     storage = FileSystemStorage(tmp_path / "sessions")
     await storage.start()
     value = await make_session(storage, made=1)
@@ -135,7 +135,7 @@ async def test_a_child_forked_while_a_session_is_saved_saves_it_too_and_closes(t
     await storage.aclose()
 
 
-async def test_a_child_forked_while_a_session_is_held_waits_for_it_and_gets_it(tmp_path: Path) -> None:
+async def test_a_child_forked_while_a_session_is_locked_waits_for_the_lock_and_gets_it(tmp_path: Path) -> None:
     storage, key = FileSystemStorage(tmp_path / "sessions", sweep_interval=None), "ab" * 32
     told, tell = os.pipe()
 
@@ -157,7 +157,7 @@ async def test_a_child_forked_while_a_session_is_held_waits_for_it_and_gets_it(t
     await storage.aclose()
 
 
-async def test_a_child_that_leaves_the_block_in_which_it_was_forked_does_not_free_its_parents_lock(
+async def test_a_child_forked_inside_a_lock_block_does_not_release_the_lock_of_its_parent(
     tmp_path: Path,
 ) -> None:
     storage, key = FileSystemStorage(tmp_path / "sessions", sweep_interval=None), "ab" * 32

@@ -1,4 +1,4 @@
-"""The sweep of files: among many, beside requests, beside other sweeps, and cut off."""
+"""The sweep of files: among many files, during requests, next to other sweeps, and cancelled."""
 
 import asyncio
 import errno
@@ -37,10 +37,10 @@ async def make_many(storage: FileSystemStorage, count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("what", ["file", "folder"])
-async def test_what_cannot_be_read_is_told_and_keeps_nothing_else_from_being_swept(
+async def test_an_unreadable_file_or_folder_is_reported_and_everything_else_is_swept(
     storage: FileSystemStorage, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """Somebody ran a script as another user, or a sector of the disk is bad."""
+    """For example, a script ran as another user, or the disk has a bad sector."""
     await make_many(storage, 20)
     files = sorted(Path(storage.directory).glob("??/*"))
     closed = files[0] if what == "file" else files[0].parent
@@ -53,7 +53,7 @@ async def test_what_cannot_be_read_is_told_and_keeps_nothing_else_from_being_swe
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         return real(path, *args, **kwargs)
 
-    with monkeypatch.context() as patched:  # nothing is closed to the user that tests run as in a container
+    with monkeypatch.context() as patched:  # chmod would not do: tests may run as root
         patched.setattr(os, "open", refuse)
         with pytest.raises(StorageError, match="Permission denied"):
             await storage.sweep()
@@ -62,7 +62,9 @@ async def test_what_cannot_be_read_is_told_and_keeps_nothing_else_from_being_swe
     assert await storage.sweep() == len(kept)
 
 
-async def test_two_thousand_expired_go_while_live_ones_are_used(storage: FileSystemStorage, clock: ManualClock) -> None:
+async def test_two_thousand_expired_sessions_are_swept_while_live_ones_are_used(
+    storage: FileSystemStorage, clock: ManualClock
+) -> None:
     await make_many(storage, 2000)
     clock.advance(IDLE + RECLAIM_AFTER)
     live = await make_many(storage, 200)
@@ -90,10 +92,10 @@ async def test_two_thousand_expired_go_while_live_ones_are_used(storage: FileSys
     await storage.aclose()
 
 
-async def test_a_session_that_is_touched_during_the_sweep_stays(
+async def test_a_session_touched_during_the_sweep_stays(
     storage: FileSystemStorage, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the look at its header and its removal; only the second look, under the lock, can tell."""
+    """It is touched after the sweep has read its header, so only the second check, under the lock, can notice."""
     value = await make_session(storage, number=1)
     session = await storage.read(value)
     key, version = session.key, (await storage.fetch(session.key)).version  # type: ignore[union-attr]
@@ -116,7 +118,7 @@ async def test_a_session_that_is_touched_during_the_sweep_stays(
     await storage.aclose()
 
 
-async def test_nothing_goes_before_a_slow_request_can_have_saved_it(
+async def test_an_expired_session_stays_long_enough_for_a_slow_request_to_save_it(
     storage: FileSystemStorage, clock: ManualClock
 ) -> None:
     value = await make_session(storage, number=1)
@@ -132,7 +134,7 @@ async def test_nothing_goes_before_a_slow_request_can_have_saved_it(
     await storage.aclose()
 
 
-async def test_empty_folders_go_and_come_back(storage: FileSystemStorage, clock: ManualClock) -> None:
+async def test_empty_folders_are_removed_and_created_again(storage: FileSystemStorage, clock: ManualClock) -> None:
     await make_many(storage, 50)
     clock.advance(IDLE + RECLAIM_AFTER)
 
@@ -143,8 +145,8 @@ async def test_empty_folders_go_and_come_back(storage: FileSystemStorage, clock:
     await storage.aclose()
 
 
-async def test_making_sessions_while_folders_vanish_fails_never(storage: FileSystemStorage) -> None:
-    """An empty folder can go between its opening and the first file in it."""
+async def test_creating_sessions_never_fails_while_folders_are_removed(storage: FileSystemStorage) -> None:
+    """An empty folder can be removed after it was opened and before the first file is in it."""
     done = asyncio.Event()
 
     async def sweep_on() -> None:
@@ -163,7 +165,7 @@ async def test_making_sessions_while_folders_vanish_fails_never(storage: FileSys
     await storage.aclose()
 
 
-async def test_a_sweep_that_is_cut_off_is_resumed_by_the_next(storage: FileSystemStorage, clock: ManualClock) -> None:
+async def test_a_cancelled_sweep_is_completed_by_the_next(storage: FileSystemStorage, clock: ManualClock) -> None:
     await make_many(storage, 600)
     clock.advance(IDLE + RECLAIM_AFTER)
     files = list(Path(storage.directory).rglob("??/*"))
@@ -174,7 +176,7 @@ async def test_a_sweep_that_is_cut_off_is_resumed_by_the_next(storage: FileSyste
 
     task.cancel()
     await asyncio.wait([task])
-    await storage.aclose()  # a thread may still be at work on one of them
+    await storage.aclose()  # waits for a thread that may still remove a file
     left = sum(path.exists() for path in files)
 
     assert 0 < left < 600
@@ -182,7 +184,7 @@ async def test_a_sweep_that_is_cut_off_is_resumed_by_the_next(storage: FileSyste
     await storage.aclose()
 
 
-async def test_of_two_sweeps_one_works_and_the_other_returns_at_once(storage: FileSystemStorage) -> None:
+async def test_a_sweep_returns_at_once_if_another_one_is_running(storage: FileSystemStorage) -> None:
     other = FileSystemStorage(storage.directory, clock=storage.clock, sweep_interval=None)
     storage._locks.acquire(SWEEP)
 
@@ -192,7 +194,7 @@ async def test_of_two_sweeps_one_works_and_the_other_returns_at_once(storage: Fi
     await other.aclose()
 
 
-def test_processes_that_sweep_at_the_same_time_remove_each_file_once(
+def test_parallel_sweeps_in_several_processes_count_each_file_once(
     storage: FileSystemStorage, clock: ManualClock, tmp_path: Path
 ) -> None:
     async def fill() -> None:
@@ -214,9 +216,7 @@ def test_processes_that_sweep_at_the_same_time_remove_each_file_once(
     assert sum(int((tmp_path / str(number)).read_text()) for number in range(4)) == 400
 
 
-async def test_a_file_whose_writer_is_at_it_stays_until_next_time(
-    storage: FileSystemStorage, clock: ManualClock
-) -> None:
+async def test_a_locked_file_stays_until_the_next_sweep(storage: FileSystemStorage, clock: ManualClock) -> None:
     value = await make_session(storage, number=1)
     path = file_of(storage, await storage.read(value))
     clock.advance(IDLE + RECLAIM_AFTER)
@@ -230,7 +230,9 @@ async def test_a_file_whose_writer_is_at_it_stays_until_next_time(
     await storage.aclose()
 
 
-async def test_leftovers_go_by_their_age(storage: FileSystemStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_temporary_files_are_removed_once_they_are_old(
+    storage: FileSystemStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     value = await make_session(storage, number=1)
     folder = file_of(storage, await storage.read(value)).parent
     (folder / ".tmp-0123456789abcdef").write_bytes(b"torn")
@@ -244,7 +246,9 @@ async def test_leftovers_go_by_their_age(storage: FileSystemStorage, monkeypatch
     await storage.aclose()
 
 
-async def test_what_was_set_aside_long_ago_goes(storage: FileSystemStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_files_set_aside_long_ago_are_removed(
+    storage: FileSystemStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     value = await make_session(storage, number=1)
     file_of(storage, await storage.read(value)).write_bytes(b"rubbish")
     await storage.read(value)
@@ -259,7 +263,7 @@ async def test_what_was_set_aside_long_ago_goes(storage: FileSystemStorage, monk
     await storage.aclose()
 
 
-async def test_the_background_sweep_comes_by_itself(tmp_path: Path, clock: ManualClock) -> None:
+async def test_the_background_sweep_runs_by_itself(tmp_path: Path, clock: ManualClock) -> None:
     storage = FileSystemStorage(tmp_path / "sessions", clock=clock, sweep_interval=1)
     await make_session(storage, number=1)
     clock.advance(IDLE + RECLAIM_AFTER)

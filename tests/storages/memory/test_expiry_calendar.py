@@ -1,4 +1,4 @@
-"""What memory knows of the ends of its sessions, against a plain model, and what that costs."""
+"""The expiry calendar of the memory storage, compared with a plain model, and its memory use."""
 
 import tracemalloc
 from collections.abc import Coroutine
@@ -14,13 +14,13 @@ from aiohttp_session_store.storages.memory import storage as memory
 from aiohttp_session_store.storages.memory.expiry_calendar import ExpiryCalendar
 from aiohttp_session_store.testing import ManualClock
 
-SLICE = 2  # of a sweep, so that a few keys are several
+SLICE = 2  # keys per slice, so that even a few keys need several slices
 KEYS = st.sampled_from("abcdefgh")
 SECONDS = st.integers(0, 400)
 
 
 class CalendarMachine(RuleBasedStateMachine):
-    """Sessions come, are used and go while sweeps are under way, are cut off, and the clock is set."""
+    """Sessions are created, used and deleted while sweeps run and are cancelled, and the clock jumps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class CalendarMachine(RuleBasedStateMachine):
         self.sweeps.pop()[0].close()
 
     def go_on(self, index: int) -> None:
-        """Let a sweep do a slice: it removes what has expired, and nothing else."""
+        """Let a sweep do one slice; check that it removes only expired records."""
         sweep, reclaimable = self.sweeps[index]
         try:
             sweep.send(None)
@@ -93,7 +93,7 @@ class CalendarMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.sweeps)
     @rule()
     def whole_sweep(self) -> None:
-        """One that nothing comes between leaves nothing that is due."""
+        """Check that an undisturbed sweep leaves no expired record behind."""
         reclaimable = int(self.clock()) - RECLAIM_AFTER
         due = {key for key, end in self.ends.items() if end <= reclaimable}
         self.begin_sweep()
@@ -106,7 +106,7 @@ class CalendarMachine(RuleBasedStateMachine):
         assert {key: entry[2] for key, entry in self.storage._records.items()} == self.ends
 
     def teardown(self) -> None:
-        """In the end everything goes, out of the calendar, too."""
+        """Check that everything is removed in the end, from the calendar too."""
         while self.sweeps:
             self.cut_sweep_off()
         self.clock.advance(100_000)
@@ -123,25 +123,25 @@ def run(verb: Coroutine[Any, Any, Any]) -> Any:
         verb.send(None)
     except StopIteration as ended:
         return ended.value
-    raise AssertionError("it waited")
+    raise AssertionError("a verb of the memory storage waited")
 
 
 TestCalendarMachine = CalendarMachine.TestCase
 
 
-def test_a_flood_leaves_no_room_behind() -> None:
-    """A set does not shrink when keys are taken out: of each minute of a flood, a table of its size would stay."""
+def test_a_flood_of_sessions_leaves_no_memory_behind() -> None:
+    """A set does not shrink when keys are removed, so each minute of a flood would leave a large hash table behind."""
     calendar = ExpiryCalendar()
     tracemalloc.start()
     try:
         for day in range(8):
             for number in range(5000):
                 calendar.enter(f"{number}", day)
-            for number in range(1, 5000):  # one visitor stays
+            for number in range(1, 5000):  # one session stays
                 calendar.remove(f"{number}", day)
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
-    assert kept < 8 * 10_000  # the table of 5000 keys takes 500 kB
+    assert kept < 8 * 10_000  # the table of a set of 5000 keys takes 500 kB
     assert calendar.take(8, 1000) == ["0"] * 8

@@ -1,4 +1,4 @@
-"""What is peculiar to memory: how much is kept, whose it is, and that nothing is waited for."""
+"""What is specific to the memory storage: its size limit, its secret and workers, and that it never waits."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-async def test_records_are_counted(clock: ManualClock) -> None:
+async def test_len_is_the_number_of_records(clock: ManualClock) -> None:
     storage = MemoryStorage(clock=clock)
     await storage.insert("a", b"", LATER)
     await storage.insert("b", b"", LATER)
@@ -30,7 +30,7 @@ async def test_records_are_counted(clock: ManualClock) -> None:
 
 
 @pytest.mark.parametrize("use", ["fetch", "replace", "touch and fetch"])
-async def test_at_the_limit_the_least_recently_used_record_goes(clock: ManualClock, use: str) -> None:
+async def test_at_the_limit_the_least_recently_used_record_is_dropped(clock: ManualClock, use: str) -> None:
     storage = MemoryStorage(clock=clock, max_sessions=2)
     version = await storage.insert("first", b"", LATER)
     assert version
@@ -45,7 +45,7 @@ async def test_at_the_limit_the_least_recently_used_record_goes(clock: ManualClo
     assert list(storage._records) == ["first", "third"]
 
 
-async def test_the_limit_is_warned_about_once(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+async def test_reaching_the_limit_logs_one_warning(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
     storage = MemoryStorage(clock=clock, max_sessions=1)
     for key in "abc":
         await storage.insert(key, b"", LATER)
@@ -54,7 +54,7 @@ async def test_the_limit_is_warned_about_once(clock: ManualClock, caplog: pytest
     assert "max_sessions=1 sessions: from now on the least recently used ones are dropped" in caplog.text
 
 
-async def test_below_the_limit_nothing_is_said(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+async def test_below_the_limit_nothing_is_logged(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
     storage = MemoryStorage(clock=clock, max_sessions=2)
     await storage.insert("a", b"", LATER)
     await storage.insert("b", b"", LATER)
@@ -64,18 +64,18 @@ async def test_below_the_limit_nothing_is_said(clock: ManualClock, caplog: pytes
 
 
 @pytest.mark.parametrize("limit", [0, -1, True, 1.5, "10", None])
-def test_a_limit_that_makes_no_sense_is_refused(limit: object) -> None:
-    with pytest.raises(ConfigurationError, match="max_sessions is a whole number from 1 on"):
+def test_an_invalid_limit_is_refused(limit: object) -> None:
+    with pytest.raises(ConfigurationError, match="max_sessions must be a whole number, at least 1"):
         MemoryStorage(max_sessions=limit)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("setting", ["idle_timeout", "lifetime", "rotation_grace", "sweep_interval"])
-def test_a_time_that_makes_no_sense_is_refused_by_name(setting: str) -> None:
+def test_an_invalid_time_is_refused_with_the_name_of_the_setting(setting: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{setting} is a number of seconds"):
         MemoryStorage(**{setting: 0})  # type: ignore[arg-type]
 
 
-def test_the_defaults_are_those_of_the_documentation() -> None:
+def test_the_defaults_are_as_documented() -> None:
     storage = MemoryStorage()
 
     assert (storage.timeouts.idle, storage.timeouts.lifetime) == (14 * 86400, 90 * 86400)
@@ -89,7 +89,7 @@ def test_each_storage_has_a_secret_of_its_own_and_keeps_it() -> None:
     assert len(storage.default_secrets()[0]) >= 32
 
 
-async def test_starting_in_the_process_that_made_it_warns_of_nothing(caplog: pytest.LogCaptureFixture) -> None:
+async def test_starting_in_the_process_that_created_it_logs_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     storage = MemoryStorage()
     await storage.start()
     await storage.aclose()
@@ -120,8 +120,8 @@ def test_starting_in_a_forked_worker_warns_that_sessions_are_not_shared() -> Non
     assert "each worker has its own sessions" in finished.stdout
 
 
-async def test_a_whole_visit_never_waits() -> None:
-    """So that nothing can come between a read and a save, and group commit is not needed."""
+async def test_saving_never_waits() -> None:
+    """No other task can run between a read and a save, so group commit is not needed."""
     storage = MemoryStorage()
     session = await storage.read(None)
     steps: list[Callable[[], object]] = [
@@ -138,14 +138,14 @@ async def test_a_whole_visit_never_waits() -> None:
     assert session.destroyed
 
 
-# --- what reaches the storage at all
+# --- cookie values that do not reach the storage
 
 
 @pytest.mark.parametrize(
     "cookie_value",
     [None, "", "A" * 42, "A" * 44, "A" * 42 + "\n", "A" * 42 + "=", "ä" * 43, "../" * 14 + "A", "A" * 10**6],
 )
-async def test_what_never_was_an_id_is_a_new_session_and_reaches_no_storage(cookie_value: str | None) -> None:
+async def test_a_value_that_cannot_be_an_id_is_a_new_session_and_is_not_looked_up(cookie_value: str | None) -> None:
     class Unreachable(MemoryStorage):
         async def fetch(self, key: str) -> None:
             raise AssertionError(key)
@@ -156,8 +156,8 @@ async def test_what_never_was_an_id_is_a_new_session_and_reaches_no_storage(cook
     assert session.id != cookie_value
 
 
-async def test_an_id_that_leads_nowhere_is_not_adopted() -> None:
-    """Or an attacker could choose the id of his victim's session."""
+async def test_an_unknown_id_is_not_adopted() -> None:
+    """Otherwise an attacker could choose the id of the victim's session."""
     storage, chosen = MemoryStorage(), "A" * 43
     session = await storage.read(chosen)
     session["user"] = 5
@@ -216,12 +216,10 @@ async def test_a_record_that_becomes_rubbish_during_a_request_ends_its_session(
     assert "became unreadable while a request was using it" in caplog.text
 
 
-# --- the sweep, beside requests
+# --- the sweep
 
 
-async def test_a_sweep_looks_at_what_is_due_and_at_nothing_else(
-    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_sweep_looks_only_at_records_that_are_due(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = MemoryStorage(clock=clock, sweep_interval=None)
     for number in range(100):
         await storage.insert(f"due {number}", b"", int(clock()) + 10)
@@ -243,7 +241,7 @@ async def test_a_sweep_looks_at_what_is_due_and_at_nothing_else(
 
 
 @pytest.mark.parametrize("use", ["touch", "replace"])
-async def test_what_was_used_is_swept_when_it_ends_and_not_before(clock: ManualClock, use: str) -> None:
+async def test_a_used_record_is_swept_at_its_new_expiry_and_not_before(clock: ManualClock, use: str) -> None:
     storage = MemoryStorage(clock=clock, sweep_interval=None)
     version = await storage.insert("a", b"", int(clock()) + 10)
     assert version
@@ -251,7 +249,7 @@ async def test_what_was_used_is_swept_when_it_ends_and_not_before(clock: ManualC
         await storage.touch("a", int(clock()) + 1000, version)
     else:
         await storage.replace("a", b"", int(clock()) + 1000, version)
-    for _ in range(3):  # it is entered anew each time
+    for _ in range(3):  # each sweep enters it into the calendar again
         clock.advance((1000 + RECLAIM_AFTER) / 3 - 1)
         assert await storage.sweep() == 0
     clock.advance(4)
@@ -259,8 +257,8 @@ async def test_what_was_used_is_swept_when_it_ends_and_not_before(clock: ManualC
     assert await storage.sweep() == 1
 
 
-async def test_what_ends_earlier_than_it_was_to_is_swept_then(clock: ManualClock) -> None:
-    """As the record of an id that was regenerated does."""
+async def test_a_record_whose_expiry_is_shortened_is_swept_at_the_earlier_time(clock: ManualClock) -> None:
+    """For example, the record of an id that was regenerated."""
     storage = MemoryStorage(clock=clock, sweep_interval=None)
     version = await storage.insert("a", b"", int(clock()) + 1_000_000)
     await storage.replace("a", b"", int(clock()) + 60, version or b"")
@@ -269,7 +267,7 @@ async def test_what_ends_earlier_than_it_was_to_is_swept_then(clock: ManualClock
     assert await storage.sweep() == 1
 
 
-async def test_a_sweep_that_is_cancelled_forgets_nothing(clock: ManualClock) -> None:
+async def test_a_cancelled_sweep_forgets_no_record(clock: ManualClock) -> None:
     storage = MemoryStorage(clock=clock, sweep_interval=None)
     start = int(clock()) // 60 * 60
     for number in range(5000):
@@ -287,7 +285,7 @@ async def test_a_sweep_that_is_cancelled_forgets_nothing(clock: ManualClock) -> 
     assert len(storage) == 0
 
 
-async def test_what_is_deleted_or_evicted_leaves_nothing_in_the_calendar(clock: ManualClock) -> None:
+async def test_deleted_and_evicted_records_leave_nothing_in_the_calendar(clock: ManualClock) -> None:
     storage = MemoryStorage(clock=clock, max_sessions=10, sweep_interval=None)
     for number in range(100):
         await storage.insert(f"{number}", b"", int(clock()) + 10)

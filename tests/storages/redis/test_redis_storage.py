@@ -99,7 +99,7 @@ async def test_what_is_not_ours_is_no_record(
     await client.set(f"{prefix}{KEY}", value)
 
     assert await storage.fetch(KEY) is None
-    assert "holds what is not ours" in caplog.text
+    assert "holds a value that is not ours" in caplog.text
 
 
 async def test_two_prefixes_on_one_server_do_not_meet(client: Redis, prefix: str) -> None:
