@@ -73,7 +73,7 @@ def check_memory(sessions: int) -> None:
     """Check that the sessions fit into memory.
 
     Raises:
-        UnavailableError: It does not.
+        UnavailableError: They do not fit.
     """
     facts = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     free, needed = int(facts["MemAvailable"].split()[0]) * 1024, sessions * MEMORY_EACH
@@ -87,7 +87,7 @@ def check_disk(sessions: int, directory: str) -> None:
     """Check that the sessions fit on the disk.
 
     Raises:
-        UnavailableError: It does not.
+        UnavailableError: They do not fit.
     """
     free, needed = shutil.disk_usage(directory).free, sessions * DISK_EACH
     if free < needed:

@@ -55,7 +55,7 @@ def cell(figure: Document) -> str:
 
 
 def scale_tables(document: Document) -> str:
-    """Return the tables of :mod:`benchmarks.scale`: memory per session, and the cost of a cycle by number of sessions."""
+    """Return the tables of :mod:`benchmarks.scale`: memory per session, and CPU per cycle by number of sessions."""
     parts = []
     if document["memory"]:
         parts.append(memory_table(document))

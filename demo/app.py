@@ -71,7 +71,9 @@ async def add_note(request: web.Request) -> web.Response:
     text = " ".join(str((await request.post()).get("text", "")).split())
     notes = session.setdefault("notes", [])
     if not text or len(text) > LONGEST_NOTE or len(notes) >= MOST_NOTES:
-        session.flash("error", f"Not added. Up to {MOST_NOTES} notes of up to {LONGEST_NOTE} characters each fit.")
+        session.flash(
+            "error", f"Note not added. Up to {MOST_NOTES} notes of up to {LONGEST_NOTE} characters are allowed."
+        )
     else:
         notes.append(text)
     raise web.HTTPSeeOther("/")

@@ -46,7 +46,8 @@ from .old_session import OldSession, OldSessionReader
 
 _logger = logging.getLogger("aiohttp_session_store")
 
-# Seconds that a request waits for the request that made the mark, which has one insert to do; the pause between looks.
+# In seconds: how long a request waits for the one that made the mark, which has one insert to do, and the pause between
+# two looks.
 _PATIENCE, _PAUSE = 2.0, 0.02
 # For so many seconds, the session of a mark that is not settled is expected to come. This is three times the default
 # time limit of a call to our storages, and two calls are made.

@@ -90,7 +90,8 @@ class MigratingStorage(KeyedStorage):
 
         Args:
             new: The storage that the sessions move to.
-            old: The storage that they are in now.  It must never use a version twice; no storage of this package does.
+            old: The storage that they are in now.  It must never use a version twice, as is true of all storages of
+                this package.
             moving: Whether sessions are moved to *new* and created there.  Use False in the step before, while there
                 are still processes that know only *old*.
 
@@ -179,7 +180,7 @@ class MigratingStorage(KeyedStorage):
         return True
 
     async def _delete_at(self, key: str, version: bytes) -> bool:
-        """Remove what counts as the session if it stands at *version*; False if another version does."""
+        """Remove the record that counts if it stands at *version*; return False if it stands at another version."""
         found, _ = await self._look(key)
         if found is None:
             return True

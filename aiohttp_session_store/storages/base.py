@@ -174,7 +174,7 @@ class KeyedStorage(Verbs, ABC):
     kind: ClassVar[str] = "id"
     #: Whether a verb may suspend.  If no verb ever does, parallel saves need not share a write.
     suspends: ClassVar[bool] = True
-    #: Whether :meth:`delete` takes a version; found out by its signature.
+    #: Whether :meth:`delete` takes a version, as its signature shows.
     deletes_at_version: ClassVar[bool] = True
 
     def __init_subclass__(cls, **arguments: Any) -> None:

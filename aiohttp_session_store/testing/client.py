@@ -60,7 +60,9 @@ async def edit_session(client: TestClient[Any, Any], *, app: web.Application | N
     if value is not None:
         jar.update_cookies_from_headers([cookie.header(value, https=url.scheme == "https")], url)
         if not _cookie_header(jar, cookie, url) and value:
-            raise SessionUsageError(f"the cookie jar of this client keeps no cookies, so {cookie.name} is lost")
+            raise SessionUsageError(
+                f"the cookie jar of this client keeps no cookies, so the cookie {cookie.name} is lost"
+            )
 
 
 def _cookie_header(jar: AbstractCookieJar, cookie: SessionCookie, url: URL) -> str:

@@ -98,9 +98,9 @@ async def get_session(request: web.Request) -> Session:
 async def new_session(request: web.Request) -> Session:
     """Replace the current session with an empty one that has a new id, and return it.
 
-    The old session is deleted when the new one is saved.  If the request fails (a status of 500 or more, or an exception
-    that is no HTTP response), nothing is saved and the old session stays valid.  To end the old session even then, call
-    its ``destroy()`` first.  This logout can still show a message on the next page::
+    The old session is deleted when the new one is saved.  If the request fails (a status of 500 or more, or an
+    exception that is no HTTP response), nothing is saved and the old session stays valid.  To end the old session even
+    then, call its ``destroy()`` first.  This logout can still show a message on the next page::
 
         (await new_session(request)).flash("notice", "Bye.")
 

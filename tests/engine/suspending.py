@@ -63,7 +63,7 @@ class RacyStorage(SuspendingStorage):
 
     Attributes:
         calls: How often each verb was called.
-        fail: Called with verb and key before a verb does anything; if it returns true, the verb raises ``StorageError``.
+        fail: Called with verb and key before a verb does anything; if it returns true, ``StorageError`` is raised.
         lose_answer: The same, but called after the verb has done its work.
     """
 

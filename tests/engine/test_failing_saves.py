@@ -17,7 +17,7 @@ def storage() -> RacyStorage:
     return RacyStorage(seed=7)
 
 
-# --- a save that fails
+# --- failing saves
 
 
 async def test_the_changes_of_a_failed_save_are_kept_and_later_changes_win(storage: RacyStorage) -> None:

@@ -99,7 +99,7 @@ async def test_two_logouts_at_once_leave_no_record() -> None:
 
 
 async def rotated_twice(seed: int, kinds: tuple[bool, bool]) -> tuple[RacyStorage, list[Session], list[str]]:
-    """Regenerate one session in two requests at once, each of which sets its own key; return what was sent, in order."""
+    """Regenerate a session in two parallel requests, each of which sets its own key; return what was sent, in order."""
     storage = RacyStorage(seed)
     old_id = await stored_id(storage)
     sessions = [await storage.read(old_id) for _ in kinds]

@@ -101,7 +101,7 @@ def site_before(app_port: int, binary: str, folder: Path, without: str = "") -> 
 
 @asynccontextmanager
 async def visitors(app_port: int, binary: str, folder: Path, without: str = "") -> AsyncIterator[Site]:
-    """Run that nginx, and yield a client that trusts its certificate, keeps no cookies and connects from ``VISITOR``."""
+    """Run that nginx; yield a client that trusts its certificate, keeps no cookies and connects from ``VISITOR``."""
     with site_before(app_port, binary, folder, without) as (https, http, log):
         trust = ssl.create_default_context(cafile=str(folder / "certificate.pem"))
         connector = aiohttp.TCPConnector(ssl=trust, local_addr=(VISITOR, 0))

@@ -1,4 +1,4 @@
-"""Every example runs as its docstring says.  Examples that need a server in front also have a test file of their own."""
+"""Every example runs as its docstring says.  Examples behind a server also have a test file of their own."""
 
 from pathlib import Path
 from urllib.error import HTTPError

@@ -294,7 +294,7 @@ async def test_the_lifetime_counts_from_the_start_of_the_old_session(scene: Scen
     "value",
     ["", "x", "%00", '"', '"\\', "gAAAAA==", "{}", "null", "[1]", '{"session":5,"created":1}', "ü", "a" * 5000],
 )
-async def test_rubbish_is_a_fresh_session(client: TestClient[Any, Any], value: str) -> None:
+async def test_rubbish_is_a_new_session(client: TestClient[Any, Any], value: str) -> None:
     visitor = Visitor(client, f"{OLD}={value}")
 
     assert await visitor.get("/show") == {}

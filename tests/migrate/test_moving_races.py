@@ -63,7 +63,7 @@ async def test_many_requests_in_three_processes_lose_no_write_and_revive_no_sess
 async def check(
     move: Move, ids: set[str], actions: list[str] | tuple[str, ...], cookies: list[str | None], seed: int
 ) -> None:
-    """Check the outcome of a race: a logout is final, one session is left, and it has every write unless a login raced."""
+    """Check the outcome: a logout is final; otherwise one session is left, with every write unless a login raced."""
     assert "failed" not in cookies, (seed, actions)
     seen = {session_id: data for session_id in ids if (data := await move.seen(session_id)) is not None}
     if "logout" in actions:

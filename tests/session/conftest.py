@@ -1,4 +1,4 @@
-"""A storage on a manual clock, and sessions loaded from it."""
+"""A storage with a manual clock, and sessions loaded from it."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

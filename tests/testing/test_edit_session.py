@@ -1,4 +1,4 @@
-"""A test can put something in its client's session, and see what the app left there."""
+"""edit_session: a test can change its client's session, and can read what the app stored there."""
 
 from contextlib import suppress
 from typing import Any
@@ -62,7 +62,7 @@ async def asked(client: TestClient[Any, Any], path: str = "/whoami") -> Any:
         return await response.json()
 
 
-async def test_what_a_test_puts_in_the_app_reads(client: TestClient[Any, Any]) -> None:
+async def test_the_app_reads_what_the_test_has_set(client: TestClient[Any, Any]) -> None:
     async with edit_session(client) as session:
         assert session.new
         session["user"] = 5
@@ -70,14 +70,14 @@ async def test_what_a_test_puts_in_the_app_reads(client: TestClient[Any, Any]) -
     assert (await asked(client))["user"] == 5
 
 
-async def test_what_the_app_left_a_test_reads(client: TestClient[Any, Any]) -> None:
+async def test_the_test_reads_what_the_app_has_set(client: TestClient[Any, Any]) -> None:
     await client.get("/login")
 
     async with edit_session(client) as session:
         assert dict(session) == {"user": 7, "notice": "Welcome"}
 
 
-async def test_looking_uses_up_no_flash(client: TestClient[Any, Any]) -> None:
+async def test_edit_session_uses_up_no_flash(client: TestClient[Any, Any]) -> None:
     await client.get("/login")
     async with edit_session(client) as session:
         session["seen"] = True
@@ -86,14 +86,14 @@ async def test_looking_uses_up_no_flash(client: TestClient[Any, Any]) -> None:
     assert (await asked(client))["notice"] is None
 
 
-async def test_a_test_can_leave_a_flash(client: TestClient[Any, Any]) -> None:
+async def test_a_test_can_add_a_flash(client: TestClient[Any, Any]) -> None:
     async with edit_session(client) as session:
         session.flash("notice", "from a test")
 
     assert (await asked(client))["notice"] == "from a test"
 
 
-async def test_what_the_app_wrote_meanwhile_is_kept(aiohttp_client: AiohttpClient) -> None:
+async def test_changes_made_meanwhile_are_kept(aiohttp_client: AiohttpClient) -> None:
     client = await aiohttp_client(application(MemoryStorage()))
     async with edit_session(client) as session:
         session["user"] = 5
@@ -106,7 +106,7 @@ async def test_what_the_app_wrote_meanwhile_is_kept(aiohttp_client: AiohttpClien
         assert dict(session) == {"user": 5, "inner": 1, "outer": 1}
 
 
-async def test_a_session_that_a_test_destroys_is_gone_with_its_cookie(client: TestClient[Any, Any]) -> None:
+async def test_destroying_the_session_also_removes_the_cookie(client: TestClient[Any, Any]) -> None:
     await client.get("/login")
     async with edit_session(client) as session:
         session.destroy()
@@ -115,7 +115,7 @@ async def test_a_session_that_a_test_destroys_is_gone_with_its_cookie(client: Te
     assert not list(client.session.cookie_jar)
 
 
-async def test_an_id_that_a_test_regenerates_reaches_the_client(aiohttp_client: AiohttpClient) -> None:
+async def test_a_regenerated_id_reaches_the_client(aiohttp_client: AiohttpClient) -> None:
     client = await aiohttp_client(application(MemoryStorage()))
     await client.get("/login")
     async with edit_session(client) as session:
@@ -124,7 +124,7 @@ async def test_an_id_that_a_test_regenerates_reaches_the_client(aiohttp_client: 
     assert (await asked(client))["user"] == 7
 
 
-async def test_nothing_is_stored_where_nothing_was_changed(aiohttp_client: AiohttpClient) -> None:
+async def test_nothing_is_stored_if_nothing_was_changed(aiohttp_client: AiohttpClient) -> None:
     storage = MemoryStorage()
     client = await aiohttp_client(application(storage))
     async with edit_session(client) as session:
@@ -134,7 +134,7 @@ async def test_nothing_is_stored_where_nothing_was_changed(aiohttp_client: Aioht
     assert not list(client.session.cookie_jar)
 
 
-async def test_an_exception_stores_nothing_and_passes(client: TestClient[Any, Any]) -> None:
+async def test_an_exception_in_the_block_stores_nothing_and_propagates(client: TestClient[Any, Any]) -> None:
     async def fail() -> None:
         async with edit_session(client) as session:
             session["user"] = 5
@@ -146,7 +146,7 @@ async def test_an_exception_stores_nothing_and_passes(client: TestClient[Any, An
     assert (await asked(client))["user"] is None
 
 
-async def test_after_a_logout_a_test_finds_a_new_session(client: TestClient[Any, Any]) -> None:
+async def test_after_a_logout_the_test_gets_a_new_session(client: TestClient[Any, Any]) -> None:
     await client.get("/login")
     await client.get("/logout")
 
@@ -154,7 +154,7 @@ async def test_after_a_logout_a_test_finds_a_new_session(client: TestClient[Any,
         assert session.new
 
 
-async def test_a_path_of_the_cookie_is_heeded(aiohttp_client: AiohttpClient) -> None:
+async def test_the_path_of_the_cookie_is_respected(aiohttp_client: AiohttpClient) -> None:
     app = web.Application()
     app.add_subapp("/shop", application(MemoryStorage(), path="/shop"))
     client = await aiohttp_client(app)
@@ -164,7 +164,7 @@ async def test_a_path_of_the_cookie_is_heeded(aiohttp_client: AiohttpClient) -> 
     assert (await asked(client, "/shop/whoami"))["user"] == 5
 
 
-async def test_of_two_sessions_the_one_of_the_named_app_is_meant(aiohttp_client: AiohttpClient) -> None:
+async def test_with_two_sessions_the_app_argument_selects_one(aiohttp_client: AiohttpClient) -> None:
     app, admin = application(MemoryStorage()), application(MemoryStorage(), name="admin")
     app.add_subapp("/admin", admin)
     client = await aiohttp_client(app)
@@ -176,7 +176,7 @@ async def test_of_two_sessions_the_one_of_the_named_app_is_meant(aiohttp_client:
 
 
 @pytest.mark.parametrize("app", [web.Application, None])
-async def test_an_app_without_sessions_is_told_so(aiohttp_client: AiohttpClient, app: Any) -> None:
+async def test_an_app_without_sessions_is_an_error(aiohttp_client: AiohttpClient, app: Any) -> None:
     async def answer(_: web.BaseRequest) -> web.Response:
         return web.Response()
 
@@ -186,20 +186,20 @@ async def test_an_app_without_sessions_is_told_so(aiohttp_client: AiohttpClient,
             pass
 
 
-async def test_a_secure_cookie_needs_a_client_that_trusts_the_server(aiohttp_client: AiohttpClient) -> None:
+async def test_a_secure_cookie_needs_a_cookie_jar_that_trusts_the_server(aiohttp_client: AiohttpClient) -> None:
     client = await aiohttp_client(application(MemoryStorage(), name="__Host-session", secure=True))
     with pytest.raises(SessionUsageError, match="treat_as_secure_origin"):
         async with edit_session(client) as session:
             session["user"] = 5
-    with pytest.raises(SessionUsageError, match="treat_as_secure_origin"):  # the jar has it now, and keeps it
+    with pytest.raises(SessionUsageError, match="treat_as_secure_origin"):  # now it is in the jar
         async with edit_session(client) as session:
             pass
 
 
-async def test_a_secure_cookie_goes_to_a_server_that_is_trusted(
+async def test_a_secure_cookie_is_sent_to_a_trusted_server(
     aiohttp_server: AiohttpServer, aiohttp_client: AiohttpClient
 ) -> None:
-    """As the error above says."""
+    """This is the way out that the error above suggests."""
     server = await aiohttp_server(application(MemoryStorage(), name="__Host-session", secure=True))
     trusting = aiohttp.CookieJar(unsafe=True, treat_as_secure_origin=server.make_url("/").origin())
     client: TestClient[Any, Any] = await aiohttp_client(server, cookie_jar=trusting)
@@ -209,7 +209,7 @@ async def test_a_secure_cookie_goes_to_a_server_that_is_trusted(
     assert (await asked(client))["user"] == 5
 
 
-async def test_a_client_that_keeps_no_cookies_is_told_so(aiohttp_client: AiohttpClient) -> None:
+async def test_a_client_that_keeps_no_cookies_is_an_error(aiohttp_client: AiohttpClient) -> None:
     client = await aiohttp_client(application(MemoryStorage()), cookie_jar=aiohttp.DummyCookieJar())
     with pytest.raises(SessionUsageError, match="keeps no cookies"):
         async with edit_session(client) as session:
@@ -217,9 +217,7 @@ async def test_a_client_that_keeps_no_cookies_is_told_so(aiohttp_client: Aiohttp
 
 
 @pytest.mark.parametrize("error", [None, LookupError("on purpose")])
-async def test_what_is_written_after_the_block_is_an_error(
-    aiohttp_client: AiohttpClient, error: Exception | None
-) -> None:
+async def test_a_write_after_the_block_is_an_error(aiohttp_client: AiohttpClient, error: Exception | None) -> None:
     client = await aiohttp_client(application(MemoryStorage()))
     with suppress(LookupError):
         async with edit_session(client) as session:
@@ -231,14 +229,14 @@ async def test_what_is_written_after_the_block_is_an_error(
     assert "user" in session
 
 
-async def test_a_cookie_that_is_too_large_is_an_error(aiohttp_client: AiohttpClient) -> None:
+async def test_a_session_too_large_for_the_cookie_is_an_error(aiohttp_client: AiohttpClient) -> None:
     client = await aiohttp_client(application(CookieStorage()))
     with pytest.raises(SessionTooLargeError):
         async with edit_session(client) as session:
             session["big"] = "x" * 5000
 
 
-async def test_a_storage_that_fails_says_so(aiohttp_client: AiohttpClient) -> None:
+async def test_a_failing_storage_raises_a_storage_error(aiohttp_client: AiohttpClient) -> None:
     storage = FailingStorage()
     client = await aiohttp_client(application(storage))
     with storage.failing(), pytest.raises(StorageError):

@@ -1,4 +1,4 @@
-"""A storage that fails when a test says so, and the fixtures around it."""
+"""FailingStorage, which fails on demand, and the fixtures for sessions."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -10,6 +10,11 @@ from pytest_aiohttp import AiohttpClient
 from aiohttp_session_store import KeyedStorage, MemoryStorage, StorageError, get_session, setup
 from aiohttp_session_store.testing import FailingStorage, ManualClock, StorageContract
 from aiohttp_session_store.testing.failing import VERBS
+from aiohttp_session_store.testing.fixtures import (  # noqa: F401  fixtures
+    failing_session_storage,
+    session_clock,
+    session_storage,
+)
 
 
 class TestFailingStorageThatDoesNotFail(StorageContract):
@@ -21,7 +26,7 @@ class TestFailingStorageThatDoesNotFail(StorageContract):
 
 
 async def calls(storage: FailingStorage) -> dict[str, Any]:
-    """Return what each verb says, or the error that it raises."""
+    """Return the result of each verb, or the error that it raises."""
     said: dict[str, Any] = {}
     version = await MemoryStorage.insert(storage, "k", b"", 0) or b""
     work: dict[str, Callable[[], Awaitable[Any]]] = {
@@ -43,7 +48,7 @@ def failures(said: dict[str, Any]) -> set[str]:
     return {verb for verb, result in said.items() if isinstance(result, StorageError)}
 
 
-async def test_without_a_word_all_verbs_fail_until_the_end_of_the_block() -> None:
+async def test_by_default_all_verbs_fail_until_the_end_of_the_block() -> None:
     storage = FailingStorage()
     with storage.failing():
         assert failures(await calls(storage)) == set(VERBS)
@@ -58,7 +63,7 @@ async def test_only_the_named_verb_fails(verb: Any) -> None:
         assert failures(await calls(storage)) == {verb}
 
 
-async def test_it_fails_as_often_as_told() -> None:
+async def test_it_fails_as_many_times_as_asked() -> None:
     storage = FailingStorage()
     with storage.failing("fetch", times=2):
         for _ in range(2):
@@ -67,7 +72,7 @@ async def test_it_fails_as_often_as_told() -> None:
         assert await storage.fetch("k") is None
 
 
-async def test_after_an_inner_block_the_outer_one_holds_again() -> None:
+async def test_after_an_inner_block_the_outer_one_applies_again() -> None:
     storage = FailingStorage()
     with storage.failing("fetch"):
         with storage.failing("delete"):
@@ -76,12 +81,12 @@ async def test_after_an_inner_block_the_outer_one_holds_again() -> None:
             await storage.fetch("k")
 
 
-def test_a_verb_that_there_is_not_is_an_error() -> None:
+def test_an_unknown_verb_is_an_error() -> None:
     with pytest.raises(ValueError, match="'write'"), FailingStorage().failing("write"):  # type: ignore[arg-type]
         pass
 
 
-async def test_an_app_answers_503_while_its_storage_is_away(
+async def test_an_app_answers_503_while_its_storage_is_unavailable(
     aiohttp_client: AiohttpClient,
     failing_session_storage: FailingStorage,
     caplog: pytest.LogCaptureFixture,

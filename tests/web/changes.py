@@ -1,4 +1,4 @@
-"""Handlers that change their session, at once or when a test says so."""
+"""Handlers that change their session, at once or on a signal from the test."""
 
 import asyncio
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def write_late(session: Session) -> None:
 
 
 class Slow:
-    """A handler that loads its session, and changes it when the test says so."""
+    """A handler that loads its session, waits for ``go_on``, and then changes the session."""
 
     def __init__(self, change: Callable[[Session], None] = write_late) -> None:
         self._change = change

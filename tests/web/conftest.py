@@ -1,4 +1,4 @@
-"""Every storage that keeps its records on the server, and clients that keep no cookies."""
+"""Storages that keep their records on the server, and clients that keep no cookies."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ async def storage(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualC
 
 @pytest.fixture
 def client_of(aiohttp_client: AiohttpClient) -> ClientOf:
-    """Return a function that serves an app to a client which sends the cookies that it is told to, and no others."""
+    """Return a function that serves an app to a client that sends only the cookies that a test passes to it."""
 
     async def client_of(app: web.Application) -> Client:
         return await without_jar(aiohttp_client, app)

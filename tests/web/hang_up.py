@@ -1,4 +1,4 @@
-"""An app, and visitors who hang up on it."""
+"""An app, and visitors who hang up during a request."""
 
 import asyncio
 from typing import Any
@@ -12,7 +12,7 @@ from tests.web.visits import Client
 
 
 class FailingGatedStorage(GatedStorage):
-    """Fails behind its gates where it is told to."""
+    """Fails after its gates if ``fails`` is set."""
 
     fails = False
 
@@ -23,14 +23,14 @@ class FailingGatedStorage(GatedStorage):
 
 
 class PatientServer(TestServer):
-    """Lets handlers finish, as servers do by default, and aiohttp's test server does not."""
+    """Does not cancel handlers: that is the default of aiohttp's servers, but not of its test server."""
 
     async def _make_runner(self, **options: Any) -> web.AppRunner:
         return web.AppRunner(self.app, **{**options, "handler_cancellation": False})
 
 
 class HangUp:
-    """An app whose server cancels the handler of a visitor who has gone, and notices when it does."""
+    """An app whose server cancels the handler when the visitor hangs up; events tell when that happens."""
 
     def __init__(self) -> None:
         self.storage = FailingGatedStorage()
@@ -56,7 +56,7 @@ class HangUp:
         return self.client
 
     async def hang_up_at(self, moment: asyncio.Event, cookie: str) -> None:
-        """Ask for "/", and be gone once *moment* has come."""
+        """Request "/", and hang up as soon as *moment* is set."""
         self.cancelled.clear()
         self.finished.clear()
         _, writer = await raw_get(self.client.port, Cookie=f"session={cookie}")

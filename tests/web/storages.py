@@ -1,6 +1,6 @@
-"""Memory storages that tell what was asked of them, fail where they are told to, or wait until they may go on.
+"""Memory storages that record their calls, fail on demand, or wait until a test lets them continue.
 
-And what the tests of streams share: an app, and requests over bare sockets.
+Also what the tests of streams share: an app, and requests over plain sockets.
 """
 
 import asyncio
@@ -26,10 +26,10 @@ VERBS = frozenset({"fetch", "insert", "replace", "touch", "delete"})
 
 
 class SceneStorage(MemoryStorage):
-    """Calls :meth:`enter` before every verb; it never sweeps, so that every call is a request's.
+    """Calls :meth:`enter` before every verb; it never sweeps, so that every call comes from a request.
 
     Attributes:
-        calls: The verbs called, in their order.
+        calls: The verbs called, in order.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -65,10 +65,10 @@ class SceneStorage(MemoryStorage):
 
 
 class CountingStorage(SceneStorage):
-    """Says which verbs were called."""
+    """Tells which verbs were called."""
 
     def take_calls(self) -> list[str]:
-        """Return the verbs called since the last time, and forget them."""
+        """Return the verbs called since the last time, and clear the list."""
         calls, self.calls = self.calls, []
         return calls
 
@@ -78,7 +78,7 @@ class CountingStorage(SceneStorage):
 
 
 class FailingStorage(CountingStorage):
-    """Fails, as a full disk does, in the verbs that ``failing`` names.
+    """Fails as on a full disk in the verbs that ``failing`` names.
 
     Attributes:
         failing: Any of ``VERBS``.
@@ -97,10 +97,10 @@ class FailingStorage(CountingStorage):
 
 
 class GatedStorage(CountingStorage):
-    """Suspends in every verb, as storages on disks and servers do, and longer where a gate is shut.
+    """Suspends in every verb, as storages on disks and servers do, and waits there if a gate is shut.
 
     Attributes:
-        reached: Set for each verb that stands before its gate.
+        reached: An event for each verb, set when a call waits at the gate of that verb.
     """
 
     suspends: ClassVar[bool] = True
@@ -111,7 +111,7 @@ class GatedStorage(CountingStorage):
         self.reached: dict[str, asyncio.Event] = {}
 
     def shut(self, *verbs: str) -> asyncio.Event:
-        """Let *verbs* wait until the returned event is set; each then announces itself in ``reached``."""
+        """Make *verbs* wait until the returned event is set; a waiting verb sets its event in ``reached``."""
         gate = asyncio.Event()
         for verb in verbs:
             self.gates[verb] = gate
@@ -143,7 +143,7 @@ async def logout(request: web.Request) -> web.Response:
 
 
 def app_with(storage: SessionStorage, handler: Handler, *middlewares: Middleware) -> web.Application:
-    """Make an app with *handler* at "/", and /write, /read and /logout."""
+    """Return an app with *handler* at "/", and with /write, /read and /logout."""
     app = web.Application(middlewares=middlewares)
     setup(app, storage, cookie=SessionCookie(secrets=SECRET))
     app.add_routes([web.get("/write", write), web.get("/read", read), web.get("/logout", logout)])
@@ -154,7 +154,7 @@ def app_with(storage: SessionStorage, handler: Handler, *middlewares: Middleware
 async def raw_get(
     port: int | None, *, version: str = "1.1", **headers: str
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Send a GET of "/" over a connection of its own."""
+    """Send a GET of "/" over a new connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     lines = [f"{name}: {value}" for name, value in ({"Host": "localhost"} | headers).items()]
     writer.write("\r\n".join([f"GET / HTTP/{version}", *lines, "", ""]).encode())

@@ -1,4 +1,4 @@
-"""Anything at all, where a sealed cookie is looked for and opened."""
+"""Arbitrary input to the code that finds and opens the session cookie."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ def test_no_more_than_sixteen_signatures_are_checked(forged: int, found: bool) -
 
 
 @pytest.mark.parametrize(("size", "opens"), [(4096, True), (4097, False)])
-def test_a_value_that_is_longer_than_a_cookie_can_be_is_not_even_checked(size: int, opens: bool) -> None:
+def test_a_value_too_long_for_a_cookie_is_not_checked(size: int, opens: bool) -> None:
     cookie = SessionCookie(secrets=SECRET).bind(CookieStorage())
     value = "x" * (size - 44)
     assert len(cookie.seal(value)) == size
@@ -39,7 +39,7 @@ def test_a_cookie_signed_with_a_secret_that_was_never_ours_is_refused() -> None:
     assert [cookie.open(value) for value in sealed] == [ID, ID, None]
 
 
-PATIENT = settings(deadline=None)  # a busy machine is no failure
+PATIENT = settings(deadline=None)  # a busy machine must not fail the test
 HEADERS = st.lists(
     st.one_of(
         st.text(max_size=200),
@@ -61,7 +61,7 @@ def cookie(request: pytest.FixtureRequest) -> SessionCookie:
 @given(headers=HEADERS)
 @example(headers=["session=" + "." * 5000])
 @example(headers=["session=" + "é" * 100, "session=\udcff", "session=\0"])
-def test_any_headers_give_only_what_we_signed(cookie: SessionCookie, headers: Sequence[str]) -> None:
+def test_any_headers_yield_only_values_that_we_signed(cookie: SessionCookie, headers: Sequence[str]) -> None:
     assert {opened.value for opened in cookie.candidates(headers)} <= {ID}
 
 
@@ -70,7 +70,7 @@ def test_any_headers_give_only_what_we_signed(cookie: SessionCookie, headers: Se
 @example(text="")
 @example(text="." * 5000)
 @example(text=ID + "." + "\udcff")
-def test_any_text_opens_as_nothing(cookie: SessionCookie, text: str) -> None:
+def test_arbitrary_text_never_opens(cookie: SessionCookie, text: str) -> None:
     assert cookie.open(text) is None
 
 
@@ -87,5 +87,5 @@ def test_a_tampered_cookie_never_opens_as_another_value(cookie: SessionCookie, d
 
 @PATIENT
 @given(value=st.text("ABCxyz019_-.", max_size=200))
-def test_what_is_sealed_opens_as_it_was(cookie: SessionCookie, value: str) -> None:
+def test_a_sealed_value_opens_unchanged(cookie: SessionCookie, value: str) -> None:
     assert cookie.open(cookie.seal(value)) == value

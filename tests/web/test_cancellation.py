@@ -1,4 +1,4 @@
-"""A visitor who hangs up: a save that has begun is finished, one that has not is dropped, nothing is left undone."""
+"""When a visitor hangs up, a save that has started is finished and one that has not started is dropped."""
 
 import asyncio
 import json
@@ -42,10 +42,10 @@ async def leave(request: web.Request) -> web.Response:
     return web.Response()
 
 
-# --- begun
+# --- the save has started
 
 
-async def test_a_change_whose_save_has_begun_is_stored(scene: HangUp) -> None:
+async def test_a_change_whose_save_has_started_is_stored(scene: HangUp) -> None:
     client = await scene.serve(change)
     cookie = (await visit(client, "/write?user=ada")).cookie
     gate = scene.storage.shut("replace")
@@ -53,12 +53,12 @@ async def test_a_change_whose_save_has_begun_is_stored(scene: HangUp) -> None:
     await scene.cancelled.wait()
 
     gate.set()
-    await scene.storage.aclose()  # waits for what is under way
+    await scene.storage.aclose()  # waits for the running save
 
     assert await data_of(client, cookie) == {"user": "bob"}
 
 
-async def test_a_first_save_that_has_begun_is_stored(scene: HangUp) -> None:
+async def test_a_first_save_that_has_started_is_stored(scene: HangUp) -> None:
     client = await scene.serve(change)
     gate = scene.storage.shut("insert")
     await scene.hang_up_at(scene.storage.reached["insert"], "")
@@ -72,8 +72,8 @@ async def test_a_first_save_that_has_begun_is_stored(scene: HangUp) -> None:
 
 
 @pytest.mark.parametrize("verb", ["insert", "replace"])
-async def test_a_change_of_id_that_has_begun_is_carried_out_whole(scene: HangUp, verb: str) -> None:
-    """Nobody has the new id then, and yet the old one must not live on."""
+async def test_a_change_of_id_that_has_started_is_completed(scene: HangUp, verb: str) -> None:
+    """Although nobody gets the new id, the old one must not stay valid."""
     client = await scene.serve(regenerate)
     cookie = (await visit(client, "/write?user=ada")).cookie
     gate = scene.storage.shut(verb)
@@ -87,7 +87,7 @@ async def test_a_change_of_id_that_has_begun_is_carried_out_whole(scene: HangUp,
 
 
 @pytest.mark.parametrize("verb", ["replace", "delete"])
-async def test_a_logout_that_has_begun_is_carried_out(scene: HangUp, verb: str) -> None:
+async def test_a_logout_that_has_started_is_completed(scene: HangUp, verb: str) -> None:
     client = await scene.serve(leave)
     cookie = (await visit(client, "/write?user=ada")).cookie
     gate = scene.storage.shut(verb)
@@ -100,8 +100,8 @@ async def test_a_logout_that_has_begun_is_carried_out(scene: HangUp, verb: str) 
     assert len(scene.storage) == 0
 
 
-async def test_a_logout_that_waits_for_an_earlier_save_is_carried_out(scene: HangUp) -> None:
-    """The save was given up on by the handler, and goes on; the visitor hangs up before it is through."""
+async def test_a_logout_that_waits_for_an_earlier_save_is_completed(scene: HangUp) -> None:
+    """The handler has cancelled its call of save_session, but the save goes on; then the visitor hangs up."""
     left = asyncio.Event()
 
     async def save_and_leave(request: web.Request) -> web.Response:
@@ -127,7 +127,7 @@ async def test_a_logout_that_waits_for_an_earlier_save_is_carried_out(scene: Han
     assert await data_of(client, cookie) == {}
 
 
-async def test_a_save_that_is_cancelled_takes_others_of_the_session_along(scene: HangUp) -> None:
+async def test_requests_that_share_the_write_of_a_cancelled_save_are_stored(scene: HangUp) -> None:
     client = await scene.serve(change)
     cookie = (await visit(client, "/write?user=ada")).cookie
     gate = scene.storage.shut("replace")
@@ -160,10 +160,10 @@ async def test_a_save_that_fails_after_its_request_was_cancelled_is_logged_once(
     assert isinstance(record.exc_info[1], StorageError)
 
 
-# --- not begun
+# --- the save has not started
 
 
-async def test_a_change_whose_save_has_not_begun_is_dropped(scene: HangUp) -> None:
+async def test_a_change_whose_save_has_not_started_is_dropped(scene: HangUp) -> None:
     changed = asyncio.Event()
 
     async def slow(request: web.Request) -> web.Response:
@@ -183,7 +183,7 @@ async def test_a_change_whose_save_has_not_begun_is_dropped(scene: HangUp) -> No
     assert await data_of(client, cookie) == {"user": "ada"}
 
 
-async def test_a_change_after_the_headers_whose_save_has_not_begun_is_dropped(scene: HangUp) -> None:
+async def test_a_change_after_the_headers_whose_save_has_not_started_is_dropped(scene: HangUp) -> None:
     changed = asyncio.Event()
 
     async def stream(request: web.Request) -> web.StreamResponse:
@@ -205,7 +205,7 @@ async def test_a_change_after_the_headers_whose_save_has_not_begun_is_dropped(sc
     assert await data_of(client, cookie) == {"user": "ada", "before": "the headers"}
 
 
-async def test_a_load_that_is_cancelled_harms_nobody(scene: HangUp) -> None:
+async def test_a_cancelled_load_does_no_harm(scene: HangUp) -> None:
     client = await scene.serve(change)
     cookie = (await visit(client, "/write?user=ada")).cookie
     gate = scene.storage.shut("fetch")
@@ -217,7 +217,7 @@ async def test_a_load_that_is_cancelled_harms_nobody(scene: HangUp) -> None:
     assert await data_of(client, cookie) == {"user": "ada"}
 
 
-async def test_a_logout_is_carried_out_though_the_visitor_hung_up_before_it_began(scene: HangUp) -> None:
+async def test_a_logout_is_carried_out_even_if_the_visitor_hangs_up_before_its_save(scene: HangUp) -> None:
     left = asyncio.Event()
 
     async def leave_slowly(request: web.Request) -> web.Response:
@@ -236,10 +236,10 @@ async def test_a_logout_is_carried_out_though_the_visitor_hung_up_before_it_bega
     assert await data_of(client, cookie) == {}
 
 
-# --- where the server lets handlers finish
+# --- the server lets handlers finish
 
 
-async def test_a_handler_that_is_not_cancelled_stores_its_change_though_nobody_waits(scene: HangUp) -> None:
+async def test_a_handler_that_is_not_cancelled_stores_its_change_after_the_visitor_hung_up(scene: HangUp) -> None:
     loaded = asyncio.Event()
 
     async def slow(request: web.Request) -> web.Response:
@@ -259,8 +259,8 @@ async def test_a_handler_that_is_not_cancelled_stores_its_change_though_nobody_w
     assert await data_of(client, cookie) == {"user": "bob"}
 
 
-async def test_a_stream_whose_visitor_hangs_up_keeps_what_was_changed_while_it_ran(scene: HangUp) -> None:
-    """Writing to a connection that is gone raises ConnectionError in the handler: no failure of the handler's."""
+async def test_a_stream_whose_visitor_hangs_up_keeps_the_changes_made_while_it_ran(scene: HangUp) -> None:
+    """Writing to a closed connection raises ConnectionError in the handler, which does not count as its failure."""
     changed = asyncio.Event()
     errors: list[type[BaseException]] = []
 

@@ -1,4 +1,4 @@
-"""Parallel requests of one visitor, and parallel tasks of one request: one session, no lost write."""
+"""Parallel requests of one visitor and parallel tasks of one request share a session and lose no write."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ Serve = Callable[[KeyedStorage, Handler], Awaitable[Client]]
 
 @pytest.fixture
 def serve(aiohttp_client: AiohttpClient) -> Serve:
-    """Serve a handler to a visitor who has a session already."""
+    """Return a function that serves a handler to a visitor who already has a session."""
 
     async def write(request: web.Request) -> web.Response:
         (await get_session(request))["user"] = "ada"
@@ -66,7 +66,7 @@ async def test_three_tasks_get_the_same_session_from_one_fetch_and_lose_no_write
 
 
 @pytest.mark.parametrize("victim", [0, 1, 2])
-async def test_a_task_that_is_cancelled_while_it_loads_leaves_the_others_unharmed(serve: Serve, victim: int) -> None:
+async def test_a_task_cancelled_while_it_loads_does_not_harm_the_others(serve: Serve, victim: int) -> None:
     storage = GatedStorage()
 
     async def cancel_one(request: web.Request) -> web.Response:
@@ -88,7 +88,7 @@ async def test_a_task_that_is_cancelled_while_it_loads_leaves_the_others_unharme
     assert data == {"user": "ada"} | {key: True for number, key in enumerate("abc") if number != victim}
 
 
-async def test_a_load_that_failed_is_tried_again_by_the_next_call(serve: Serve) -> None:
+async def test_a_failed_load_is_retried_by_the_next_call(serve: Serve) -> None:
     storage = FailingStorage()
 
     async def try_twice(request: web.Request) -> web.Response:
@@ -104,7 +104,7 @@ async def test_a_load_that_failed_is_tried_again_by_the_next_call(serve: Serve) 
     assert storage.calls == ["fetch", "fetch"]
 
 
-async def test_a_load_that_failed_does_not_fail_the_tasks_that_waited_for_it(serve: Serve) -> None:
+async def test_a_failed_load_does_not_fail_the_tasks_that_wait_for_it(serve: Serve) -> None:
     class FailsOnce(GatedStorage):
         async def enter(self, verb: str) -> None:
             await super().enter(verb)
@@ -117,7 +117,7 @@ async def test_a_load_that_failed_does_not_fail_the_tasks_that_waited_for_it(ser
         gate = storage.shut("fetch")
         tasks = [asyncio.create_task(store(request, key)) for key in "ab"]
         await storage.reached["fetch"].wait()
-        await asyncio.sleep(0)  # the second task is created, and begins to wait in this turn of the loop
+        await asyncio.sleep(0)  # in this turn of the loop, the second task starts to wait
         gate.set()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         return web.json_response([type(result).__name__ for result in results])
@@ -133,7 +133,7 @@ REQUESTS = 20
 
 
 def all_at_once(work: Callable[[Session, str], None]) -> Handler:
-    """Make a handler that loads its session, waits until all others have, and then works on it."""
+    """Return a handler that loads its session, waits until all other requests have loaded theirs, and calls *work*."""
     loaded = asyncio.Barrier(REQUESTS)
 
     async def handler(request: web.Request) -> web.Response:
@@ -149,7 +149,7 @@ async def get_all(client: Client) -> list[ClientResponse]:
     return await asyncio.gather(*(client.get(f"/?key=key{number}") for number in range(REQUESTS)))
 
 
-async def test_parallel_requests_that_write_keys_of_their_own_lose_none(serve: Serve, storage: KeyedStorage) -> None:
+async def test_parallel_requests_that_write_different_keys_lose_none(serve: Serve, storage: KeyedStorage) -> None:
     def write(session: Session, key: str) -> None:
         session[key] = True
 
@@ -162,7 +162,7 @@ async def test_parallel_requests_that_write_keys_of_their_own_lose_none(serve: S
     assert data == {"user": "ada"} | {f"key{number}": True for number in range(REQUESTS)}
 
 
-async def test_a_parallel_request_does_not_bring_back_a_key_that_another_one_removed(
+async def test_a_parallel_request_does_not_restore_a_key_that_another_one_removed(
     serve: Serve, storage: KeyedStorage
 ) -> None:
     def work(session: Session, key: str) -> None:
@@ -179,9 +179,7 @@ async def test_a_parallel_request_does_not_bring_back_a_key_that_another_one_rem
     assert data == {f"key{number}": True for number in range(REQUESTS) if number != 7}
 
 
-async def test_parallel_requests_beside_one_that_changes_the_id_lose_no_write(
-    serve: Serve, storage: KeyedStorage
-) -> None:
+async def test_parallel_requests_lose_no_write_while_one_changes_the_id(serve: Serve, storage: KeyedStorage) -> None:
     def work(session: Session, key: str) -> None:
         if key == "key7":
             session.regenerate_id()
@@ -196,7 +194,7 @@ async def test_parallel_requests_beside_one_that_changes_the_id_lose_no_write(
     assert data == {"user": "ada"} | {f"key{number}": True for number in range(REQUESTS)}
 
 
-async def test_parallel_first_visits_get_a_session_each_and_the_last_cookie_works(
+async def test_parallel_first_visits_each_get_a_session_and_the_last_cookie_works(
     serve: Serve, storage: KeyedStorage
 ) -> None:
     def write(session: Session, key: str) -> None:

@@ -1,4 +1,4 @@
-"""What a SessionCookie may be called, what it looks like on the wire, and how its signature behaves over the years."""
+"""The rules for a SessionCookie, its value in the browser, and the stability of its signature over the years."""
 
 from http.cookies import SimpleCookie
 from typing import Any
@@ -24,7 +24,8 @@ SECRET = "known-secret-0123456789-abcdefghijklmnopqrstuvwxyz"
 OTHER = "other-secret-0123456789-abcdefghijklmnopqrstuvwxyz"
 DAY = 86400
 
-# Computed with hmac, hashlib and base64 alone.  They are in browsers by now: a change here logs everybody out.
+# Computed independently, with hmac, hashlib and base64.  Browsers have such cookies, so an edit here would log
+# everybody out.
 KNOWN_ID = "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopq"
 SEALED_ID = KNOWN_ID + ".8zV2IKLzM-AGU-bZwM4Ox6diOUMOiRnTJgQewMBakUY"
 KNOWN_DATA = (
@@ -53,7 +54,7 @@ def app_with(storage: SessionStorage, cookie: SessionCookie) -> web.Application:
 
 
 async def set_cookie(client: Any, path: str, sent: str = "", name: str = "session", **headers: str) -> str | None:
-    """Return the Set-Cookie header that comes back for a cookie value."""
+    """Request *path* with the cookie value *sent*; return the Set-Cookie header of the response."""
     if sent:
         headers["Cookie"] = f"{name}={sent}"
     async with client.get(path, headers=headers) as response:
@@ -68,20 +69,20 @@ def value_of(header: str | None) -> str:
     return next(iter(SimpleCookie(header).values())).value
 
 
-# --- rules at construction
+# --- rules of the constructor
 
 
 @pytest.mark.parametrize(
     "prefix", ["__Secure-", "__Host-", "__Http-", "__Host-Http-", "__host-", "__SECURE-", "__hTTp-"]
 )
 @pytest.mark.parametrize("secure", [None, False])
-def test_every_prefix_needs_secure_said_outright(prefix: str, secure: bool | None) -> None:
+def test_every_prefix_needs_an_explicit_secure(prefix: str, secure: bool | None) -> None:
     with pytest.raises(ConfigurationError, match="secure=True"):
         SessionCookie(prefix + "session", secure=secure)
 
 
 @pytest.mark.parametrize("prefix", ["__Secure-", "__Host-", "__Http-", "__Host-Http-", "__HOST-"])
-def test_every_prefix_is_fine_with_secure_and_the_defaults(prefix: str) -> None:
+def test_every_prefix_works_with_secure_and_the_defaults(prefix: str) -> None:
     assert SessionCookie(prefix + "session", secure=True).name == prefix + "session"
 
 
@@ -111,22 +112,22 @@ def test_samesite_none_and_partitioned_need_secure(setting: dict[str, Any], secu
 
 
 @pytest.mark.parametrize("samesite", ["", "Loose", "Lax; Secure", 5, True])
-def test_samesite_is_one_of_four(samesite: Any) -> None:
+def test_an_unknown_samesite_is_refused(samesite: Any) -> None:
     with pytest.raises(ConfigurationError, match="samesite is"):
         SessionCookie(samesite=samesite)
 
 
 @pytest.mark.parametrize("bad", ["\x00", "\x1f", "\r\n", "\t", "\x7f", ";", "é", "\x85", "\u2028"])
 @pytest.mark.parametrize("where", ["a{}b", "ab{}", "{}ab"])
-def test_no_part_holds_a_control_character_or_a_semicolon(bad: str, where: str) -> None:
+def test_control_characters_and_semicolons_are_refused(bad: str, where: str) -> None:
     text = where.format(bad)
     for parts in ({"name": text}, {"path": "/" + text}, {"domain": text}):
         with pytest.raises(ConfigurationError):
             SessionCookie(**parts)  # type: ignore[arg-type]
 
 
-def test_no_attribute_is_longer_than_what_browsers_read() -> None:
-    """They leave out a longer one, and the cookie goes to other places than it was meant for (RFC 6265bis, 5.6)."""
+def test_an_attribute_longer_than_browsers_accept_is_refused() -> None:
+    """Browsers ignore a longer attribute, and would send the cookie where it is not meant to go (RFC 6265bis, 5.6)."""
     SessionCookie(path="/" + "a" * 1023, domain="a" * 1024)
     for parts in ({"path": "/" + "a" * 1024}, {"domain": "a" * 1025}):
         with pytest.raises(ConfigurationError, match="1024"):
@@ -136,24 +137,24 @@ def test_no_attribute_is_longer_than_what_browsers_read() -> None:
 @pytest.mark.parametrize(
     "name", ["", " ", "a b", "a=b", "a,b", 'a"b', "a/b", "a(b", "[a]", "{a}", "a@b", "a\\b", 5, None]
 )
-def test_a_name_is_a_token(name: Any) -> None:
+def test_a_name_that_is_not_a_token_is_refused(name: Any) -> None:
     with pytest.raises(ConfigurationError, match="cookie name"):
         SessionCookie(name)
 
 
 @pytest.mark.parametrize("path", ["", "app", "./", None, 5])
-def test_a_path_begins_with_a_slash(path: Any) -> None:
+def test_a_path_without_a_leading_slash_is_refused(path: Any) -> None:
     with pytest.raises(ConfigurationError, match="cookie path"):
         SessionCookie(path=path)
 
 
 @pytest.mark.parametrize("domain", ["", 5])
-def test_a_domain_is_a_text(domain: Any) -> None:
+def test_an_empty_or_non_string_domain_is_refused(domain: Any) -> None:
     with pytest.raises(ConfigurationError, match="cookie domain"):
         SessionCookie(domain=domain)
 
 
-def test_httponly_false_warns_where_the_cookie_is_made() -> None:
+def test_httponly_false_warns_at_the_line_that_creates_the_cookie() -> None:
     with pytest.warns(UserWarning, match="steal the session") as caught:
         SessionCookie(httponly=False)
     assert caught[0].filename == __file__
@@ -166,14 +167,14 @@ def test_httponly_false_warns_where_the_cookie_is_made() -> None:
     "secrets",
     ["", "short", "x" * 30 + "y", "a" * 40, b"\x00" * 40, b"0123456789", [], (), [SECRET, "short"], ["short", SECRET]],
 )
-def test_a_weak_secret_is_refused_and_not_repeated_in_the_message(secrets: Any) -> None:
+def test_a_weak_secret_is_refused_and_not_shown_in_the_message(secrets: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
         SessionCookie(secrets=secrets)
     assert not any(part in str(caught.value) for part in ("short", "xxx", "aaa", SECRET))
 
 
 @pytest.mark.parametrize("secrets", [5, 5.0, True, [5], [None], [SECRET, 5], bytearray(b"0123456789" * 4), object()])
-def test_a_secret_of_a_wrong_type_is_refused_with_its_type(secrets: Any) -> None:
+def test_a_secret_of_the_wrong_type_is_refused(secrets: Any) -> None:
     with pytest.raises(ConfigurationError, match="secret is a str or bytes"):
         SessionCookie(secrets=secrets)
 
@@ -184,12 +185,12 @@ def test_thirty_two_characters_or_bytes_are_enough(secrets: Any) -> None:
     assert cookie.open(cookie.seal(KNOWN_ID)) == KNOWN_ID
 
 
-def test_cookie_storage_without_secrets_is_refused_at_setup_with_a_way_to_make_one() -> None:
+def test_setup_refuses_cookie_storage_without_secrets_and_says_how_to_make_one() -> None:
     with pytest.raises(ConfigurationError, match=r"SessionCookie\(secrets=\.\.\.\).*secrets\.token_urlsafe\(32\)"):
         setup(web.Application(), CookieStorage())
 
 
-def test_the_repr_has_the_name_and_no_secret() -> None:
+def test_the_repr_shows_the_name_and_no_secret() -> None:
     cookie = SessionCookie("named", secrets=[SECRET, OTHER])
     assert repr(cookie) == "<SessionCookie named>"
     assert repr(cookie.bind(MemoryStorage())) == repr(cookie)
@@ -199,13 +200,13 @@ def test_the_repr_has_the_name_and_no_secret() -> None:
 
 
 @pytest.mark.parametrize("secret", [SECRET, SECRET.encode()])
-def test_an_id_is_sealed_as_it_always_was(secret: str | bytes) -> None:
+def test_the_sealed_form_of_an_id_does_not_change(secret: str | bytes) -> None:
     cookie = SessionCookie(secrets=secret).bind(MemoryStorage())
     assert cookie.seal(KNOWN_ID) == SEALED_ID
     assert cookie.open(SEALED_ID) == KNOWN_ID
 
 
-async def test_a_data_cookie_is_written_and_sealed_as_it_always_was() -> None:
+async def test_the_sealed_form_of_a_data_cookie_does_not_change() -> None:
     storage = CookieStorage(idle_timeout=1800, lifetime=DAY, clock=ManualClock(1_700_000_000))
     session = await storage.read(None)
     state_of(session).id = KNOWN_ID
@@ -215,7 +216,7 @@ async def test_a_data_cookie_is_written_and_sealed_as_it_always_was() -> None:
     assert SessionCookie(secrets=SECRET).bind(storage).seal(value) == SEALED_DATA
 
 
-async def test_a_data_cookie_of_old_is_read() -> None:
+async def test_an_existing_data_cookie_can_be_read() -> None:
     storage = CookieStorage(idle_timeout=1800, lifetime=DAY, clock=ManualClock(1_700_000_000))
     session = await storage.read(SessionCookie(secrets=SECRET).bind(storage).open(SEALED_DATA))
     assert (dict(session), session.id, session.new) == ({"user": "ada"}, KNOWN_ID, False)
@@ -231,14 +232,14 @@ def test_opening_without_a_storage_says_what_to_call() -> None:
         SessionCookie(secrets=SECRET).open(SEALED_ID)
 
 
-def test_binding_leaves_the_cookie_as_it_was() -> None:
+def test_binding_does_not_change_the_cookie_object() -> None:
     cookie = SessionCookie(secrets=SECRET)
     cookie.bind(MemoryStorage())
     with pytest.raises(SessionUsageError):
         cookie.seal(KNOWN_ID)
 
 
-def test_a_cookie_of_another_name_does_not_open() -> None:
+def test_a_cookie_with_another_name_does_not_open() -> None:
     assert SessionCookie("other", secrets=SECRET).bind(MemoryStorage()).open(SEALED_ID) is None
 
 
@@ -263,7 +264,7 @@ async def client_of(aiohttp_client: AiohttpClient, storage: SessionStorage, cook
     return await aiohttp_client(app_with(storage, cookie), cookie_jar=DummyCookieJar())
 
 
-async def test_an_old_secrets_cookie_is_sent_again_signed_with_the_new_at_its_next_load_and_not_later(
+async def test_a_cookie_signed_with_an_old_secret_is_signed_again_once_at_the_next_load(
     aiohttp_client: AiohttpClient, storage: SessionStorage
 ) -> None:
     before = await client_of(aiohttp_client, storage, SessionCookie(secrets=SECRET))
@@ -275,7 +276,7 @@ async def test_an_old_secrets_cookie_is_sent_again_signed_with_the_new_at_its_ne
     assert await set_cookie(after, "/show", renewed) is None
 
 
-async def test_an_old_secrets_cookie_leads_to_its_session(
+async def test_a_cookie_signed_with_an_old_secret_opens_its_session(
     aiohttp_client: AiohttpClient, storage: SessionStorage
 ) -> None:
     before = await client_of(aiohttp_client, storage, SessionCookie(secrets=SECRET))
@@ -285,7 +286,7 @@ async def test_an_old_secrets_cookie_leads_to_its_session(
         assert await response.json() == {"user": "ada"}
 
 
-async def test_a_secret_that_is_no_longer_listed_opens_nothing(
+async def test_a_cookie_whose_secret_is_no_longer_listed_opens_nothing(
     aiohttp_client: AiohttpClient, storage: SessionStorage
 ) -> None:
     before = await client_of(aiohttp_client, storage, SessionCookie(secrets=SECRET))
@@ -296,7 +297,7 @@ async def test_a_secret_that_is_no_longer_listed_opens_nothing(
         assert "Set-Cookie" not in response.headers
 
 
-async def test_a_logout_with_an_old_secrets_cookie_clears_it(
+async def test_a_logout_clears_a_cookie_signed_with_an_old_secret(
     aiohttp_client: AiohttpClient, storage: SessionStorage
 ) -> None:
     before = await client_of(aiohttp_client, storage, SessionCookie(secrets=SECRET))

@@ -1,4 +1,4 @@
-"""What does not fit a cookie is refused before anything is sent, and says what is too large."""
+"""A session too large for its cookie is refused before anything is sent, with an error that names the largest keys."""
 
 import asyncio
 import logging
@@ -17,12 +17,12 @@ NAMES = pytest.mark.parametrize("name", ["session", "s", "__Host-session"])
 
 @pytest.fixture
 def clock() -> ManualClock:
-    """Whole seconds of ten digits, so that a cookie's length depends on its data alone."""
+    """A clock that starts at a time of ten digits, so that the length of a cookie depends only on its data."""
     return ManualClock(1_700_000_000)
 
 
 class Site:
-    """An app whose session is in the cookie; /fill puts so many bytes into it."""
+    """An app whose session is in the cookie; /fill?bytes=N puts N bytes into it."""
 
     def __init__(self, clock: ManualClock, name: str = "session") -> None:
         self.errors: list[BaseException] = []
@@ -49,13 +49,13 @@ class Site:
 
 
 async def fill(client: Client, size: int) -> int:
-    """Return how many bytes name and value of the cookie have that comes back, 0 if none does."""
+    """Fill the session; return the bytes of name and value of the cookie that is sent, or 0 if none is sent."""
     sent = (await visit(client, f"/fill?bytes={size}")).set_cookie
     return 0 if sent is None else len(sent.partition(";")[0]) - len("=")
 
 
 async def most(client: Client) -> int:
-    """Return how large the large value can be."""
+    """Return the largest number of bytes that /fill can store."""
     fits, fails = 1, 5000
     while fails - fits > 1:
         middle = (fits + fails) // 2
@@ -64,7 +64,7 @@ async def most(client: Client) -> int:
 
 
 @NAMES
-async def test_the_largest_cookie_that_is_sent_is_of_the_limit_or_just_short_of_it(
+async def test_the_largest_cookie_reaches_the_limit_or_falls_just_short_of_it(
     client_of: ClientOf, clock: ManualClock, name: str
 ) -> None:
     """Base64 turns three bytes into four: one more byte adds one character or two."""
@@ -80,7 +80,7 @@ async def test_the_largest_cookie_that_is_sent_is_of_the_limit_or_just_short_of_
 
 async def test_a_cookie_of_exactly_the_limit_is_sent_and_read(client_of: ClientOf, clock: ManualClock) -> None:
     reached = set()
-    for padding in range(3):  # by the length of its name, a cookie can be of any length
+    for padding in range(3):  # the length of the name can bring the cookie to any length
         name = "session" + "s" * padding
         client = await client_of(Site(clock, name).app)
         largest = await most(client)
@@ -91,7 +91,7 @@ async def test_a_cookie_of_exactly_the_limit_is_sent_and_read(client_of: ClientO
     assert max(reached) == LIMIT
 
 
-async def test_what_is_too_large_is_an_error_that_says_by_how_much_and_why(
+async def test_a_too_large_session_is_an_error_with_size_limit_and_largest_keys(
     client_of: ClientOf, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = await client_of(Site(clock).app)
@@ -109,7 +109,7 @@ async def test_what_is_too_large_is_an_error_that_says_by_how_much_and_why(
     assert f"'large' ({largest + 13} bytes), 'middle' (113 bytes), 'small' (11 bytes)" in str(error)
 
 
-async def test_what_is_too_large_changes_nothing(client_of: ClientOf, clock: ManualClock) -> None:
+async def test_a_too_large_session_changes_nothing(client_of: ClientOf, clock: ManualClock) -> None:
     client = await client_of(Site(clock).app)
     value = (await visit(client, "/write?user=ada")).cookie
 
@@ -119,7 +119,7 @@ async def test_what_is_too_large_changes_nothing(client_of: ClientOf, clock: Man
     assert (await visit(client, "/read", value)).text == '{"user": "ada"}'
 
 
-async def test_what_is_too_large_for_a_stream_is_told_to_the_handler_and_sends_no_header(
+async def test_a_too_large_session_of_a_stream_raises_in_the_handler_and_sends_no_headers(
     client_of: ClientOf, clock: ManualClock
 ) -> None:
     site = Site(clock)

@@ -1,4 +1,4 @@
-"""Sessions in the cookie itself, as a browser meets them: when a cookie is sent, and what no server can take back."""
+"""Sessions in the cookie itself, as a browser sees them: when a cookie is sent, and what the server cannot revoke."""
 
 import json
 import logging
@@ -74,18 +74,18 @@ async def data_of(client: Client, cookie: str) -> object:
 
 
 def kept(response: Visit, cookie: str) -> str:
-    """Return what a browser that had *cookie* has after *response*."""
+    """Return the cookie value of a browser after *response*, if it had *cookie* before."""
     return cookie if response.set_cookie is None else response.cookie
 
 
 # --- when a cookie is sent
 
 
-async def test_what_one_request_writes_the_next_reads(client: Client) -> None:
+async def test_the_next_request_reads_what_one_request_writes(client: Client) -> None:
     assert await data_of(client, await log_in(client)) == {"user": "ada"}
 
 
-async def test_a_change_sends_a_cookie_that_holds_it_and_what_was_there(client: Client) -> None:
+async def test_a_change_sends_a_cookie_with_the_new_and_the_old_data(client: Client) -> None:
     cookie = await log_in(client)
 
     changed = (await visit(client, "/write?colour=red", cookie)).cookie
@@ -105,14 +105,14 @@ async def test_a_visitor_whose_session_stays_empty_gets_no_cookie(client: Client
     assert (await visit(client, path)).set_cookie is None
 
 
-async def test_a_session_that_is_emptied_stays_a_session(client: Client) -> None:
+async def test_an_emptied_session_keeps_its_cookie(client: Client) -> None:
     cookie = (await visit(client, "/empty", await log_in(client))).cookie
 
     assert cookie
     assert await data_of(client, cookie) == {}
 
 
-async def test_a_flash_is_read_once_by_a_browser_that_takes_its_cookies(client: Client) -> None:
+async def test_a_flash_is_read_once_by_a_browser_that_keeps_cookies(client: Client) -> None:
     cookie = (await visit(client, "/flash")).cookie
 
     first = await visit(client, "/read", cookie)
@@ -121,26 +121,26 @@ async def test_a_flash_is_read_once_by_a_browser_that_takes_its_cookies(client: 
     assert (json.loads(first.text), json.loads(second.text)) == ({"notice": "Saved."}, {})
 
 
-async def test_a_stream_carries_its_cookie(client: Client) -> None:
+async def test_a_stream_sends_its_cookie(client: Client) -> None:
     cookie = (await visit(client, "/stream")).cookie
 
     assert await data_of(client, cookie) == {"user": "bob"}
 
 
-async def test_a_request_that_fails_sends_no_cookie(client: Client) -> None:
+async def test_a_failed_request_sends_no_cookie(client: Client) -> None:
     response = await visit(client, "/fail", await log_in(client))
 
     assert (response.status, response.set_cookie) == (500, None)
 
 
-async def test_what_was_saved_before_a_failure_is_sent_with_it(client: Client) -> None:
+async def test_a_failed_request_sends_the_cookie_of_an_earlier_save_session(client: Client) -> None:
     response = await visit(client, "/save_and_fail", await log_in(client))
 
     assert response.status == 500
     assert await data_of(client, response.cookie) == {"user": "bob"}
 
 
-# --- time
+# --- limits
 
 
 @pytest.mark.parametrize(("after", "sent"), [(IDLE // 10 - 1, False), (IDLE // 10, True)])
@@ -155,7 +155,7 @@ async def test_reading_sends_the_cookie_again_once_a_tenth_of_the_idle_timeout_h
     assert (response.set_cookie is not None) is sent
 
 
-async def test_a_cookie_that_reading_sent_again_outlives_the_one_before(client: Client, clock: ManualClock) -> None:
+async def test_a_renewed_cookie_outlives_the_previous_one(client: Client, clock: ManualClock) -> None:
     cookie = await log_in(client)
     clock.advance(IDLE - 1)
     renewed = (await visit(client, "/read", cookie)).cookie
@@ -177,10 +177,10 @@ async def test_a_session_in_steady_use_ends_with_its_lifetime(client: Client, cl
     assert await data_of(client, cookie) == {}
 
 
-# --- what no server can take back
+# --- what the server cannot revoke
 
 
-async def test_of_two_requests_at_once_the_browser_keeps_the_last_response_alone(client: Client) -> None:
+async def test_of_two_parallel_requests_only_the_last_response_is_kept(client: Client) -> None:
     cookie = await log_in(client)
 
     first = (await visit(client, "/write?first=1", cookie)).cookie
@@ -190,20 +190,20 @@ async def test_of_two_requests_at_once_the_browser_keeps_the_last_response_alone
     assert await data_of(client, last) == {"user": "ada", "last": "1"}
 
 
-async def test_a_logout_clears_the_browser_that_asked_and_no_copy(client: Client) -> None:
+async def test_a_logout_clears_the_cookie_but_revokes_no_copy(client: Client) -> None:
     cookie = await log_in(client)
 
     assert (await visit(client, "/logout", cookie)).cookie == ""
     assert await data_of(client, cookie) == {"user": "ada"}
 
 
-async def test_a_new_session_takes_the_place_of_the_one_before(client: Client) -> None:
+async def test_a_new_session_replaces_the_previous_one(client: Client) -> None:
     cookie = (await visit(client, "/renew", await log_in(client))).cookie
 
     assert await data_of(client, cookie) == {"user": "bob"}
 
 
-async def test_regenerating_keeps_the_data_and_sends_another_cookie(client: Client) -> None:
+async def test_regenerating_keeps_the_data_and_sends_a_new_cookie(client: Client) -> None:
     cookie = await log_in(client)
 
     regenerated = (await visit(client, "/regenerate", cookie)).cookie
@@ -212,9 +212,7 @@ async def test_regenerating_keeps_the_data_and_sends_another_cookie(client: Clie
     assert await data_of(client, regenerated) == {"user": "ada"}
 
 
-async def test_an_old_cookie_that_should_be_gone_is_warned_about_once(
-    client: Client, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_regenerating_with_true_logs_one_warning(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     cookie = await log_in(client)
 
     for _ in range(2):
@@ -224,7 +222,7 @@ async def test_an_old_cookie_that_should_be_gone_is_warned_about_once(
     assert "cannot revoke the old cookie" in warning
 
 
-async def test_no_cookie_and_no_data_is_logged(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+async def test_neither_the_cookie_nor_its_data_is_logged(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
 
     response = await visit(client, "/stream", await log_in(client))

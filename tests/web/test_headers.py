@@ -1,4 +1,4 @@
-"""Vary and Cache-Control: no cache hands one visitor what is another's, and nothing that a handler set is lost."""
+"""Vary and Cache-Control: no cache serves one visitor's page to another, and headers set by a handler are kept."""
 
 import logging
 
@@ -15,7 +15,7 @@ Headers = list[tuple[str, str]]
 
 
 async def client_for(client_of: ClientOf, given: Headers) -> Client:
-    """Serve handlers that do as their paths say, and answer with the headers *given*."""
+    """Serve handlers that do what their paths say and add the headers *given*."""
 
     async def reads(request: web.Request) -> web.Response:
         await get_session(request)
@@ -44,7 +44,7 @@ async def client_for(client_of: ClientOf, given: Headers) -> Client:
 def lines(response: Visit, name: str) -> list[str]:
     return [
         line.strip() for line in response.headers.getall(name, [])
-    ]  # aiohttp 3.14.0's client keeps spaces at the end
+    ]  # the client of aiohttp 3.14.0 keeps trailing spaces
 
 
 # --- Vary
@@ -61,9 +61,7 @@ def lines(response: Visit, name: str) -> list[str]:
     ],
 )
 @pytest.mark.parametrize("path", ["/reads", "/writes", "/leaves", "/fails"])
-async def test_cookie_is_added_to_what_the_response_varies_by(
-    client_of: ClientOf, path: str, given: list[str], sent: str
-) -> None:
+async def test_cookie_is_added_to_the_vary_header(client_of: ClientOf, path: str, given: list[str], sent: str) -> None:
     client = await client_for(client_of, [("Vary", value) for value in given])
 
     assert lines(await visit(client, path), "Vary") == [sent]
@@ -74,7 +72,7 @@ async def test_cookie_is_added_to_what_the_response_varies_by(
     [["Cookie"], ["cookie"], ["Accept, COOKIE"], ["Accept ,cookie , X"], ["*"], [" * "], ["Accept", "Cookie"]],
 )
 @pytest.mark.parametrize("path", ["/reads", "/writes", "/leaves"])
-async def test_a_response_that_varies_by_cookie_already_is_left_as_it_is(
+async def test_a_vary_header_that_already_has_cookie_is_left_unchanged(
     client_of: ClientOf, path: str, given: list[str]
 ) -> None:
     client = await client_for(client_of, [("Vary", value) for value in given])
@@ -89,7 +87,7 @@ async def test_a_response_that_varies_by_cookie_already_is_left_as_it_is(
     ("given", "sent"),
     [([], ["private"]), (["max-age=60"], ["max-age=60"]), (["public"], ["public"]), (["no-cache"], ["no-cache"])],
 )
-async def test_a_page_that_read_its_session_is_private_unless_the_handler_said_otherwise(
+async def test_a_page_that_reads_its_session_is_private_unless_the_handler_sets_cache_control(
     client_of: ClientOf, given: list[str], sent: list[str]
 ) -> None:
     client = await client_for(client_of, [("Cache-Control", value) for value in given])
@@ -113,7 +111,7 @@ async def test_a_page_that_read_its_session_is_private_unless_the_handler_said_o
     ],
 )
 @pytest.mark.parametrize("path", ["/writes", "/leaves"])
-async def test_a_response_with_a_session_cookie_is_not_to_be_stored(
+async def test_a_response_with_a_session_cookie_is_no_store(
     client_of: ClientOf, path: str, given: list[str], sent: str
 ) -> None:
     client = await client_for(client_of, [("Cache-Control", value) for value in given])
@@ -125,7 +123,7 @@ async def test_a_response_with_a_session_cookie_is_not_to_be_stored(
     assert lines(response, "Cache-Control") == [sent]
 
 
-async def test_a_change_that_sends_no_cookie_is_private_only(client_of: ClientOf) -> None:
+async def test_a_change_that_sends_no_cookie_is_only_private(client_of: ClientOf) -> None:
     client = await client_for(client_of, [])
     cookie = (await visit(client, "/writes")).cookie
 
@@ -135,7 +133,7 @@ async def test_a_change_that_sends_no_cookie_is_private_only(client_of: ClientOf
     assert lines(response, "Cache-Control") == ["private"]
 
 
-async def test_public_beside_a_session_cookie_is_warned_about_once(
+async def test_public_with_a_session_cookie_logs_one_warning(
     client_of: ClientOf, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = await client_for(client_of, [("Cache-Control", "public, max-age=60")])
@@ -149,7 +147,7 @@ async def test_public_beside_a_session_cookie_is_warned_about_once(
 
 
 @pytest.mark.parametrize("given", ["private", "no-store", "max-age=60"])
-async def test_other_directives_beside_a_session_cookie_are_not_warned_about(
+async def test_other_directives_with_a_session_cookie_log_no_warning(
     client_of: ClientOf, caplog: pytest.LogCaptureFixture, given: str
 ) -> None:
     client = await client_for(client_of, [("Cache-Control", given)])
@@ -159,11 +157,13 @@ async def test_other_directives_beside_a_session_cookie_are_not_warned_about(
     assert not [record for record in caplog.records if record.name == LOGGER]
 
 
-# --- nothing
+# --- requests without a session or with an error
 
 
 @pytest.mark.parametrize("given", [[], [("Vary", "Accept"), ("Cache-Control", "public")]])
-async def test_a_response_that_does_not_touch_its_session_is_sent_as_it_is(client_of: ClientOf, given: Headers) -> None:
+async def test_a_response_whose_request_ignores_the_session_is_sent_unchanged(
+    client_of: ClientOf, given: Headers
+) -> None:
     client = await client_for(client_of, given)
     cookie = (await visit(client, "/writes")).cookie
 
@@ -173,7 +173,7 @@ async def test_a_response_that_does_not_touch_its_session_is_sent_as_it_is(clien
     assert sent == given
 
 
-async def test_a_request_that_fails_sends_no_cookie_and_is_private(client_of: ClientOf) -> None:
+async def test_a_failed_request_sends_no_cookie_and_is_private(client_of: ClientOf) -> None:
     client = await client_for(client_of, [])
 
     response = await visit(client, "/fails")

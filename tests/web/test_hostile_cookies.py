@@ -1,4 +1,4 @@
-"""Whatever a visitor sends as a cookie is the right session or a fresh one: never an error, never in a log."""
+"""Whatever cookie a visitor sends leads to the right session or to a new one; it is never an error and never logged."""
 
 import asyncio
 import logging
@@ -19,12 +19,12 @@ def sealed(value: str, secret: str = SECRET, storage: Any = MemoryStorage, name:
     return SessionCookie(name, secrets=secret).bind(storage()).seal(value)
 
 
-LIVE = sealed(ID)  # a good signature of ours; no session stands behind it
-LONGEST = 8100  # of aiohttp's 8190 bytes for a header field
+LIVE = sealed(ID)  # has a valid signature, but there is no such session
+LONGEST = 8100  # aiohttp accepts 8190 bytes for a header field
 
 
 async def answer(port: int | None, *cookies: bytes) -> tuple[int, bytes, bytes]:
-    """Ask for /read with Cookie headers of exactly these bytes; return status, head and body."""
+    """Request /read with Cookie headers of exactly these bytes; return status, head and body."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     lines = [b"GET /read HTTP/1.1", b"Host: localhost", b"Connection: close", *(b"Cookie: " + c for c in cookies)]
     writer.write(b"\r\n".join([*lines, b"", b""]))
@@ -76,7 +76,7 @@ RUBBISH = {
 
 
 @pytest.mark.parametrize("rubbish", RUBBISH.values(), ids=RUBBISH.keys())
-async def test_rubbish_is_a_fresh_session_and_never_logged(
+async def test_rubbish_is_a_new_session_and_never_logged(
     client_of: ClientOf, caplog: pytest.LogCaptureFixture, storage: KeyedStorage, rubbish: bytes
 ) -> None:
     client = await client_of(app_with(storage, write))
@@ -91,7 +91,7 @@ async def test_rubbish_is_a_fresh_session_and_never_logged(
 
 
 @pytest.mark.parametrize("rubbish", RUBBISH.values(), ids=RUBBISH.keys())
-async def test_rubbish_for_data_is_a_fresh_session_and_never_logged(
+async def test_rubbish_for_cookie_storage_is_a_new_session_and_never_logged(
     client_of: ClientOf, caplog: pytest.LogCaptureFixture, rubbish: bytes
 ) -> None:
     client = await client_of(app_with(CookieStorage(), write))
@@ -105,7 +105,7 @@ async def test_rubbish_for_data_is_a_fresh_session_and_never_logged(
 
 
 @pytest.mark.parametrize("value", ["", "AAAA", "../../x", "MTcwMDAwMDAwMCB4CjIgWA"])
-async def test_data_that_we_signed_and_cannot_read_is_a_fresh_session(client_of: ClientOf, value: str) -> None:
+async def test_signed_data_that_cannot_be_read_is_a_new_session(client_of: ClientOf, value: str) -> None:
     client = await client_of(app_with(CookieStorage(), write))
 
     status, _, body = await answer(client.port, b"session=" + sealed(value, storage=CookieStorage).encode())
@@ -114,7 +114,7 @@ async def test_data_that_we_signed_and_cannot_read_is_a_fresh_session(client_of:
 
 
 @pytest.mark.parametrize("forged", [sealed(ID, OTHER), ID, sealed("../../../../etc/passwd"), sealed("x" * 44)])
-async def test_what_is_not_an_id_of_ours_never_reaches_the_storage(client_of: ClientOf, forged: str) -> None:
+async def test_a_forged_id_never_reaches_the_storage(client_of: ClientOf, forged: str) -> None:
     storage = CountingStorage()
     client = await client_of(app_with(storage, write))
 
@@ -123,16 +123,16 @@ async def test_what_is_not_an_id_of_ours_never_reaches_the_storage(client_of: Cl
     assert storage.take_calls() == []
 
 
-async def test_a_byte_that_no_header_may_hold_is_not_our_error(client_of: ClientOf) -> None:
+async def test_a_byte_that_is_not_allowed_in_headers_is_rejected_by_aiohttp(client_of: ClientOf) -> None:
     client = await client_of(app_with(MemoryStorage(), write))
 
     status, _, _ = await answer(client.port, b"session=a\0b")
 
-    assert status == 400  # aiohttp's own
+    assert status == 400  # from aiohttp itself
 
 
-async def test_an_id_that_a_visitor_made_up_is_never_adopted(client_of: ClientOf, storage: KeyedStorage) -> None:
-    """Not even with our signature, as a copy of a dead session's cookie has it."""
+async def test_an_id_sent_by_a_visitor_is_never_adopted(client_of: ClientOf, storage: KeyedStorage) -> None:
+    """Not even an id with a valid signature, such as a copy of the cookie of a session that has ended."""
     client = await client_of(app_with(storage, write))
 
     given_back = (await visit(client, "/write?user=ada", LIVE)).cookie
@@ -141,7 +141,7 @@ async def test_an_id_that_a_visitor_made_up_is_never_adopted(client_of: ClientOf
     assert (await visit(client, "/read", LIVE)).text == "{}"
 
 
-async def test_an_id_anywhere_but_in_the_cookie_is_not_read(client_of: ClientOf, storage: KeyedStorage) -> None:
+async def test_an_id_outside_of_the_cookie_header_is_ignored(client_of: ClientOf, storage: KeyedStorage) -> None:
     client = await client_of(app_with(storage, write))
     live = (await visit(client, "/write?user=ada")).cookie
 
@@ -151,7 +151,7 @@ async def test_an_id_anywhere_but_in_the_cookie_is_not_read(client_of: ClientOf,
         assert (await visit(client, "/read", **{header: f"session={live}"})).text == "{}"
 
 
-# --- several at once
+# --- several cookies
 
 
 def shape(live: str, form: str) -> list[bytes]:
@@ -190,7 +190,7 @@ async def test_the_live_cookie_is_found_among_others(client_of: ClientOf, storag
     "form",
     ["xsession=LIVE", "session-x=LIVE", "SESSION=LIVE", "a=session=LIVE", "session=LIVE,x"],
 )
-async def test_a_cookie_of_another_name_or_form_is_not_ours(client_of: ClientOf, form: str) -> None:
+async def test_a_cookie_with_another_name_or_form_is_ignored(client_of: ClientOf, form: str) -> None:
     client = await client_of(app_with(MemoryStorage(), write))
     live = (await visit(client, "/write?user=ada")).cookie
 
@@ -209,7 +209,7 @@ async def test_the_first_of_two_live_cookies_wins(client_of: ClientOf, storage: 
     assert body == b'{"user": "ada"}'
 
 
-async def test_the_fourth_dead_cookie_ends_the_search(client_of: ClientOf) -> None:
+async def test_the_search_ends_after_four_dead_cookies(client_of: ClientOf) -> None:
     storage = CountingStorage()
     client = await client_of(app_with(storage, write))
     dead = [sealed(ID[:-1] + str(number)) for number in range(8)]
@@ -230,10 +230,10 @@ async def test_one_dead_cookie_sent_many_times_is_tried_once(client_of: ClientOf
     assert body == b'{"user": "ada"}'
 
 
-# --- anything
+# --- random input
 
 
-async def test_random_bytes_are_a_fresh_session(client_of: ClientOf) -> None:
+async def test_random_bytes_are_a_new_session(client_of: ClientOf) -> None:
     client = await client_of(app_with(MemoryStorage(), write))
     allowed = bytes(byte for byte in range(256) if byte not in b"\0\r\n" and byte != 127 and (byte >= 32 or byte == 9))
     noise = random.Random(1).randbytes(50 * 100).translate(None, delete=bytes(set(range(256)) - set(allowed)))
@@ -243,7 +243,9 @@ async def test_random_bytes_are_a_fresh_session(client_of: ClientOf) -> None:
     assert {(status, body) for status, _, body in answers} == {(200, b"{}")}
 
 
-async def test_a_garbled_cookie_does_not_keep_a_visitor_out(client_of: ClientOf, storage: KeyedStorage) -> None:
+async def test_a_visitor_with_a_garbled_cookie_can_get_a_new_session(
+    client_of: ClientOf, storage: KeyedStorage
+) -> None:
     client = await client_of(app_with(storage, write))
 
     response = await visit(client, "/write?user=ada", "garbled" * 50)

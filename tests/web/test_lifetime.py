@@ -1,4 +1,4 @@
-"""A request that outlives its session, as a WebSocket may."""
+"""A request that outlives its session, as a WebSocket can."""
 
 import pytest
 from aiohttp import web
@@ -9,7 +9,7 @@ from aiohttp_session_store.testing import ManualClock
 
 
 @pytest.mark.parametrize(("lifetime", "alive"), [(3600, False), (3601, True), (None, True)])
-async def test_save_session_tells_a_loop_that_the_lifetime_has_passed(lifetime: int | None, alive: bool) -> None:
+async def test_save_session_returns_false_once_the_lifetime_has_passed(lifetime: int | None, alive: bool) -> None:
     clock = ManualClock()
 
     async def loop(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""Logout is final: no slow request, error or old id brings a session back, and nothing tells its id."""
+"""Logout is final: no slow request, error or old id brings a session back, and no log or repr shows its id."""
 
 import asyncio
 import logging
@@ -37,7 +37,7 @@ async def logout(request: web.Request) -> web.Response:
 
 @pytest.fixture
 def serve(aiohttp_client: AiohttpClient) -> Serve:
-    """Serve a handler at "/" to a visitor who is logged in."""
+    """Return a function that serves a handler at "/" to a visitor who is logged in."""
 
     async def serve(storage: SceneStorage, handler: Handler = read) -> Client:
         app = web.Application()
@@ -52,7 +52,7 @@ def serve(aiohttp_client: AiohttpClient) -> Serve:
 
 
 def cookie_of(client: Client) -> dict[str, str]:
-    """Return the visitor's Cookie header, as somebody who copied it would send it."""
+    """Return the visitor's Cookie header, as someone who copied the cookie would send it."""
     return {"Cookie": "; ".join(f"{cookie.key}={cookie.value}" for cookie in client.session.cookie_jar)}
 
 
@@ -66,7 +66,7 @@ async def read_with(client: Client, headers: dict[str, str]) -> object:
 
 
 class SlowRequest:
-    """A handler that loads its session, says so, and changes it when it is told to."""
+    """A handler that loads its session, sets ``loaded``, waits for ``go_on``, and then changes the session."""
 
     def __init__(self, change: Callable[[Session], None]) -> None:
         self._change = change
@@ -90,12 +90,12 @@ def regenerate(session: Session) -> None:
     session["late"] = True
 
 
-# --- a slow request
+# --- slow requests
 
 
 @pytest.mark.parametrize("change", [write, regenerate])
 @pytest.mark.parametrize("storage_class", [CountingStorage, GatedStorage])
-async def test_a_request_that_writes_after_a_logout_does_not_log_in_again(
+async def test_a_write_after_a_logout_does_not_log_the_visitor_in_again(
     serve: Serve,
     caplog: pytest.LogCaptureFixture,
     storage_class: type[SceneStorage],
@@ -129,9 +129,7 @@ ENDS = [RuntimeError("oh no"), TimeoutError(), web.HTTPInternalServerError(), we
 
 
 @pytest.mark.parametrize("end", ENDS, ids=lambda end: type(end).__name__)
-async def test_a_request_that_fails_after_a_logout_is_logged_out_all_the_same(
-    serve: Serve, end: web.Response | Exception
-) -> None:
+async def test_a_logout_is_carried_out_even_if_its_request_fails(serve: Serve, end: web.Response | Exception) -> None:
     async def fail(request: web.Request) -> web.Response:
         session = await get_session(request)
         session["user"] = "bob"
@@ -154,7 +152,7 @@ async def test_a_request_that_fails_after_a_logout_is_logged_out_all_the_same(
 
 
 @pytest.mark.parametrize("storage_class", [CountingStorage, GatedStorage])
-async def test_a_request_that_is_cancelled_after_a_logout_is_logged_out_all_the_same(
+async def test_a_logout_is_carried_out_even_if_its_request_is_cancelled(
     serve: Serve, storage_class: type[SceneStorage]
 ) -> None:
     async def cancelled(request: web.Request) -> web.Response:
@@ -176,7 +174,7 @@ async def test_a_request_that_is_cancelled_after_a_logout_is_logged_out_all_the_
     assert await read_with(client, stolen) == {}
 
 
-async def test_a_logout_that_the_storage_cannot_carry_out_is_not_announced(serve: Serve) -> None:
+async def test_if_the_storage_fails_the_logout_is_not_confirmed(serve: Serve) -> None:
     storage = FailingStorage()
     client = await serve(storage, logout)
     storage.failing = frozenset({"replace"})
@@ -187,7 +185,7 @@ async def test_a_logout_that_the_storage_cannot_carry_out_is_not_announced(serve
     assert "Set-Cookie" not in response.headers
 
 
-async def test_a_logout_that_cannot_be_carried_out_in_a_request_that_fails_is_logged_and_not_announced(
+async def test_if_both_the_storage_and_the_request_fail_the_logout_is_logged_and_not_confirmed(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def leave_and_fail(request: web.Request) -> web.Response:
@@ -208,7 +206,7 @@ async def test_a_logout_that_cannot_be_carried_out_in_a_request_that_fails_is_lo
     assert len(storage) == 1
 
 
-# --- afterwards
+# --- after a logout
 
 
 async def test_a_destroyed_session_reads_as_empty_and_refuses_writes(serve: Serve) -> None:
@@ -228,7 +226,7 @@ async def test_a_destroyed_session_reads_as_empty_and_refuses_writes(serve: Serv
     assert await response.json() == {}
 
 
-async def test_a_cookie_from_before_the_logout_begins_a_session_with_another_id(serve: Serve) -> None:
+async def test_a_cookie_from_before_the_logout_starts_a_session_with_another_id(serve: Serve) -> None:
     client = await serve(CountingStorage())
     stolen = cookie_of(client)
     await client.get("/logout")
@@ -239,7 +237,7 @@ async def test_a_cookie_from_before_the_logout_begins_a_session_with_another_id(
     assert await response.text() not in stolen["Cookie"]
 
 
-async def test_neither_logs_nor_reprs_tell_an_id(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+async def test_neither_logs_nor_reprs_show_an_id(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     reprs: list[str] = []
     slow = SlowRequest(lambda session: reprs.append(repr(session)) or write(session))  # type: ignore[func-returns-value]

@@ -1,4 +1,4 @@
-"""Middlewares around and within ours, which clone the request or replace the response: what leaves is what counts."""
+"""Middlewares that clone the request or replace the response: the response that is sent has the cookie and headers."""
 
 from collections.abc import Callable
 
@@ -84,7 +84,7 @@ def id_in(cookie: str) -> str:
     return cookie.partition(".")[0]
 
 
-# --- where the middleware stands: each returns an app whose sessions are at /in
+# --- positions of the middleware: each function returns an app whose sessions are at /in
 
 
 def around_the_app(storage: KeyedStorage, handler: Handler, middleware: Middleware) -> web.Application:
@@ -124,7 +124,7 @@ EVERY_LAYOUT = pytest.mark.parametrize("layout", [around_the_app, before_ours, a
 @EVERY_MIDDLEWARE
 @EVERY_ANSWER
 @EVERY_LAYOUT
-async def test_the_session_is_stored_once_and_its_cookie_is_on_what_leaves(
+async def test_the_session_is_stored_once_and_its_cookie_is_on_the_sent_response(
     client_of: ClientOf, layout: Layout, respond: Handler, middleware: Middleware
 ) -> None:
     storage = CountingStorage()
@@ -140,7 +140,7 @@ async def test_the_session_is_stored_once_and_its_cookie_is_on_what_leaves(
 
 @EVERY_MIDDLEWARE
 @EVERY_LAYOUT
-async def test_a_session_that_was_only_read_makes_what_leaves_private(
+async def test_a_session_that_was_only_read_makes_the_sent_response_private(
     client_of: ClientOf, layout: Layout, middleware: Middleware
 ) -> None:
     client = await client_of(layout(MemoryStorage(), read, middleware))
@@ -154,7 +154,7 @@ async def test_a_session_that_was_only_read_makes_what_leaves_private(
 
 @EVERY_MIDDLEWARE
 @EVERY_LAYOUT
-async def test_a_request_that_leaves_its_session_alone_is_left_alone(
+async def test_a_request_that_ignores_its_session_is_sent_unchanged(
     client_of: ClientOf, layout: Layout, middleware: Middleware
 ) -> None:
     client = await client_of(layout(MemoryStorage(), returns, middleware))
@@ -168,7 +168,7 @@ async def test_a_request_that_leaves_its_session_alone_is_left_alone(
 
 
 @EVERY_LAYOUT
-async def test_an_error_that_becomes_a_page_outside_stores_nothing(client_of: ClientOf, layout: Layout) -> None:
+async def test_an_error_that_a_middleware_turns_into_a_page_stores_nothing(client_of: ClientOf, layout: Layout) -> None:
     async def fail(_: web.Request) -> web.StreamResponse:
         raise RuntimeError("oh no")
 
@@ -210,7 +210,7 @@ async def test_a_logout_clears_the_cookie_even_if_its_handler_fails(
 
 
 @EVERY_MIDDLEWARE
-async def test_the_sessions_of_an_app_and_a_subapp_both_send_their_cookies(
+async def test_an_app_and_its_subapp_both_send_their_session_cookies(
     client_of: ClientOf, middleware: Middleware
 ) -> None:
     async def login_to_both(request: web.Request) -> web.StreamResponse:
@@ -239,8 +239,8 @@ async def test_the_sessions_of_an_app_and_a_subapp_both_send_their_cookies(
     assert dict(await inner.read(id_in(cookies["inner"]))) == {"user": "ada"}
 
 
-async def test_a_scheme_that_a_clone_was_given_is_not_needed_for_a_secure_cookie(client_of: ClientOf) -> None:
-    """The response is prepared for the request as it came; the proxy's header says the rest."""
+async def test_a_cookie_is_secure_even_if_only_a_clone_of_the_request_has_the_https_scheme(client_of: ClientOf) -> None:
+    """The response is prepared with the original request, whose proxy header says https."""
     client = await client_of(around_the_app(MemoryStorage(), login_and(returns), x_forwarded))
 
     response = await visit(client, "/in/", X_Forwarded_Proto="https", X_Forwarded_For="10.0.0.1")
@@ -249,8 +249,8 @@ async def test_a_scheme_that_a_clone_was_given_is_not_needed_for_a_secure_cookie
     assert "Secure" in response.set_cookie.split("; ")
 
 
-async def test_one_connection_carries_nothing_from_one_request_to_the_next(client_of: ClientOf) -> None:
-    """A proxy sends the requests of many visitors over one connection."""
+async def test_nothing_leaks_between_requests_on_one_connection(client_of: ClientOf) -> None:
+    """A proxy may send the requests of many visitors over one connection."""
     client = await client_of(around_the_app(MemoryStorage(), login_if_asked, clone_and_replace))
 
     first = await visit(client, "/in/?user=ada")

@@ -1,4 +1,7 @@
-"""new_session: an empty one in the place of the current one, which dies with the save; the logout that says goodbye."""
+"""new_session: replaces the current session with an empty one, for example for a logout that says goodbye.
+
+The old session is deleted when the new one is saved.
+"""
 
 import asyncio
 import json
@@ -36,9 +39,7 @@ async def data_of(client: Client, cookie: str) -> object:
     return json.loads((await visit(client, "/read", cookie)).text)
 
 
-async def test_a_goodbye_is_seen_by_the_next_request_and_by_no_other(
-    client_of: ClientOf, storage: KeyedStorage
-) -> None:
+async def test_a_goodbye_is_seen_only_by_the_next_request(client_of: ClientOf, storage: KeyedStorage) -> None:
     client = await client_of(app_with(storage, goodbye))
     old = (await visit(client, "/write?user=ada")).cookie
 
@@ -68,7 +69,7 @@ async def test_a_new_session_that_stays_empty_clears_the_cookie_and_stores_nothi
     assert len(storage) == 0
 
 
-async def test_a_new_session_for_a_visitor_without_one_costs_and_sends_nothing(client_of: ClientOf) -> None:
+async def test_a_new_session_for_a_visitor_without_a_session_costs_and_sends_nothing(client_of: ClientOf) -> None:
     storage = CountingStorage()
     client = await client_of(app_with(storage, empty))
 
@@ -97,7 +98,7 @@ def assign(session: Session) -> None:
 @pytest.mark.parametrize(
     "change", [assign, Session.clear, Session.regenerate_id, Session.destroy, lambda session: session.flash("a", 1)]
 )
-async def test_the_replaced_session_can_be_read_and_not_written(
+async def test_the_replaced_session_can_be_read_but_not_written(
     client_of: ClientOf, storage: KeyedStorage, change: Callable[[Session], None]
 ) -> None:
     async def handler(request: web.Request) -> web.Response:
@@ -116,7 +117,9 @@ async def test_the_replaced_session_can_be_read_and_not_written(
     assert await data_of(client, response.cookie) == {"since": "then"}
 
 
-async def test_what_the_replaced_session_had_unsaved_is_not_saved(client_of: ClientOf, storage: KeyedStorage) -> None:
+async def test_unsaved_changes_of_the_replaced_session_are_not_saved(
+    client_of: ClientOf, storage: KeyedStorage
+) -> None:
     async def handler(request: web.Request) -> web.Response:
         old = await get_session(request)
         old["card"] = "secret"
@@ -133,7 +136,7 @@ async def test_what_the_replaced_session_had_unsaved_is_not_saved(client_of: Cli
     assert await data_of(client, cookie) == {}
 
 
-async def test_a_new_session_twice_in_a_request_still_ends_the_first(
+async def test_calling_new_session_twice_in_a_request_still_ends_the_original_session(
     client_of: ClientOf, storage: KeyedStorage
 ) -> None:
     async def handler(request: web.Request) -> web.Response:
@@ -159,7 +162,7 @@ async def answers_500(request: web.Request) -> web.Response:
 
 
 @pytest.mark.parametrize("end", [raises, answers_500])
-async def test_a_goodbye_in_a_request_that_fails_keeps_the_session(
+async def test_a_goodbye_in_a_failed_request_keeps_the_session(
     client_of: ClientOf, storage: KeyedStorage, end: Handler
 ) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -176,7 +179,7 @@ async def test_a_goodbye_in_a_request_that_fails_keeps_the_session(
 
 
 @pytest.mark.parametrize("end", [raises, answers_500, empty])
-async def test_a_session_that_was_destroyed_before_stays_destroyed(
+async def test_a_session_destroyed_before_new_session_stays_destroyed(
     client_of: ClientOf, storage: KeyedStorage, end: Handler
 ) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -194,7 +197,7 @@ async def test_a_session_that_was_destroyed_before_stays_destroyed(
 
 
 @pytest.mark.parametrize("verb", ["insert", "replace"])
-async def test_a_goodbye_that_the_storage_cannot_carry_out_keeps_the_session(client_of: ClientOf, verb: str) -> None:
+async def test_if_the_storage_fails_a_goodbye_keeps_the_session(client_of: ClientOf, verb: str) -> None:
     storage = FailingStorage()
     client = await client_of(app_with(storage, goodbye))
     cookie = (await visit(client, "/write?user=ada")).cookie
@@ -228,11 +231,11 @@ async def test_a_new_session_is_refused_after_the_headers(client_of: ClientOf, s
     assert await data_of(client, cookie) == {"user": "ada"}
 
 
-# --- beside parallel tasks of the request
+# --- with parallel tasks of the request
 
 
 @pytest.mark.parametrize("steps", range(8))
-async def test_a_first_save_that_is_under_way_is_replaced_as_well(client_of: ClientOf, steps: int) -> None:
+async def test_a_session_whose_first_save_is_running_is_replaced_as_well(client_of: ClientOf, steps: int) -> None:
     storage = GatedStorage()
 
     async def handler(request: web.Request) -> web.Response:
@@ -252,7 +255,9 @@ async def test_a_first_save_that_is_under_way_is_replaced_as_well(client_of: Cli
     assert len(storage) == 0
 
 
-async def test_of_two_tasks_that_ask_for_a_new_session_one_has_it_and_the_other_is_told(client_of: ClientOf) -> None:
+async def test_of_two_tasks_that_call_new_session_one_can_write_and_the_other_gets_an_error(
+    client_of: ClientOf,
+) -> None:
     refused: list[str] = []
 
     async def handler(request: web.Request) -> web.Response:

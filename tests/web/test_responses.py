@@ -1,4 +1,4 @@
-"""Responses that aiohttp shapes itself while it sends them: files, redirects, errors, those without a body."""
+"""Responses that aiohttp changes while it sends them: files, redirects, errors, responses without a body."""
 
 import gzip
 import json
@@ -30,7 +30,7 @@ def varies_by(response: Visit) -> list[str]:
 
 @pytest.fixture
 def page(tmp_path: Path) -> Handler:
-    """Answer with a file that has a compressed sibling."""
+    """A handler that returns a file for which there is a compressed version."""
     (tmp_path / "page.txt").write_text("a page")
     (tmp_path / "page.txt.gz").write_bytes(gzip.compress(b"a page"))
 
@@ -40,7 +40,7 @@ def page(tmp_path: Path) -> Handler:
     return page
 
 
-async def test_a_compressed_file_varies_by_both_and_names_each_once(client_of: ClientOf, page: Handler) -> None:
+async def test_a_compressed_file_varies_by_encoding_and_cookie_each_once(client_of: ClientOf, page: Handler) -> None:
     client = await client_of(app_with(MemoryStorage(), login_and(page)))
 
     response = await visit(client, "/", **{"Accept-Encoding": "gzip"})
@@ -50,7 +50,7 @@ async def test_a_compressed_file_varies_by_both_and_names_each_once(client_of: C
     assert await data_of(client, response.cookie) == {"user": "ada"}
 
 
-async def test_a_file_that_did_not_change_still_sends_the_cookie(client_of: ClientOf, page: Handler) -> None:
+async def test_a_304_for_an_unchanged_file_sends_the_cookie(client_of: ClientOf, page: Handler) -> None:
     client = await client_of(app_with(MemoryStorage(), login_and(page)))
     etag = (await visit(client, "/")).headers["ETag"]
 
@@ -61,7 +61,7 @@ async def test_a_file_that_did_not_change_still_sends_the_cookie(client_of: Clie
     assert await data_of(client, response.cookie) == {"user": "ada"}
 
 
-async def test_a_part_of_a_file_sends_the_cookie(client_of: ClientOf, page: Handler) -> None:
+async def test_a_range_of_a_file_sends_the_cookie(client_of: ClientOf, page: Handler) -> None:
     client = await client_of(app_with(MemoryStorage(), login_and(page)))
 
     response = await visit(client, "/", Range="bytes=2-5", **{"Accept-Encoding": "identity"})
@@ -70,7 +70,7 @@ async def test_a_part_of_a_file_sends_the_cookie(client_of: ClientOf, page: Hand
     assert await data_of(client, response.cookie) == {"user": "ada"}
 
 
-async def test_a_file_that_is_not_there_sends_the_cookie(client_of: ClientOf, tmp_path: Path) -> None:
+async def test_a_404_for_a_missing_file_sends_the_cookie(client_of: ClientOf, tmp_path: Path) -> None:
     async def missing(_: web.Request) -> web.FileResponse:
         return web.FileResponse(tmp_path / "missing.txt")
 
@@ -92,7 +92,7 @@ async def test_a_head_request_sends_the_cookie_and_stores_the_session(client_of:
 
 
 @pytest.mark.parametrize("error", [web.HTTPNotFound, web.HTTPForbidden, web.HTTPNotModified, web.HTTPNoContent])
-async def test_a_response_that_is_raised_sends_the_cookie(
+async def test_a_raised_response_sends_the_cookie(
     client_of: ClientOf, storage: KeyedStorage, error: type[web.HTTPException]
 ) -> None:
     async def respond(_: web.Request) -> web.StreamResponse:
@@ -109,7 +109,7 @@ async def test_a_response_that_is_raised_sends_the_cookie(
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("path", ["/nowhere", "/read"])
-async def test_a_path_or_method_that_does_not_exist_can_have_a_session_from_a_middleware(
+async def test_a_middleware_can_use_the_session_for_an_unknown_path_or_method(
     client_of: ClientOf, path: str, method: str
 ) -> None:
     @web.middleware
@@ -127,7 +127,7 @@ async def test_a_path_or_method_that_does_not_exist_can_have_a_session_from_a_mi
     assert json.loads((await visit(client, "/read", value)).text) == {"seen": "/read"}
 
 
-async def test_an_answer_to_http_1_0_sends_the_cookie(client_of: ClientOf) -> None:
+async def test_an_http_1_0_response_sends_the_cookie(client_of: ClientOf) -> None:
     async def text(_: web.Request) -> web.Response:
         return web.Response(text="old")
 
@@ -142,10 +142,10 @@ async def test_an_answer_to_http_1_0_sends_the_cookie(client_of: ClientOf) -> No
 
 
 @pytest.mark.parametrize("touches", [True, False])
-async def test_a_response_made_from_one_that_was_sent_does_not_give_its_visitors_session_away(
+async def test_a_response_copied_from_a_sent_one_does_not_leak_its_session_cookie(
     client_of: ClientOf, caplog: pytest.LogCaptureFixture, touches: bool
 ) -> None:
-    """As a cache of pages in the process does: the cookie stands in the headers of what it kept since that was sent."""
+    """An in-process page cache makes such copies; the response that it keeps has had the cookie since it was sent."""
     kept: dict[str, web.Response] = {}
 
     @web.middleware
@@ -176,8 +176,8 @@ async def test_a_response_made_from_one_that_was_sent_does_not_give_its_visitors
     assert "session cookie of another response" in warning.getMessage()
 
 
-async def test_a_session_cookie_that_an_app_passes_on_from_another_server_is_left(client_of: ClientOf) -> None:
-    """As a gateway does that shares sessions with what stands behind it."""
+async def test_a_session_cookie_passed_on_from_another_server_is_kept(client_of: ClientOf) -> None:
+    """A gateway that shares sessions with the server behind it passes such cookies on."""
     behind = await client_of(app_with(MemoryStorage(), login_and(read)))
 
     async def gateway(_: web.Request) -> web.Response:

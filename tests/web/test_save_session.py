@@ -1,4 +1,4 @@
-"""save_session: stored now, whatever becomes of the request."""
+"""save_session: stores the session at once, whatever happens to the request."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ async def answers_500(request: web.Request) -> web.Response:
 
 
 @pytest.mark.parametrize("handler", [raises, answers_500])
-async def test_what_is_saved_stays_when_the_request_fails_later_and_nothing_else_does(
+async def test_if_the_request_fails_later_only_the_changes_before_the_save_are_kept(
     client_of: ClientOf, storage: KeyedStorage, handler: Handler
 ) -> None:
     client = await client_of(app_with(storage, handler))
@@ -49,7 +49,7 @@ async def test_what_is_saved_stays_when_the_request_fails_later_and_nothing_else
 
 
 @pytest.mark.parametrize("handler", [raises, answers_500])
-async def test_a_new_session_that_is_saved_gets_its_cookie_even_on_an_error(
+async def test_a_saved_new_session_gets_its_cookie_even_on_an_error(
     client_of: ClientOf, storage: KeyedStorage, handler: Handler
 ) -> None:
     client = await client_of(app_with(storage, handler))
@@ -60,8 +60,8 @@ async def test_a_new_session_that_is_saved_gets_its_cookie_even_on_an_error(
     assert await data_of(client, response.cookie) == {"saved": True}
 
 
-async def test_a_save_that_a_failing_handler_gave_up_on_gets_its_cookie_to_the_browser(client_of: ClientOf) -> None:
-    """Or the visitor would be left with an id that the save has made worthless."""
+async def test_the_cookie_of_a_save_that_a_failing_handler_cancelled_is_sent(client_of: ClientOf) -> None:
+    """Otherwise the visitor would keep an id that the save has made worthless."""
     storage = GatedStorage()
     gate = storage.shut("replace")
 
@@ -78,11 +78,11 @@ async def test_a_save_that_a_failing_handler_gave_up_on_gets_its_cookie_to_the_b
 
     response = await visit(client, "/", cookie)
 
-    assert response.status == 504  # as aiohttp answers a TimeoutError
+    assert response.status == 504  # aiohttp's response to a TimeoutError
     assert await data_of(client, response.cookie) == {"user": "ada"}
 
 
-async def test_it_is_stored_before_the_call_returns(client_of: ClientOf, storage: KeyedStorage) -> None:
+async def test_the_session_is_stored_before_the_call_returns(client_of: ClientOf, storage: KeyedStorage) -> None:
     stored: list[dict[str, object]] = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -97,7 +97,7 @@ async def test_it_is_stored_before_the_call_returns(client_of: ClientOf, storage
     assert stored == [{"saved": True}]
 
 
-async def test_it_is_true_and_costs_one_look_where_there_is_nothing_to_save(client_of: ClientOf) -> None:
+async def test_with_nothing_to_save_it_returns_true_and_costs_one_touch(client_of: ClientOf) -> None:
     storage = CountingStorage()
 
     async def handler(request: web.Request) -> web.Response:
@@ -113,7 +113,7 @@ async def test_it_is_true_and_costs_one_look_where_there_is_nothing_to_save(clie
     assert storage.take_calls() == []
 
 
-async def test_it_is_false_after_a_logout_by_the_same_request_and_the_cookie_is_cleared(
+async def test_after_a_logout_in_the_same_request_it_returns_false_and_the_cookie_is_cleared(
     client_of: ClientOf, storage: KeyedStorage
 ) -> None:
     async def handler(request: web.Request) -> web.Response:
@@ -131,10 +131,10 @@ async def test_it_is_false_after_a_logout_by_the_same_request_and_the_cookie_is_
 
 
 @pytest.mark.parametrize("ask", [save_and, save_session])
-async def test_it_is_false_after_a_logout_by_another_request_and_no_cookie_is_sent(
+async def test_after_a_logout_by_another_request_it_returns_false_and_no_cookie_is_sent(
     client_of: ClientOf, storage: KeyedStorage, ask: Callable[[web.Request], Awaitable[bool]]
 ) -> None:
-    """Whether something was changed or not."""
+    """With and without a change to save."""
     loaded, go_on = asyncio.Event(), asyncio.Event()
 
     async def handler(request: web.Request) -> web.Response:
@@ -156,7 +156,7 @@ async def test_it_is_false_after_a_logout_by_another_request_and_no_cookie_is_se
     assert await data_of(client, cookie) == {}
 
 
-async def test_it_is_true_after_a_write_by_another_request_and_extends_nothing(client_of: ClientOf) -> None:
+async def test_after_a_write_by_another_request_it_returns_true_without_writing(client_of: ClientOf) -> None:
     storage = CountingStorage()
     loaded, go_on = asyncio.Event(), asyncio.Event()
 
@@ -179,7 +179,7 @@ async def test_it_is_true_after_a_write_by_another_request_and_extends_nothing(c
     assert storage.take_calls() == ["touch", "touch", "fetch", "touch", "touch"]
 
 
-async def test_it_raises_where_nobody_can_know_whether_the_session_stands(client_of: ClientOf) -> None:
+async def test_it_raises_if_it_cannot_find_out_whether_the_session_still_exists(client_of: ClientOf) -> None:
     storage = FailingStorage()
 
     async def handler(request: web.Request) -> web.Response:
@@ -215,7 +215,7 @@ async def test_a_logout_after_a_first_save_leaves_no_session_and_clears_the_cook
     assert (await storage.read(ids[0])).new
 
 
-async def test_a_save_that_fails_raises_at_the_call_and_keeps_the_changes_for_the_next(client_of: ClientOf) -> None:
+async def test_a_failed_save_raises_at_the_call_and_keeps_the_changes_for_the_next_save(client_of: ClientOf) -> None:
     storage = FailingStorage()
 
     async def handler(request: web.Request) -> web.Response:

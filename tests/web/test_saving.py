@@ -1,4 +1,4 @@
-"""What a request costs the storage, and what of it is stored and sent, for every way in which it can end."""
+"""How many storage calls a request costs, and what is stored and sent, depending on how the request ends."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -60,7 +60,7 @@ def sent(response: ClientResponse) -> dict[str, str]:
 # --- what each kind of request costs
 
 
-async def test_a_request_that_leaves_its_session_alone_costs_and_sends_nothing(serve: Serve) -> None:
+async def test_a_request_that_ignores_its_session_costs_and_sends_nothing(serve: Serve) -> None:
     storage = CountingStorage()
     client = await serve(storage)
     await client.get("/write?user=ada")
@@ -98,7 +98,7 @@ async def test_a_first_write_costs_one_insert_and_sends_a_cookie(serve: Serve) -
     assert response.headers["Vary"] == "Cookie"
 
 
-async def test_a_change_costs_two_calls_and_sends_no_cookie_again(serve: Serve) -> None:
+async def test_a_change_costs_two_calls_and_sends_no_cookie(serve: Serve) -> None:
     storage = CountingStorage()
     client = await serve(storage)
     await client.get("/write?user=ada")
@@ -142,7 +142,7 @@ async def test_a_read_that_extends_the_session_costs_two_calls(serve: Serve) -> 
     assert storage.take_calls() == ["fetch", "touch"]
 
 
-async def test_a_destroyed_session_costs_three_calls_and_its_cookie_is_cleared(serve: Serve) -> None:
+async def test_destroying_a_session_costs_three_calls_and_clears_the_cookie(serve: Serve) -> None:
     async def logout(request: web.Request) -> web.Response:
         (await get_session(request)).destroy()
         return web.Response()
@@ -198,7 +198,7 @@ async def test_a_change_before_a_raised_redirect_is_stored_and_sends_a_cookie(se
     [RuntimeError("oh no"), ConnectionResetError("by a database"), web.Response(status=500), web.HTTPBadGateway()],
     ids=["error", "lost connection of the handler's own", "returned", "raised"],
 )
-async def test_a_request_that_fails_stores_and_sends_nothing(serve: Serve, end: web.Response | Exception) -> None:
+async def test_a_failed_request_stores_and_sends_nothing(serve: Serve, end: web.Response | Exception) -> None:
     async def fail(request: web.Request) -> web.Response:
         session = await get_session(request)
         session["user"] = "bob"
@@ -219,7 +219,7 @@ async def test_a_request_that_fails_stores_and_sends_nothing(serve: Serve, end: 
     assert await data_of(client) == {"user": "ada"}
 
 
-async def test_a_handler_that_returns_nothing_is_told_so_and_stores_nothing(
+async def test_a_handler_that_returns_nothing_gets_aiohttps_error_and_stores_nothing(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def forgetful(request: web.Request) -> Any:
@@ -244,7 +244,7 @@ async def flash(request: web.Request) -> web.Response:
     return web.json_response(dict(session))
 
 
-async def test_a_flash_is_absent_at_first_then_present_once_then_absent(serve: Serve) -> None:
+async def test_a_flash_is_readable_in_the_next_request_and_only_there(serve: Serve) -> None:
     client = await serve(CountingStorage(), flash)
 
     seen = [await (await client.get(path)).json() for path in ("/", "/read", "/read")]
@@ -261,7 +261,7 @@ async def test_a_request_that_does_not_load_its_session_uses_up_no_flash(serve: 
     assert await data_of(client) == {"notice": "Saved."}
 
 
-async def test_a_request_that_fails_uses_up_no_flash(serve: Serve) -> None:
+async def test_a_failed_request_uses_up_no_flash(serve: Serve) -> None:
     client = await serve(CountingStorage(), flash)
     await client.get("/")
 

@@ -1,4 +1,4 @@
-"""While the secret changes: a cookie is signed anew only if its id is still the one that the browser is to keep."""
+"""When the secret changes, a cookie is signed again only if the browser should keep its id."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ OTHER = "other-secret-0123456789-abcdefghijklmnopqrstuvwxyz"
 
 
 async def deployments(client_of: ClientOf, storage: KeyedStorage, path: str, handler: Handler) -> tuple[Client, Client]:
-    """Serve one app with the old secret, which changes ids at "/", and one with a new secret and *handler*."""
+    """Serve an app with the old secret, which regenerates the id at "/", and an app with a new secret and *handler*."""
     app = web.Application()
     setup(app, storage, cookie=SessionCookie(secrets=[OTHER, SECRET]))
     app.router.add_get(path, handler)
@@ -23,10 +23,8 @@ async def deployments(client_of: ClientOf, storage: KeyedStorage, path: str, han
 
 
 @pytest.mark.parametrize("status", [200, 500])
-async def test_an_id_that_is_dying_is_not_sent_again_when_the_secret_changes(
-    client_of: ClientOf, storage: KeyedStorage, status: int
-) -> None:
-    """It would take the place of the new id in the browser, and log the visitor out when the grace is over."""
+async def test_a_regenerated_id_is_not_signed_again(client_of: ClientOf, storage: KeyedStorage, status: int) -> None:
+    """It would replace the new id in the browser, and log the visitor out after the grace period."""
 
     async def show(request: web.Request) -> web.Response:
         return web.json_response(dict(await get_session(request)), status=status)
@@ -41,7 +39,7 @@ async def test_an_id_that_is_dying_is_not_sent_again_when_the_secret_changes(
     assert response.set_cookie is None
 
 
-async def test_an_id_that_lost_a_race_to_be_changed_is_not_sent_again_when_the_secret_changes(
+async def test_an_id_whose_regeneration_lost_a_race_is_not_signed_again(
     client_of: ClientOf, storage: KeyedStorage
 ) -> None:
     slow = Slow(regenerate)
@@ -56,7 +54,7 @@ async def test_an_id_that_lost_a_race_to_be_changed_is_not_sent_again_when_the_s
     assert (await running).set_cookie is None
 
 
-async def test_an_id_that_was_changed_while_the_request_wrote_is_not_sent_again_when_the_secret_changes(
+async def test_an_id_that_another_request_regenerates_meanwhile_is_not_signed_again(
     client_of: ClientOf, storage: KeyedStorage
 ) -> None:
     slow = Slow()
@@ -71,7 +69,7 @@ async def test_an_id_that_was_changed_while_the_request_wrote_is_not_sent_again_
     assert (await running).set_cookie is None
 
 
-async def test_an_id_that_was_logged_out_meanwhile_is_not_sent_again_when_the_secret_changes(
+async def test_an_id_that_another_request_logs_out_meanwhile_is_not_signed_again(
     client_of: ClientOf, storage: KeyedStorage
 ) -> None:
     slow = Slow()

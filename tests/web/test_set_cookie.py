@@ -1,4 +1,4 @@
-"""The Set-Cookie header to the letter: attributes, when it is Secure, how it is cleared, how long it lasts."""
+"""The exact Set-Cookie header: its attributes, when it is Secure, how it is cleared, how long it lasts."""
 
 import logging
 import re
@@ -50,7 +50,7 @@ EVERY_SETTING = pytest.mark.parametrize(("settings", "tail"), ATTRIBUTES)
 
 
 @EVERY_SETTING
-async def test_every_attribute_is_sent_as_it_was_set(client_of: ClientOf, settings: dict[str, Any], tail: str) -> None:
+async def test_every_setting_is_sent_as_an_attribute(client_of: ClientOf, settings: dict[str, Any], tail: str) -> None:
     client = await client_of(app_of(MemoryStorage(), SessionCookie(**settings)))
 
     sent = (await visit(client, "/write?user=ada")).set_cookie
@@ -82,7 +82,7 @@ async def test_a_cookie_that_scripts_may_read_has_no_httponly(client_of: ClientO
     assert sent.endswith("; Path=/; SameSite=Lax")
 
 
-# --- Secure, where it is left to the request
+# --- Secure, if it depends on the request
 
 HTTPS = [
     {"X_Forwarded_Proto": "https"},
@@ -114,7 +114,7 @@ def is_secure(set_cookie: str | None) -> bool:
 
 
 @pytest.mark.parametrize(("headers", "secure"), [(given, True) for given in HTTPS] + [(given, False) for given in HTTP])
-async def test_the_cookie_is_secure_where_a_proxy_says_https(
+async def test_the_cookie_is_secure_if_a_proxy_says_https(
     client_of: ClientOf, headers: dict[str, str], secure: bool
 ) -> None:
     client = await client_of(app_of(MemoryStorage()))
@@ -125,7 +125,7 @@ async def test_the_cookie_is_secure_where_a_proxy_says_https(
 
 
 @pytest.mark.parametrize("headers", HTTPS)
-async def test_clearing_is_secure_where_setting_was(client_of: ClientOf, headers: dict[str, str]) -> None:
+async def test_the_clearing_header_is_secure_if_the_cookie_was(client_of: ClientOf, headers: dict[str, str]) -> None:
     client = await client_of(app_of(MemoryStorage()))
     value = (await visit(client, "/write?user=ada", **headers)).cookie
 
@@ -146,7 +146,7 @@ async def test_a_proxy_that_says_http_cannot_make_a_cookie_less_secure(
 
 
 @pytest.mark.parametrize("headers", HTTP)
-def test_headers_that_do_not_say_https_are_not_taken_for_it(headers: dict[str, str]) -> None:
+def test_headers_that_do_not_say_https_do_not_count_as_https(headers: dict[str, str]) -> None:
     assert not says_https(headers.get("X_Forwarded_Proto", ""), headers.get("Forwarded", ""))
 
 
@@ -169,7 +169,7 @@ async def test_a_request_over_https_gets_a_secure_cookie_whatever_its_headers_sa
     assert is_secure(response.set_cookie)
 
 
-async def test_a_cookie_that_is_not_to_be_secure_is_not_even_over_https(client_of: ClientOf) -> None:
+async def test_with_secure_false_a_cookie_is_not_secure_even_over_https(client_of: ClientOf) -> None:
     client = await client_of(app_of(MemoryStorage(), SessionCookie(secure=False)))
 
     response = await visit(client, "/write?user=ada", X_Forwarded_Proto="https")
@@ -197,7 +197,7 @@ def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize("host", ELSEWHERE)
-async def test_a_cookie_that_leaves_the_machine_over_plain_http_is_warned_about_once(
+async def test_a_cookie_that_leaves_the_machine_over_plain_http_logs_one_warning(
     client_of: ClientOf, caplog: pytest.LogCaptureFixture, host: str
 ) -> None:
     client = await client_of(app_of(MemoryStorage()))
@@ -210,7 +210,7 @@ async def test_a_cookie_that_leaves_the_machine_over_plain_http_is_warned_about_
 
 
 @pytest.mark.parametrize("host", LOOPBACK)
-async def test_a_cookie_that_stays_on_the_machine_is_not_warned_about(
+async def test_a_cookie_that_stays_on_the_machine_logs_no_warning(
     client_of: ClientOf, caplog: pytest.LogCaptureFixture, host: str
 ) -> None:
     client = await client_of(app_of(MemoryStorage()))
@@ -221,7 +221,7 @@ async def test_a_cookie_that_stays_on_the_machine_is_not_warned_about(
 
 
 @pytest.mark.parametrize("headers", HTTPS)
-async def test_a_secure_cookie_is_not_warned_about(
+async def test_a_secure_cookie_logs_no_warning(
     client_of: ClientOf, caplog: pytest.LogCaptureFixture, headers: dict[str, str]
 ) -> None:
     client = await client_of(app_of(MemoryStorage()))
@@ -232,7 +232,7 @@ async def test_a_secure_cookie_is_not_warned_about(
 
 
 @pytest.mark.parametrize("host", ["", "[::1", "]", ":", "127.0.0.1.example.com", "\udcff", "1" * 5000])
-def test_a_host_that_is_none_is_not_this_machine(host: str) -> None:
+def test_an_invalid_host_does_not_count_as_loopback(host: str) -> None:
     assert not is_loopback(host)
 
 
@@ -247,7 +247,7 @@ async def lasting(client_of: ClientOf, clock: ManualClock, **options: Any) -> Cl
     ("lifetime", "max_age"),
     [(DEFAULT_LIFETIME, 90 * DAY), (3600, 3600), (400 * DAY, 400 * DAY), (401 * DAY, 400 * DAY), (None, 400 * DAY)],
 )
-async def test_a_persistent_cookie_lasts_for_the_lifetime_and_400_days_at_most(
+async def test_a_persistent_cookie_lasts_for_the_lifetime_but_at_most_400_days(
     client_of: ClientOf, clock: ManualClock, lifetime: int | None, max_age: int
 ) -> None:
     client = await lasting(client_of, clock, lifetime=lifetime)
@@ -258,7 +258,7 @@ async def test_a_persistent_cookie_lasts_for_the_lifetime_and_400_days_at_most(
     assert re.fullmatch(rf"session={VALUE}; Max-Age={max_age}; Path=/; HttpOnly; SameSite=Lax", sent)
 
 
-async def test_a_persistent_cookie_that_is_sent_again_lasts_for_what_is_left_of_the_lifetime(
+async def test_a_persistent_cookie_sent_again_lasts_for_the_rest_of_the_lifetime(
     client_of: ClientOf, clock: ManualClock
 ) -> None:
     storage = CookieStorage(clock=clock, lifetime=10 * DAY)
@@ -272,7 +272,7 @@ async def test_a_persistent_cookie_that_is_sent_again_lasts_for_what_is_left_of_
     assert f"; Max-Age={7 * DAY}; " in sent
 
 
-async def test_a_persistent_cookie_is_cleared_as_any_other(client_of: ClientOf, clock: ManualClock) -> None:
+async def test_a_persistent_cookie_is_cleared_like_any_other(client_of: ClientOf, clock: ManualClock) -> None:
     client = await lasting(client_of, clock)
     value = (await visit(client, "/write?user=ada")).cookie
 

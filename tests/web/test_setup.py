@@ -1,4 +1,4 @@
-"""setup: where it may be called, what it says where it may not, and what starts and stops with the app."""
+"""setup: where it may be called, its error messages, and what starts and stops with the app."""
 
 import asyncio
 import threading
@@ -26,7 +26,7 @@ from tests.web.visits import ClientOf, visit
 
 
 class LifetimeStorage(MemoryStorage):
-    """Notes when it is started and closed."""
+    """Records when it is started and closed."""
 
     def __init__(self, events: list[str]) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class LifetimeStorage(MemoryStorage):
 # --- settings
 
 
-def test_a_second_setup_of_one_app_is_refused() -> None:
+def test_a_second_setup_of_an_app_is_refused() -> None:
     app = web.Application()
     setup(app, MemoryStorage())
 
@@ -54,7 +54,7 @@ def test_a_second_setup_of_one_app_is_refused() -> None:
     assert len(app.middlewares) == 1
 
 
-def test_setup_of_an_app_that_is_running_is_refused() -> None:
+def test_setup_of_a_running_app_is_refused() -> None:
     app = web.Application()
     app.freeze()
 
@@ -62,7 +62,7 @@ def test_setup_of_an_app_that_is_running_is_refused() -> None:
         setup(app, MemoryStorage())
 
 
-def test_setup_of_an_app_that_is_mounted_already_is_refused() -> None:
+def test_setup_of_an_already_mounted_subapp_is_refused() -> None:
     app, subapp = web.Application(), web.Application()
     app.add_subapp("/in", subapp)
 
@@ -70,7 +70,7 @@ def test_setup_of_an_app_that_is_mounted_already_is_refused() -> None:
         setup(subapp, MemoryStorage())
 
 
-def test_a_setup_that_is_refused_leaves_the_app_as_it_was() -> None:
+def test_a_refused_setup_leaves_the_app_unchanged() -> None:
     app = web.Application()
 
     with pytest.raises(ConfigurationError, match=r"secrets\.token_urlsafe\(32\)"):
@@ -80,7 +80,7 @@ def test_a_setup_that_is_refused_leaves_the_app_as_it_was() -> None:
     setup(app, CookieStorage(), cookie=SessionCookie(secrets=SECRET))
 
 
-def test_the_middleware_is_outside_of_those_that_were_there_before() -> None:
+def test_the_middleware_is_added_outside_the_existing_ones() -> None:
     @web.middleware
     async def before(request: web.Request, handler: Any) -> web.StreamResponse:
         return web.Response()
@@ -92,7 +92,7 @@ def test_the_middleware_is_outside_of_those_that_were_there_before() -> None:
 
 
 def test_apps_can_be_set_up_in_any_thread() -> None:
-    """aiohttp names some keys after the module that makes them, which it does not find in a thread."""
+    """aiohttp names some keys after the module that creates them, and cannot determine that module in a thread."""
     failed: list[BaseException] = []
 
     def work() -> None:
@@ -117,12 +117,12 @@ async def enter_exclusive(request: web.Request) -> None:
 
 
 @pytest.mark.parametrize("call", [get_session, new_session, save_session, enter_exclusive])
-async def test_without_setup_every_call_says_what_to_call(call: Any) -> None:
+async def test_without_setup_every_function_says_what_to_call(call: Any) -> None:
     with pytest.raises(SessionUsageError, match=r"aiohttp_session_store\.setup\(app, storage\)"):
         await call(make_mocked_request("GET", "/"))
 
 
-async def test_a_middleware_outside_of_the_app_with_sessions_is_told_so(client_of: ClientOf) -> None:
+async def test_a_middleware_outside_the_app_with_sessions_gets_an_error(client_of: ClientOf) -> None:
     told: list[str] = []
 
     @web.middleware
@@ -138,10 +138,12 @@ async def test_a_middleware_outside_of_the_app_with_sessions_is_told_so(client_o
     client = await client_of(app)
 
     assert (await visit(client, "/in/")).status == 200
-    assert "a middleware outside of that app cannot use sessions" in told[0]
+    assert "A middleware outside of that app cannot use sessions" in told[0]
 
 
-async def test_a_middleware_outside_can_read_what_a_request_left_and_not_change_it(client_of: ClientOf) -> None:
+async def test_after_the_request_a_middleware_outside_can_read_the_session_but_not_change_it(
+    client_of: ClientOf,
+) -> None:
     seen: list[object] = []
 
     @web.middleware
@@ -162,7 +164,7 @@ async def test_a_middleware_outside_can_read_what_a_request_left_and_not_change_
     assert seen == [{"user": "ada"}] * 2
 
 
-async def test_a_session_that_is_first_loaded_when_the_request_is_over_cannot_be_changed(client_of: ClientOf) -> None:
+async def test_a_session_first_loaded_after_the_request_cannot_be_changed(client_of: ClientOf) -> None:
     seen: list[object] = []
 
     async def untouched(_: web.Request) -> web.Response:
@@ -206,7 +208,7 @@ async def test_the_storage_starts_before_the_first_request_and_closes_with_the_a
     assert events == ["start", "request", "aclose"]
 
 
-async def test_the_storage_can_be_used_by_what_else_starts_and_stops_with_the_app(client_of: ClientOf) -> None:
+async def test_other_startup_and_cleanup_code_can_use_the_storage(client_of: ClientOf) -> None:
     events: list[str] = []
 
     async def other(_: web.Application) -> Any:
@@ -223,7 +225,7 @@ async def test_the_storage_can_be_used_by_what_else_starts_and_stops_with_the_ap
     assert events == ["start", "other starts", "other stops", "aclose"]
 
 
-async def test_closing_the_storage_waits_for_a_save_that_is_under_way(client_of: ClientOf) -> None:
+async def test_closing_the_storage_waits_for_a_running_save(client_of: ClientOf) -> None:
     storage = GatedStorage()
     client = await client_of(app_with(storage, write))
     cookie = (await visit(client, "/write?user=ada")).cookie
@@ -252,7 +254,7 @@ async def test_two_apps_can_share_a_storage_and_its_sessions(client_of: ClientOf
 
 
 async def test_two_visitors_never_share_a_session(client_of: ClientOf, storage: Any) -> None:
-    """Their requests are interleaved, on one connection and in parallel."""
+    """Their requests are interleaved, in parallel and over shared connections."""
     client = await client_of(app_with(storage, write))
     names = [f"visitor{number}" for number in range(10)]
     cookies = {name: (await visit(client, f"/write?user={name}")).cookie for name in names}

@@ -1,4 +1,4 @@
-"""A storage that fails: the handler hears of it first, the visitor gets a 503, and nobody is logged out."""
+"""A failing storage: the handler can catch the error, otherwise the visitor gets a 503, and nobody is logged out."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ def storage() -> FailingStorage:
 
 
 async def visitor(client_of: ClientOf, storage: FailingStorage, handler: Handler, *failing: str) -> tuple[Client, str]:
-    """Serve *handler* to a visitor who has a session, whose cookie comes too; from then on *failing* fails."""
+    """Serve *handler* to a visitor with a session; from then on the verbs *failing* fail.  Return client and cookie."""
     client = await client_of(app_with(storage, handler))
     cookie = (await visit(client, "/write?user=ada")).cookie
     storage.failing = frozenset(failing)
@@ -61,7 +61,7 @@ ENDS = pytest.mark.parametrize("handler", [returns, raises, returns_file, regene
 
 
 @ENDS
-async def test_a_final_save_that_fails_is_a_503_without_a_cookie(
+async def test_a_failed_final_save_is_a_503_without_a_cookie(
     client_of: ClientOf, storage: FailingStorage, handler: Handler
 ) -> None:
     client, cookie = await visitor(client_of, storage, handler, "replace")
@@ -75,7 +75,7 @@ async def test_a_final_save_that_fails_is_a_503_without_a_cookie(
 
 
 @ENDS
-async def test_a_first_save_that_fails_is_a_503_without_a_cookie(
+async def test_a_failed_first_save_is_a_503_without_a_cookie(
     client_of: ClientOf, storage: FailingStorage, handler: Handler
 ) -> None:
     client, _ = await visitor(client_of, storage, handler, "insert")
@@ -86,7 +86,7 @@ async def test_a_first_save_that_fails_is_a_503_without_a_cookie(
 
 
 @ENDS
-async def test_a_final_save_that_fails_is_logged_once_with_its_cause(
+async def test_a_failed_final_save_is_logged_once_with_its_cause(
     client_of: ClientOf, storage: FailingStorage, caplog: pytest.LogCaptureFixture, handler: Handler
 ) -> None:
     client, cookie = await visitor(client_of, storage, handler, "replace")
@@ -101,7 +101,7 @@ async def test_a_final_save_that_fails_is_logged_once_with_its_cause(
 
 
 @ENDS
-async def test_a_final_save_that_fails_leaves_the_old_record_as_it_was(
+async def test_a_failed_final_save_leaves_the_old_record_intact(
     client_of: ClientOf, storage: FailingStorage, handler: Handler
 ) -> None:
     client, cookie = await visitor(client_of, storage, handler, "replace")
@@ -111,7 +111,7 @@ async def test_a_final_save_that_fails_leaves_the_old_record_as_it_was(
     assert await kept(client, storage, cookie) == '{"user": "ada"}'
 
 
-async def test_a_final_save_that_fails_after_the_headers_breaks_the_response_off_and_is_logged(
+async def test_a_failed_final_save_after_the_headers_aborts_the_response_and_is_logged(
     client_of: ClientOf, storage: FailingStorage, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -132,7 +132,7 @@ async def test_a_final_save_that_fails_after_the_headers_breaks_the_response_off
     assert any(record.exc_info and isinstance(record.exc_info[1], StorageError) for record in caplog.records)
 
 
-async def test_a_flash_that_cannot_be_removed_is_read_all_the_same(
+async def test_a_flash_that_cannot_be_removed_is_still_read(
     client_of: ClientOf, storage: FailingStorage, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def flash(request: web.Request) -> web.Response:
@@ -149,7 +149,7 @@ async def test_a_flash_that_cannot_be_removed_is_read_all_the_same(
     assert [record.levelno for record in caplog.records if record.name == LOGGER] == [logging.WARNING]
 
 
-async def test_a_session_that_cannot_be_extended_is_read_all_the_same(
+async def test_a_session_that_cannot_be_extended_is_still_read(
     client_of: ClientOf, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     storage = FailingStorage(clock=clock, idle_timeout=1000)
@@ -166,7 +166,7 @@ async def test_a_session_that_cannot_be_extended_is_read_all_the_same(
 # --- loading
 
 
-async def test_a_load_that_fails_can_be_caught_by_the_handler(client_of: ClientOf, storage: FailingStorage) -> None:
+async def test_a_handler_can_catch_a_failed_load(client_of: ClientOf, storage: FailingStorage) -> None:
     async def handler(request: web.Request) -> web.Response:
         with pytest.raises(StorageError) as error:
             await get_session(request)
@@ -180,7 +180,7 @@ async def test_a_load_that_fails_can_be_caught_by_the_handler(client_of: ClientO
     assert (response.status, response.text, response.set_cookie) == (200, "without a session", None)
 
 
-async def test_a_load_that_fails_is_a_503_logged_once_and_not_a_logout(
+async def test_a_failed_load_is_a_503_logged_once_and_no_logout(
     client_of: ClientOf, storage: FailingStorage, caplog: pytest.LogCaptureFixture
 ) -> None:
     client, cookie = await visitor(client_of, storage, returns, "fetch")
@@ -195,7 +195,7 @@ async def test_a_load_that_fails_is_a_503_logged_once_and_not_a_logout(
     assert await kept(client, storage, cookie) == '{"user": "ada"}'
 
 
-async def test_loads_that_fail_in_a_task_group_are_a_503_as_well(client_of: ClientOf, storage: FailingStorage) -> None:
+async def test_failed_loads_in_a_task_group_are_a_503_as_well(client_of: ClientOf, storage: FailingStorage) -> None:
     async def handler(request: web.Request) -> web.Response:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(get_session(request))
@@ -207,7 +207,7 @@ async def test_loads_that_fail_in_a_task_group_are_a_503_as_well(client_of: Clie
     assert (await visit(client, "/", cookie)).status == 503
 
 
-async def test_a_task_group_that_failed_for_another_reason_too_is_no_503(
+async def test_a_task_group_that_also_failed_for_another_reason_is_a_500(
     client_of: ClientOf, storage: FailingStorage
 ) -> None:
     async def fail(request: web.Request) -> None:
@@ -227,7 +227,7 @@ async def test_a_task_group_that_failed_for_another_reason_too_is_no_503(
     assert (await visit(client, "/", cookie)).status == 500
 
 
-async def test_a_storage_that_fails_does_not_harm_requests_that_leave_their_session_alone(
+async def test_a_failing_storage_does_not_harm_requests_that_ignore_their_session(
     client_of: ClientOf, storage: FailingStorage
 ) -> None:
     async def untouched(_: web.Request) -> web.Response:

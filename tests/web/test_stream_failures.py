@@ -1,6 +1,6 @@
-"""A storage that fails: what the browser then gets is a correct 503 or a closed connection, never a mixture.
+"""If the storage fails, the browser gets a correct 503 or a closed connection, and never a mixture of both.
 
-Asserted on the bytes themselves, since a client could forgive what another one would not.
+The tests look at the raw bytes, because one client may tolerate what another one rejects.
 """
 
 from collections.abc import Awaitable, Callable
@@ -26,7 +26,7 @@ def storage() -> FailingStorage:
 
 @pytest.fixture
 def serve(aiohttp_client: AiohttpClient, storage: FailingStorage) -> Serve:
-    """Serve a handler to a visitor who has a session; from then on the storage cannot be written."""
+    """Return a function that serves a handler to a visitor with a session; after that, writes to the storage fail."""
 
     async def serve(handler: Handler) -> Client:
         client: Client = await aiohttp_client(app_with(storage, handler))
@@ -42,7 +42,7 @@ def cookie_of(client: Client) -> str:
 
 
 async def received(client: Client) -> bytes:
-    """Ask for everything at once, gzip and an upgrade included, and return all bytes until the connection closes."""
+    """Send a request that accepts gzip and an upgrade; return all bytes until the connection closes."""
     headers = UPGRADE | {"Accept-Encoding": "gzip", "Cookie": cookie_of(client)}
     headers["Connection"] = "Upgrade, close"
     reader, writer = await raw_get(client.port, **headers)
@@ -55,7 +55,7 @@ async def received(client: Client) -> bytes:
 
 
 def parsed(answer: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Read exactly one response with a Content-Length, strictly."""
+    """Parse exactly one response with a Content-Length, strictly."""
     head, separator, body = answer.partition(b"\r\n\r\n")
     status_line, *lines = head.decode("ascii").split("\r\n")
     headers = dict(line.split(": ", 1) for line in lines)
@@ -119,7 +119,7 @@ EVERY_SHAPE = pytest.mark.parametrize("make", SHAPES)
 
 
 @EVERY_SHAPE
-async def test_a_save_that_fails_before_the_headers_is_a_503_or_nothing(serve: Serve, make: Make) -> None:
+async def test_a_failed_save_before_the_headers_is_a_503_or_nothing(serve: Serve, make: Make) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         (await get_session(request))["user"] = "bob"
         response = make()
@@ -131,7 +131,7 @@ async def test_a_save_that_fails_before_the_headers_is_a_503_or_nothing(serve: S
     assert not answer or parsed(answer)[0] == 503
 
 
-async def test_a_websocket_whose_save_fails_is_refused_with_a_503(serve: Serve) -> None:
+async def test_a_websocket_whose_first_save_fails_is_refused_with_a_503(serve: Serve) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         (await get_session(request))["user"] = "bob"
         response = websocket()
@@ -142,7 +142,7 @@ async def test_a_websocket_whose_save_fails_is_refused_with_a_503(serve: Serve) 
 
 
 @EVERY_SHAPE
-async def test_a_save_that_fails_before_the_headers_reaches_the_handler(serve: Serve, make: Make) -> None:
+async def test_a_failed_save_before_the_headers_raises_in_the_handler(serve: Serve, make: Make) -> None:
     caught: list[StorageError] = []
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -194,8 +194,10 @@ Answer = Callable[[web.Request, web.StreamResponse], Awaitable[web.StreamRespons
 
 
 @pytest.mark.parametrize("answer_with", [another_text, another_stream, another_chunked, the_same, write_on])
-@pytest.mark.parametrize("make", [make for make in SHAPES if make is not file])  # aiohttp leaks a file sent twice
-async def test_what_a_handler_answers_after_a_failed_save_is_whole_or_nothing(
+@pytest.mark.parametrize(
+    "make", [make for make in SHAPES if make is not file]
+)  # aiohttp leaks a file that is sent twice
+async def test_the_response_after_a_failed_save_is_complete_or_nothing(
     serve: Serve, make: Make, answer_with: Answer
 ) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -212,6 +214,6 @@ async def test_what_a_handler_answers_after_a_failed_save_is_whole_or_nothing(
     if b"Transfer-Encoding: chunked\r\n" in answer:
         assert answer.endswith(b"\r\n\r\n1b\r\nsomething went wrong, sorry\r\n0\r\n\r\n")
         assert answer.count(b"HTTP/1.1") == 1
-    elif answer:  # aiohttp's own 500 is for going on with a WebSocket that was never opened
+    elif answer:  # the 500 is aiohttp's, for using a WebSocket that was never opened
         status, _, body = parsed(answer)
         assert status == 500 or (status, body) == (200, b"something went wrong, sorry")

@@ -1,4 +1,4 @@
-"""Responses that are prepared while the handler runs: what is saved before their headers, and what after."""
+"""Responses that are prepared while the handler runs: what is saved before the headers are sent, and what after."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -45,7 +45,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     return response
 
 
-# --- before the headers
+# --- before the headers are sent
 
 
 async def file(_: web.Request) -> web.StreamResponse:
@@ -84,7 +84,7 @@ def login_and(respond: Handler) -> Handler:
 
 
 @RESPONSES
-async def test_what_is_changed_before_the_headers_is_stored_and_the_cookie_goes_with_them(
+async def test_a_change_before_the_headers_is_stored_and_its_cookie_is_sent_with_them(
     serve: Serve, respond: Handler
 ) -> None:
     client = await serve(login_and(respond))
@@ -99,7 +99,7 @@ async def test_what_is_changed_before_the_headers_is_stored_and_the_cookie_goes_
 
 
 @RESPONSES
-async def test_no_byte_leaves_before_the_storage_has_the_session(serve: Serve, respond: Handler) -> None:
+async def test_no_byte_is_sent_before_the_session_is_stored(serve: Serve, respond: Handler) -> None:
     storage = GatedStorage()
     client = await serve(login_and(respond), storage)
     gate = storage.shut("insert")
@@ -107,7 +107,7 @@ async def test_no_byte_leaves_before_the_storage_has_the_session(serve: Serve, r
     await storage.reached["insert"].wait()
 
     first = asyncio.create_task(reader.read(1))
-    await client.get("/read")  # a whole request on another connection: whatever had been sent would be here by now
+    await client.get("/read")  # by the end of a whole request on another connection, anything sent would have arrived
 
     assert not first.done()
     gate.set()
@@ -125,7 +125,7 @@ async def begin_anew(request: web.Request) -> None:
 
 @pytest.mark.parametrize("steps", range(6))
 @pytest.mark.parametrize("ask", [change_id, begin_anew])
-async def test_what_a_parallel_task_asks_for_during_the_save_is_in_the_headers_or_refused(
+async def test_a_new_id_or_session_from_a_parallel_task_during_the_save_is_sent_or_refused(
     serve: Serve, ask: Callable[[web.Request], Awaitable[None]], steps: int
 ) -> None:
     refused: list[Exception] = []
@@ -152,7 +152,7 @@ async def test_what_a_parallel_task_asks_for_during_the_save_is_in_the_headers_o
     assert await data_of(client) == (whole if refused or ask is change_id else {"user": "bob"})
 
 
-async def test_a_new_session_that_was_destroyed_at_once_clears_the_cookie_of_a_stream(serve: Serve) -> None:
+async def test_a_stream_clears_the_cookie_if_its_new_session_was_destroyed(serve: Serve) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         (await new_session(request)).destroy()
         return await stream(request)
@@ -167,7 +167,7 @@ async def test_a_new_session_that_was_destroyed_at_once_clears_the_cookie_of_a_s
     assert await data_of(client) == {}
 
 
-# --- after the headers
+# --- after the headers are sent
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ async def test_a_new_session_that_was_destroyed_at_once_clears_the_cookie_of_a_s
     ],
     ids=["no error", "lost", "lost in a task group", "error", "lost and error"],
 )
-async def test_a_change_after_the_headers_is_stored_at_a_normal_end_or_a_lost_connection(
+async def test_a_change_after_the_headers_is_stored_if_the_stream_ends_or_the_connection_is_lost(
     serve: Serve, error: Exception | None, kept: bool
 ) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -201,7 +201,7 @@ async def test_a_change_after_the_headers_is_stored_at_a_normal_end_or_a_lost_co
     assert await data_of(client) == {"user": "ada"} | ({"late": True} if kept else {})
 
 
-async def test_a_stream_that_said_503_keeps_nothing_even_if_the_connection_is_lost(serve: Serve) -> None:
+async def test_a_stream_with_status_503_stores_nothing_even_if_the_connection_is_lost(serve: Serve) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         session = await get_session(request)
         await web.StreamResponse(status=503).prepare(request)
@@ -250,7 +250,7 @@ def assign(session: Session) -> None:
     ],
     ids=["first write", "new id", "cookie storage", "logout with cookie storage"],
 )
-async def test_what_needs_a_cookie_is_refused_at_the_call_after_the_headers(
+async def test_after_the_headers_a_call_that_needs_a_cookie_is_refused(
     serve: Serve, change: Callable[[Session], None], stored: bool, storage_class: type[SessionStorage]
 ) -> None:
     refused: list[bool] = []
@@ -274,7 +274,7 @@ async def test_what_needs_a_cookie_is_refused_at_the_call_after_the_headers(
     assert await data_of(client) == before
 
 
-async def test_a_task_that_outlives_its_request_is_refused_at_the_call(serve: Serve) -> None:
+async def test_a_write_by_a_task_that_outlives_its_request_is_refused(serve: Serve) -> None:
     over = asyncio.Event()
     tasks: list[asyncio.Task[None]] = []
 

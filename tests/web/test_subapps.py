@@ -1,4 +1,4 @@
-"""Apps within apps: sessions that are shared, and sessions of their own."""
+"""Sub-apps that share the session of the outer app, and sub-apps with sessions of their own."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ def routes_of(app: web.Application) -> web.Application:
 
 
 def two_apps(outer: MemoryStorage, inner: MemoryStorage | None, *more: web.RouteDef) -> web.Application:
-    """Make an app with a sub-app at /in, which without a storage of its own shares the outer sessions."""
+    """Return an app with a sub-app at /in; without an *inner* storage, the sub-app shares the outer sessions."""
     app, subapp = routes_of(web.Application()), routes_of(web.Application())
     setup(app, outer, cookie=SessionCookie("outer"))
     if inner is not None:
@@ -29,7 +29,7 @@ def two_apps(outer: MemoryStorage, inner: MemoryStorage | None, *more: web.Route
 
 
 async def ask(client: Client, path: str, cookies: dict[str, str]) -> tuple[int, str]:
-    """Ask with *cookies*, and put those that come back into them."""
+    """Send a request with *cookies*, and update them from the response."""
     header = "; ".join(f"{name}={value}" for name, value in cookies.items())
     async with client.get(path, headers={"Cookie": header} if header else {}) as response:
         cookies.update({name: morsel.value for name, morsel in response.cookies.items()})
@@ -40,10 +40,10 @@ async def data_of(client: Client, path: str, cookies: dict[str, str]) -> object:
     return json.loads((await ask(client, path, cookies))[1])
 
 
-# --- without a setup of its own
+# --- a sub-app without its own setup
 
 
-async def test_a_subapp_shares_the_session_of_the_app_around_it(client_of: ClientOf) -> None:
+async def test_a_subapp_shares_the_session_of_the_outer_app(client_of: ClientOf) -> None:
     client = await client_of(two_apps(MemoryStorage(), None))
     cookies: dict[str, str] = {}
 
@@ -53,10 +53,10 @@ async def test_a_subapp_shares_the_session_of_the_app_around_it(client_of: Clien
     assert await data_of(client, "/read", cookies) == {"user": "ada"}
 
 
-# --- with a setup of its own
+# --- a sub-app with its own setup
 
 
-async def test_a_subapp_with_sessions_of_its_own_does_not_see_those_around_it(client_of: ClientOf) -> None:
+async def test_a_subapp_with_its_own_sessions_does_not_see_the_outer_ones(client_of: ClientOf) -> None:
     client = await client_of(two_apps(MemoryStorage(), MemoryStorage()))
     cookies: dict[str, str] = {}
 
@@ -68,7 +68,7 @@ async def test_a_subapp_with_sessions_of_its_own_does_not_see_those_around_it(cl
     assert await data_of(client, "/in/read", cookies) == {"user": "bob"}
 
 
-async def test_the_sessions_may_be_kept_in_one_storage(client_of: ClientOf) -> None:
+async def test_both_apps_can_use_one_storage(client_of: ClientOf) -> None:
     storage = MemoryStorage()
     client = await client_of(two_apps(storage, storage))
     cookies: dict[str, str] = {}
@@ -80,7 +80,7 @@ async def test_the_sessions_may_be_kept_in_one_storage(client_of: ClientOf) -> N
     assert await data_of(client, "/in/read", cookies) == {"user": "bob"}
 
 
-async def test_one_apps_cookie_is_none_for_the_other_even_in_one_storage(client_of: ClientOf) -> None:
+async def test_the_cookie_of_one_app_is_not_valid_for_the_other_even_with_one_storage(client_of: ClientOf) -> None:
     storage = MemoryStorage()
     client = await client_of(two_apps(storage, storage))
     cookies: dict[str, str] = {}
@@ -90,7 +90,9 @@ async def test_one_apps_cookie_is_none_for_the_other_even_in_one_storage(client_
 
 
 @pytest.mark.parametrize(("path", "left"), [("/logout", "/in/read"), ("/in/logout", "/read")])
-async def test_a_logout_from_one_leaves_the_other(client_of: ClientOf, path: str, left: str) -> None:
+async def test_a_logout_from_one_app_does_not_end_the_session_of_the_other(
+    client_of: ClientOf, path: str, left: str
+) -> None:
     client = await client_of(two_apps(MemoryStorage(), MemoryStorage()))
     cookies: dict[str, str] = {}
     await ask(client, "/write?user=ada", cookies)
@@ -102,7 +104,7 @@ async def test_a_logout_from_one_leaves_the_other(client_of: ClientOf, path: str
     assert min(cookies.values()) == ""
 
 
-async def test_a_session_that_is_left_alone_costs_nothing_while_the_other_is_used(client_of: ClientOf) -> None:
+async def test_a_session_that_is_not_used_costs_nothing_while_the_other_is_used(client_of: ClientOf) -> None:
     outer, inner = CountingStorage(), CountingStorage()
     client = await client_of(two_apps(outer, inner))
     cookies: dict[str, str] = {}
@@ -116,7 +118,7 @@ async def test_a_session_that_is_left_alone_costs_nothing_while_the_other_is_use
 
 
 def in_both(inner_handler: Handler) -> Callable[[MemoryStorage, MemoryStorage], web.Application]:
-    """Make two apps whose outer one counts requests in a middleware, the inner one having *inner_handler* at /in/."""
+    """Return a function that makes two apps: the outer counts requests, the inner has *inner_handler* at /in/."""
 
     @web.middleware
     async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -150,7 +152,7 @@ async def renewed(request: web.Request) -> web.StreamResponse:
 
 
 @pytest.mark.parametrize("handler", [answered, streamed, renewed])
-async def test_both_sessions_are_stored_and_both_cookies_sent(client_of: ClientOf, handler: Handler) -> None:
+async def test_both_sessions_are_stored_and_both_cookies_are_sent(client_of: ClientOf, handler: Handler) -> None:
     client = await client_of(in_both(handler)(MemoryStorage(), MemoryStorage()))
     cookies: dict[str, str] = {}
 
@@ -162,7 +164,7 @@ async def test_both_sessions_are_stored_and_both_cookies_sent(client_of: ClientO
 
 @pytest.mark.parametrize("handler", [answered, streamed])
 @pytest.mark.parametrize("failing", ["outer", "inner"])
-async def test_a_request_one_of_whose_storages_fails_answers_503_or_nothing(
+async def test_if_one_of_two_storages_fails_the_response_is_a_503_or_nothing(
     client_of: ClientOf, handler: Handler, failing: str
 ) -> None:
     outer, inner = FailingStorage(), FailingStorage()
@@ -183,7 +185,7 @@ async def test_a_request_one_of_whose_storages_fails_answers_503_or_nothing(
 
 
 @pytest.mark.parametrize("deep", [False, True])
-async def test_one_cookie_name_for_an_app_and_a_subapp_is_refused_at_start_up(deep: bool) -> None:
+async def test_the_same_cookie_name_for_an_app_and_a_subapp_is_refused_at_startup(deep: bool) -> None:
     app, between, subapp = web.Application(), web.Application(), web.Application()
     setup(app, MemoryStorage(), cookie=SessionCookie("sid"))
     setup(subapp, MemoryStorage(), cookie=SessionCookie("sid"))
@@ -200,7 +202,7 @@ async def test_one_cookie_name_for_an_app_and_a_subapp_is_refused_at_start_up(de
     await server.close()
 
 
-async def test_one_cookie_name_is_refused_though_the_app_was_set_up_last() -> None:
+async def test_the_same_cookie_name_is_refused_even_if_the_outer_app_is_set_up_last() -> None:
     app, subapp = web.Application(), web.Application()
     setup(subapp, MemoryStorage())
     app.add_subapp("/in", subapp)

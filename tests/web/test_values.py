@@ -1,4 +1,4 @@
-"""What a handler may keep in a session, and what becomes of the rest when it tries what JSON cannot hold."""
+"""Which values a handler can store in a session, and what happens if it tries to store others."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ def handler_that(change: Callable[[Session], object]) -> Callable[[web.Request],
 
 
 def nest(value: object) -> Callable[[Session], object]:
-    """Put *value* where only the save can find it: inside a list that is in the session already."""
+    """Append *value* to a list that is already in the session, where only the save can find it."""
 
     def change(session: Session) -> None:
         session["other"] = "must not be stored"
@@ -38,7 +38,7 @@ def nest(value: object) -> Callable[[Session], object]:
     return change
 
 
-# --- inside a value
+# --- changes inside a value
 
 
 def append(session: Session) -> None:
@@ -85,7 +85,7 @@ async def test_a_change_inside_a_value_is_stored(
     assert await data_of(client, cookie) == {"cart": cart}
 
 
-# --- what JSON cannot hold
+# --- values that cannot be stored
 
 CYCLE: list[object] = []
 CYCLE.append(CYCLE)
@@ -95,7 +95,7 @@ UNSTORABLE = [
     datetime(2026, 1, 1, tzinfo=ZoneInfo("Europe/Paris")),
     float("nan"),
     float("inf"),
-    {1: "a key that is no string"},
+    {1: "a key that is not a string"},
     "\ud800",
     2**64,
     CYCLE,
@@ -126,7 +126,7 @@ async def test_a_value_that_cannot_be_stored_fails_the_assignment_with_its_path(
 
 
 @EVERY_UNSTORABLE
-async def test_a_value_that_cannot_be_stored_found_at_the_save_stores_nothing_of_the_request(
+async def test_if_the_save_finds_a_value_that_cannot_be_stored_nothing_of_the_request_is_stored(
     client_of: ClientOf, storage: KeyedStorage, caplog: pytest.LogCaptureFixture, value: object
 ) -> None:
     app = app_with(storage, handler_that(nest(value)))
@@ -144,8 +144,8 @@ async def test_a_value_that_cannot_be_stored_found_at_the_save_stores_nothing_of
     assert await data_of(client, cookie) == {"cart": {"items": ["apple"]}}
 
 
-async def test_a_value_that_cannot_be_stored_harms_no_request_that_is_saved_beside_it(client_of: ClientOf) -> None:
-    """Parallel saves of one session share a write; a bad value keeps out of it."""
+async def test_a_value_that_cannot_be_stored_does_not_harm_parallel_requests(client_of: ClientOf) -> None:
+    """Parallel saves of one session share a write, but a request with a bad value does not take part in it."""
     storage = GatedStorage()
     app = app_with(storage, handler_that(nest(frozenset({1, 2}))))
     app.router.add_get("/start", handler_that(lambda session: session.update(cart={"items": []})))
@@ -166,7 +166,7 @@ async def test_a_value_that_cannot_be_stored_harms_no_request_that_is_saved_besi
     assert await data_of(client, cookie) == {"cart": {"items": []}, "first": "1", "second": "2"}
 
 
-async def test_a_key_that_is_no_string_fails_the_assignment(client_of: ClientOf, storage: KeyedStorage) -> None:
+async def test_a_key_that_is_not_a_string_fails_the_assignment(client_of: ClientOf, storage: KeyedStorage) -> None:
     def assign(session: Session) -> None:
         with pytest.raises(TypeError, match="session key 5"):
             session[5] = "five"  # type: ignore[call-overload]
@@ -178,7 +178,7 @@ async def test_a_key_that_is_no_string_fails_the_assignment(client_of: ClientOf,
     assert (response.status, response.set_cookie) == (200, None)
 
 
-async def test_every_value_that_json_can_hold_comes_back_as_it_was(client_of: ClientOf, storage: KeyedStorage) -> None:
+async def test_every_json_value_comes_back_unchanged(client_of: ClientOf, storage: KeyedStorage) -> None:
     data = {"": "", "ż\n\0": ["", 0, -(2**63), 2**64 - 1, 1.5, -0.0, True, None, {"a": [[]]}], "\u2028": "😀\x7f"}
     client = await client_of(app_with(storage, handler_that(lambda session: session.update(data))))
 

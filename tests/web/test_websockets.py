@@ -1,4 +1,4 @@
-"""Sessions of WebSockets and event streams, which save while they run and live beside other requests."""
+"""Sessions of WebSockets and event streams, which save while they run and share the session with other requests."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from tests.web.visits import Client, ClientOf, visit
 
 
 async def saving_loop(request: web.Request) -> web.StreamResponse:
-    """Store every message under its own name, and answer whether the session still lives and what it holds."""
+    """Store every message under its own name; answer whether the session still exists, and its data."""
     session = await get_session(request)
     ws = web.WebSocketResponse()
     await ws.prepare(request)
@@ -49,7 +49,7 @@ async def say(ws: ClientWebSocketResponse, message: str) -> Any:
     return await ws.receive_json()
 
 
-async def test_a_websocket_sees_its_own_changes_and_after_each_save_those_of_others(
+async def test_after_each_save_a_websocket_also_sees_the_changes_of_other_requests(
     client_of: ClientOf, storage: KeyedStorage
 ) -> None:
     client = await client_of(app_with(storage, saving_loop))
@@ -80,7 +80,7 @@ async def test_two_websockets_of_one_session_lose_no_key(client_of: ClientOf, st
     assert {f"{name}{number}" for name in ("one", "other") for number in range(5)} <= data.keys()
 
 
-async def test_a_websocket_learns_at_its_next_save_that_its_session_is_gone(
+async def test_the_next_save_tells_a_websocket_that_its_session_is_gone(
     client_of: ClientOf, storage: KeyedStorage
 ) -> None:
     client = await client_of(app_with(storage, saving_loop))
@@ -95,7 +95,7 @@ async def test_a_websocket_learns_at_its_next_save_that_its_session_is_gone(
     assert await data_of(client, cookie) == {}
 
 
-async def test_a_websocket_goes_on_when_another_request_changes_the_id(
+async def test_a_websocket_continues_when_another_request_changes_the_id(
     client_of: ClientOf, storage: KeyedStorage
 ) -> None:
     async def regenerate(request: web.Request) -> web.Response:
@@ -116,7 +116,7 @@ async def test_a_websocket_goes_on_when_another_request_changes_the_id(
     assert {"user", "first", "second"} <= (await data_of(client, new)).keys()
 
 
-async def test_what_a_websocket_did_not_save_is_saved_when_it_is_closed(
+async def test_unsaved_changes_of_a_websocket_are_saved_when_it_is_closed(
     client_of: ClientOf, storage: KeyedStorage
 ) -> None:
     finished = asyncio.Event()
@@ -138,12 +138,12 @@ async def test_what_a_websocket_did_not_save_is_saved_when_it_is_closed(
     await ws.close()
 
     await finished.wait()
-    await client.close()  # the server is through with its requests then
+    await client.close()  # after this the server has finished all requests
     session = await storage.read(cookie.partition(".")[0])
     assert dict(session) == {"user": "ada", "unsaved": True}
 
 
-async def test_a_websocket_without_a_session_cannot_begin_one(client_of: ClientOf, storage: KeyedStorage) -> None:
+async def test_a_websocket_without_a_session_cannot_start_one(client_of: ClientOf, storage: KeyedStorage) -> None:
     refused: list[Exception] = []
 
     async def late(request: web.Request) -> web.StreamResponse:
@@ -165,7 +165,7 @@ async def test_a_websocket_without_a_session_cannot_begin_one(client_of: ClientO
     assert "needs a cookie" in str(refused[0])
 
 
-async def test_a_logout_inside_a_websocket_holds(client_of: ClientOf, storage: KeyedStorage) -> None:
+async def test_a_logout_inside_a_websocket_is_final(client_of: ClientOf, storage: KeyedStorage) -> None:
     async def leave(request: web.Request) -> web.StreamResponse:
         ws = web.WebSocketResponse()
         await ws.prepare(request)
@@ -186,7 +186,7 @@ async def test_a_logout_inside_a_websocket_holds(client_of: ClientOf, storage: K
     assert await data_of(client, cookie) == {}
 
 
-async def test_a_message_that_changes_nothing_writes_nothing_and_costs_one_look(client_of: ClientOf) -> None:
+async def test_a_message_that_changes_nothing_costs_one_touch(client_of: ClientOf) -> None:
     storage = CountingStorage()
 
     async def idle(request: web.Request) -> web.StreamResponse:
@@ -210,7 +210,7 @@ async def test_a_message_that_changes_nothing_writes_nothing_and_costs_one_look(
 
 
 async def using(request: web.Request) -> web.StreamResponse:
-    """Change nothing: every message is a use of the session."""
+    """Change nothing; every message still counts as a use of the session."""
     await get_session(request)
     ws = web.WebSocketResponse()
     await ws.prepare(request)
@@ -219,7 +219,7 @@ async def using(request: web.Request) -> web.StreamResponse:
     return ws
 
 
-async def test_a_websocket_keeps_its_session_alive_though_another_request_changed_it(
+async def test_a_websocket_keeps_its_session_alive_even_if_another_request_changed_it(
     client_of: ClientOf, storage: KeyedStorage, clock: ManualClock
 ) -> None:
     assert storage.timeouts.idle is not None
@@ -236,7 +236,7 @@ async def test_a_websocket_keeps_its_session_alive_though_another_request_change
     assert await data_of(client, cookie) == {"user": "ada", "between": "yes"}
 
 
-async def test_a_websocket_learns_when_its_session_is_to_be_extended_that_it_is_gone(
+async def test_extending_the_session_tells_a_websocket_that_it_is_gone(
     client_of: ClientOf, storage: KeyedStorage, clock: ManualClock
 ) -> None:
     assert storage.timeouts.idle is not None
@@ -253,7 +253,7 @@ async def test_a_websocket_learns_when_its_session_is_to_be_extended_that_it_is_
     assert await data_of(client, cookie) == {}
 
 
-async def test_an_event_stream_saves_as_it_goes(client_of: ClientOf, storage: KeyedStorage) -> None:
+async def test_an_event_stream_can_save_while_it_runs(client_of: ClientOf, storage: KeyedStorage) -> None:
     go_on, said = asyncio.Event(), asyncio.Event()
     sessions: list[Session] = []
 

@@ -1,4 +1,4 @@
-"""Visits that send exactly the cookie that a test names, as no browser's cookie jar would."""
+"""Visits that send exactly the cookie that a test passes, unlike a cookie jar."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ ClientOf = Callable[[web.Application], Awaitable[Client]]
 
 @dataclass(frozen=True)
 class Visit:
-    """What came back.
+    """The response to a visit.
 
     Attributes:
         text: The body.
@@ -29,13 +29,13 @@ class Visit:
 
     @property
     def cookie(self) -> str:
-        """The value that the browser was given, ``""`` if its cookie was cleared."""
+        """The value of the cookie that was set, ``""`` if the cookie was cleared."""
         assert self.set_cookie is not None
         return self.set_cookie.partition(";")[0].partition("=")[2]
 
 
 async def visit(client: Client, path: str, cookie: str | None = None, name: str = "session", **headers: str) -> Visit:
-    """Ask for *path* with a session cookie of value *cookie*."""
+    """Request *path* with a session cookie whose value is *cookie*."""
     if cookie is not None:
         headers["Cookie"] = f"{name}={cookie}"
     sent: Any = {key.replace("_", "-"): value for key, value in headers.items()}

@@ -116,7 +116,7 @@ class PostgresStorage(KeyedStorage):
 
     @property
     def schema_sql(self) -> str:
-        """The SQL for a migration: creates the table and its index, and the schema if one was named, if missing."""
+        """The SQL for a migration.  It creates the table and its index, and a named schema, if they are missing."""
         return self._statements.create
 
     async def create_schema(self) -> None:

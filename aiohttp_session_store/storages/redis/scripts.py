@@ -55,7 +55,7 @@ if version ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 """)
 
-#: Arguments: the holder's token; milliseconds. To take a lock that the holder has already succeeds.
+#: Arguments: the holder's token; milliseconds. To take the lock again with the same token succeeds.
 TAKE = Script("""
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end

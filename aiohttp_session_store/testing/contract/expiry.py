@@ -89,7 +89,7 @@ class ExpiryContract:
         key = new_key()
         await inserted(storage, key, b"data", int(clock()) + HOUR)
         clock.advance(HOUR + RECLAIM_AFTER - 1)
-        assert await storage.sweep() == 0, "sweep() must leave RECLAIM_AFTER seconds after the expiry"
+        assert await storage.sweep() == 0, "sweep() must keep a record until RECLAIM_AFTER has passed"
         assert await storage.fetch(key) is not None, "sweep() must keep what has only just expired"
 
     async def test_the_sweep_keeps_what_was_extended(self, storage: KeyedStorage, clock: ManualClock) -> None:
@@ -122,7 +122,7 @@ class ExpiryContract:
         clock.advance(RECLAIM_AFTER + 2)
         counts = await asyncio.gather(storage.sweep(), storage.sweep(), storage.sweep())
         removed = len(keys) if self.sweeps else 0
-        assert sum(counts) == removed, f"sweeps at once must count {removed} removed records together, not {counts}"
+        assert sum(counts) == removed, f"sweeps that run at once must together count {removed} records, not {counts}"
 
     async def test_a_cancelled_sweep_is_completed_by_the_next(self, storage: KeyedStorage, clock: ManualClock) -> None:
         """A sweep is cancelled when the app stops, and what it leaves must not be in the way of a later sweep."""
@@ -139,7 +139,7 @@ class ExpiryContract:
             await asyncio.wait([sweeping])
             await storage.sweep()
             left = [key for key in keys if await storage.fetch(key) is not None]
-            assert not left, "the sweep after one that was cancelled must remove what that one left"
+            assert not left, "the sweep after a cancelled one must remove the records that it left"
 
     # --- the sweep during requests
 

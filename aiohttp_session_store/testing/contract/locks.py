@@ -131,7 +131,7 @@ class LockContract:
 
         await asyncio.gather(*(count() for _ in range(VISITORS)))
         counted = (await load(storage, session_id))["count"]
-        assert counted == VISITORS, f"{VISITORS} times one more under the lock must make {VISITORS}, not {counted}"
+        assert counted == VISITORS, f"{VISITORS} increments under the lock must make {VISITORS}, not {counted}"
 
     async def test_different_keys_do_not_wait_for_each_other(self, storage: KeyedStorage) -> None:
         """The lock of one visitor does not concern another visitor."""
@@ -217,7 +217,7 @@ class LockContract:
             finally:
                 heeded = [await cancelled(task) for task in waiting]
         assert newer is not None, f"a holder must be able to write while {2 * VISITORS} wait for its lock"
-        assert all(heeded), "waiting for a lock must be cancelled when told to"
+        assert all(heeded), "a request that waits for a lock must end when it is cancelled"
 
     # --- no lock is left behind
 
@@ -239,7 +239,7 @@ class LockContract:
                 raise LookupError("on purpose")
         except LookupError:
             passed = True
-        assert passed, "an exception inside the lock must pass"
+        assert passed, "an exception inside the lock must reach the caller"
         async with held(storage, key, "an exception ended the block of its last holder"):
             pass
 
@@ -252,7 +252,7 @@ class LockContract:
                 waiting = asyncio.ensure_future(hold(storage, key))
                 for _ in range(3 * steps):
                     await asyncio.sleep(0)
-                assert await cancelled(waiting), "waiting for a lock must be cancelled when told to"
+                assert await cancelled(waiting), "a request that waits for a lock must end when it is cancelled"
 
     async def test_a_lock_whose_taker_is_cancelled_is_free(self, storage: KeyedStorage) -> None:
         """The cancellation may come before the server has answered, just after, or when the lock is held."""
@@ -262,7 +262,7 @@ class LockContract:
             taking = asyncio.ensure_future(hold(storage, key))
             for _ in range(2 * steps):
                 await asyncio.sleep(0)
-            assert await cancelled(taking), "taking a lock must be cancelled when told to"
+            assert await cancelled(taking), "a request that takes a lock must end when it is cancelled"
             async with held(storage, key, "the request that took it was cancelled"):
                 pass
 

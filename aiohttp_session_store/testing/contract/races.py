@@ -22,7 +22,7 @@ class RaceContract:
             *(storage.replace(key, b"racer %d" % racer, expires_at, version) for racer in range(RACERS))
         )
         winners = [racer for racer, outcome in enumerate(outcomes) if outcome is not None]
-        assert len(winners) == 1, f"of {RACERS} replace() at one version exactly one must win, not {len(winners)}"
+        assert len(winners) == 1, f"exactly one of {RACERS} replace() calls at one version must win, not {len(winners)}"
         stored = await storage.fetch(key)
         assert stored is not None, "the record must be found after the race"
         assert stored.data == b"racer %d" % winners[0], "the data of the one that won must stand"
@@ -35,7 +35,7 @@ class RaceContract:
             *(storage.insert(key, b"racer %d" % racer, expires_at) for racer in range(RACERS))
         )
         winners = [racer for racer, outcome in enumerate(outcomes) if outcome is not None]
-        assert len(winners) == 1, f"of {RACERS} insert() of one key exactly one must win, not {len(winners)}"
+        assert len(winners) == 1, f"exactly one of {RACERS} insert() calls for one key must win, not {len(winners)}"
         stored = await storage.fetch(key)
         assert stored is not None, "the record must be found after the race"
         assert stored.data == b"racer %d" % winners[0], "the data of the one that won must stand"
@@ -117,7 +117,7 @@ class RaceContract:
             await asyncio.gather(*(storage.touch(key, each, version) for each in later))
             stored = await storage.fetch(key)
             assert stored is not None, "the record must be found after the race"
-            assert stored.expires_at == max(later), "of racing touch() calls the latest expiry must stand"
+            assert stored.expires_at == max(later), "racing touch() calls must leave the latest expiry"
 
     async def test_a_cancelled_write_leaves_the_old_record_or_the_new_one(
         self, storage: KeyedStorage, clock: ManualClock

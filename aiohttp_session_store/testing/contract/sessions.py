@@ -102,7 +102,7 @@ class SessionContract:
         assert await readable(storage, session_id) == expected, "every parallel request's key must survive"
 
     async def test_of_two_saves_of_one_key_the_last_stands(self, storage: KeyedStorage) -> None:
-        """The last save counts even if it sets the value that it had read.  Keys that were not saved stay as they are."""
+        """The last save counts even if it sets the value that it had read.  Other keys stay as they are."""
         session_id = await stored_id(storage, theme="dark", user=5)
         slow, fast = await load(storage, session_id), await load(storage, session_id)
         fast["theme"] = "light"
@@ -174,7 +174,7 @@ class SessionContract:
             sessions[5].destroy()
             outcomes = await asyncio.gather(*(storage.save(session) for session in sessions))
             for value in {session_id, *outcomes, *(session.id for session in sessions)} - {None, ""}:
-                assert (await storage.read(value)).new, "after a logout nobody may be logged in, by any id"
+                assert (await storage.read(value)).new, "after a logout nobody may be logged in, under any id"
 
     # --- time
 
@@ -220,7 +220,7 @@ class SessionContract:
         clock.advance(began + storage.timeouts.lifetime - 1 - clock())
         await load(storage, session_id)
         clock.advance(1)
-        assert (await storage.read(session_id)).new, "a session must end with its lifetime, though in use"
+        assert (await storage.read(session_id)).new, "a session must end with its lifetime, even if it is in use"
 
     # --- regenerate_id
 
@@ -269,8 +269,10 @@ class SessionContract:
         assert (await storage.read(old_id)).new, "the old id must be worthless at once"
         slow["late"] = True
         await storage.save(slow)
-        assert await readable(storage, new_id) == {"basket": [1], "user": 5}, "a writer under the old id is dropped"
-        assert (await storage.read(old_id)).new, "a writer under the old id must not make it good again"
+        assert await readable(storage, new_id) == {"basket": [1], "user": 5}, (
+            "a writer under the old id must be dropped"
+        )
+        assert (await storage.read(old_id)).new, "a writer under the old id must not make it valid again"
 
     async def test_parallel_regenerations_leave_one_session_with_all_changes(self, storage: KeyedStorage) -> None:
         """The first regeneration wins, and the changes of the others go into its session."""

@@ -56,7 +56,9 @@ class VerbContract:
         key, expires_at = new_key(), int(clock()) + HOUR
         await inserted(storage, key, b"first", expires_at)
         before = await storage.fetch(key)
-        assert await storage.insert(key, b"second", expires_at + 1) is None, "insert() of an existing key: None"
+        assert await storage.insert(key, b"second", expires_at + 1) is None, (
+            "insert() of an existing key must return None"
+        )
         assert await storage.fetch(key) == before, "insert() of an existing key must not change the record"
 
     async def test_a_deleted_key_can_be_inserted_again(self, storage: KeyedStorage, clock: ManualClock) -> None:
@@ -95,7 +97,7 @@ class VerbContract:
         assert stored.data == second, "a replaced large record must come back whole"
 
     async def test_what_was_fetched_stays_as_it_was(self, storage: KeyedStorage, clock: ManualClock) -> None:
-        """Storages hold bytes, never live objects: a write of another request must not change what this one has read."""
+        """Storages hold bytes, never live objects: another request's write must not change what this one has read."""
         key, expires_at = new_key(), int(clock()) + HOUR
         version = await inserted(storage, key, b"old", expires_at)
         stored = await storage.fetch(key)
@@ -127,7 +129,9 @@ class VerbContract:
         stale = await inserted(storage, key, b"first", expires_at)
         await storage.replace(key, b"second", expires_at, stale)
         before = await storage.fetch(key)
-        assert await storage.replace(key, b"third", expires_at, stale) is None, "replace() at a stale version: None"
+        assert await storage.replace(key, b"third", expires_at, stale) is None, (
+            "replace() at a stale version must return None"
+        )
         assert await storage.fetch(key) == before, "replace() at a stale version must not change the record"
 
     async def test_replacing_never_creates(self, storage: KeyedStorage, clock: ManualClock) -> None:
@@ -135,9 +139,13 @@ class VerbContract:
         key, expires_at = new_key(), int(clock()) + HOUR
         version = await inserted(storage, key, b"first", expires_at)
         await storage.delete(key)
-        assert await storage.replace(key, b"second", expires_at, version) is None, "replace() of a deleted key: None"
+        assert await storage.replace(key, b"second", expires_at, version) is None, (
+            "replace() of a deleted key must return None"
+        )
         assert await storage.fetch(key) is None, "replace() of a deleted key must not bring it back"
-        assert await storage.replace(new_key(), b"second", expires_at, version) is None, "of a key that never was: None"
+        assert await storage.replace(new_key(), b"second", expires_at, version) is None, (
+            "replace() of a key that never existed must return None"
+        )
 
     async def test_each_write_has_a_version_of_its_own(self, storage: KeyedStorage, clock: ManualClock) -> None:
         """This holds within one tick of the clock, for equal data, and across delete and insert, too."""
@@ -157,7 +165,9 @@ class VerbContract:
         """A touch is not a write: a request that read the record before may still replace it."""
         key, expires_at = new_key(), int(clock()) + HOUR
         version = await inserted(storage, key, b"data", expires_at)
-        assert await storage.touch(key, expires_at + HOUR, version) is True, "touch() at the version: True"
+        assert await storage.touch(key, expires_at + HOUR, version) is True, (
+            "touch() at the stored version must return True"
+        )
         stored = await storage.fetch(key)
         assert stored is not None, "a touched record must be found"
         assert stored.expires_at == expires_at + HOUR, "touch() must extend the expiry"
@@ -168,7 +178,9 @@ class VerbContract:
         """Of two requests, the one that finishes last may have begun first."""
         key, expires_at = new_key(), int(clock()) + HOUR
         version = await inserted(storage, key, b"data", expires_at)
-        assert await storage.touch(key, expires_at - 1, version) is True, "touch() at the version: True, also if later"
+        assert await storage.touch(key, expires_at - 1, version) is True, (
+            "touch() at the stored version must return True, even if the record expires later"
+        )
         stored = await storage.fetch(key)
         assert stored is not None, "a touched record must be found"
         assert stored.expires_at == expires_at, "touch() must never shorten"
@@ -179,7 +191,9 @@ class VerbContract:
         """Nothing has to be written then, but the record still stands at its version."""
         key, expires_at = new_key(), int(clock()) + HOUR
         version = await inserted(storage, key, b"data", expires_at)
-        assert await storage.touch(key, expires_at, version) is True, "touch() at the version: True, also if the same"
+        assert await storage.touch(key, expires_at, version) is True, (
+            "touch() at the stored version must return True, even if the expiry is the same"
+        )
 
     async def test_touching_at_another_version_changes_nothing(self, storage: KeyedStorage, clock: ManualClock) -> None:
         """The session may have been retired or destroyed, and a touch must not make it live longer."""
@@ -187,7 +201,9 @@ class VerbContract:
         stale = await inserted(storage, key, b"first", expires_at)
         await storage.replace(key, b"second", expires_at, stale)
         before = await storage.fetch(key)
-        assert await storage.touch(key, expires_at + HOUR, stale) is False, "touch() at a stale version: False"
+        assert await storage.touch(key, expires_at + HOUR, stale) is False, (
+            "touch() at a stale version must return False"
+        )
         assert await storage.fetch(key) == before, "touch() at a stale version must not change the record"
 
     async def test_touching_never_creates(self, storage: KeyedStorage, clock: ManualClock) -> None:
@@ -195,7 +211,9 @@ class VerbContract:
         key, expires_at = new_key(), int(clock()) + HOUR
         version = await inserted(storage, key, b"data", expires_at)
         await storage.delete(key)
-        assert await storage.touch(key, expires_at + HOUR, version) is False, "touch() of a deleted key: False"
+        assert await storage.touch(key, expires_at + HOUR, version) is False, (
+            "touch() of a deleted key must return False"
+        )
         assert await storage.fetch(key) is None, "touch() of a deleted key must not bring it back"
 
     # --- delete

@@ -72,7 +72,7 @@ async def test_a_removed_directory_is_created_again_by_the_next_call(tmp_path: P
 async def test_a_file_or_link_in_place_of_a_folder_is_set_aside_by_the_next_insert(
     tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Otherwise every 256th new visitor would get a 503: a read would set it aside too, but no session there is read."""
+    """Otherwise every 256th new visitor would get a 503: a read sets it aside too, but nobody has a session there."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)

@@ -61,7 +61,7 @@ async def test_a_write_of_another_process_is_seen_at_once(tmp_path: Path) -> Non
 async def test_the_test_above_fails_if_files_do_not_get_their_own_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiohttp_session_store.storages.filesystem.files.own_time_ns", lambda: 1)
+    monkeypatch.setattr("aiohttp_session_store.storages.filesystem.atomic_files.own_time_ns", lambda: 1)
 
     with pytest.raises(AssertionError):
         await test_a_write_of_another_process_is_seen_at_once(tmp_path)

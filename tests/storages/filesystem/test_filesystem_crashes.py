@@ -22,7 +22,7 @@ NUMBER = struct.Struct("<q")
 
 
 def kill_writers(directory: Path, rounds: int, size: int, *, durable: bool = False) -> FileSystemStorage:
-    """Kill *rounds* writers at random moments; check each time that the record is whole and has every acknowledged write."""
+    """Kill *rounds* writers at random moments; check that the record is whole and has every acknowledged write."""
     random.seed(size)
     storage = FileSystemStorage(directory, sweep_interval=None, durable=durable, cache_size=0)
     value = asyncio.run(make_session_and_close(storage, number=0, filling="x" * size))

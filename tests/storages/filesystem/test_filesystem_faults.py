@@ -210,7 +210,7 @@ async def test_a_fault_while_a_lock_is_held_releases_the_lock(tmp_path: Path, mo
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
     with monkeypatch.context() as patched:
-        patched.setattr("aiohttp_session_store.storages.filesystem.files.os.rename", fail)
+        patched.setattr("aiohttp_session_store.storages.filesystem.atomic_files.os.rename", fail)
         with pytest.raises(StorageError, match="quota"):
             await storage.save(session)
 
