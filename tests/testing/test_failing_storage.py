@@ -88,7 +88,7 @@ def test_an_unknown_verb_is_an_error() -> None:
 
 async def test_an_app_answers_503_while_its_storage_is_unavailable(
     aiohttp_client: AiohttpClient,
-    failing_session_storage: FailingStorage,
+    failing_session_storage: FailingStorage,  # noqa: F811
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def count(request: web.Request) -> web.Response:
@@ -109,9 +109,9 @@ async def test_an_app_answers_503_while_its_storage_is_unavailable(
 
 
 async def test_the_fixtures_share_a_clock(
-    session_clock: ManualClock,
-    session_storage: MemoryStorage,
-    failing_session_storage: FailingStorage,
+    session_clock: ManualClock,  # noqa: F811
+    session_storage: MemoryStorage,  # noqa: F811
+    failing_session_storage: FailingStorage,  # noqa: F811
 ) -> None:
     session_clock.advance(60)
 
