@@ -10,6 +10,7 @@
         return web.Response(text=f"visit {session['visits']}")
 """
 
+from .engine.owners import SessionInfo
 from .errors import (
     ConfigurationError,
     SessionCommittedError,
@@ -29,7 +30,7 @@ from .storages.filesystem import FileSystemStorage
 from .storages.memory.storage import MemoryStorage
 from .storages.signed_cookie import CookieStorage
 from .web.cookie_settings import SessionCookie
-from .web.middleware import exclusive_session, get_session, new_session, save_session, setup
+from .web.middleware import exclusive_session, get_session, get_storage, new_session, save_session, setup
 
 __all__ = [
     "Codec",
@@ -42,6 +43,7 @@ __all__ = [
     "SessionCommittedError",
     "SessionCookie",
     "SessionDestroyedError",
+    "SessionInfo",
     "SessionKey",
     "SessionLockError",
     "SessionStorage",
@@ -52,6 +54,7 @@ __all__ = [
     "Stored",
     "exclusive_session",
     "get_session",
+    "get_storage",
     "new_session",
     "save_session",
     "setup",

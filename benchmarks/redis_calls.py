@@ -47,7 +47,7 @@ async def run(url: str, rounds: int, commands: int) -> list[list[str]]:
                 await client.execute_command("GET", "key", NEVER_DECODE=True)
 
         async def together() -> None:
-            await calls.ask("GET", "key", NEVER_DECODE=True)
+            await calls.ask("GET", "key")
 
         ways = {"redis-py, with a time limit": by_the_driver, "ours": together}
         figures: dict[str, dict[int, list[float]]] = {name: {1: [], AT_ONCE: []} for name in ways}

@@ -13,11 +13,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from aiohttp_session_store.storages.filesystem.swap import Rename, fastest, rename
+from aiohttp_session_store.storages.filesystem.swap import Rename, exchange, rename
 
 RECORD = b"x" * 300
 NAMES = [f"{number:04}" for number in range(1000)]
-exchange = fastest()
 
 
 def put(folder: int, name: str, into_place: Rename, *, allocate: bool) -> None:

@@ -50,6 +50,8 @@ async def login(request: web.Request) -> web.Response:
     if not await check_password(name, str(form.get("password", ""))):
         session.flash("error", "Wrong name or password.")
         raise web.HTTPSeeOther("/login")
+    if session.get("user", name) != name:  # another user was logged in: their data is not for this one
+        session = await new_session(request)
     session.regenerate_id(True)
     session["user"] = name
     session.flash("notice", f"Welcome, {name.capitalize()}!")

@@ -1,100 +1,279 @@
-"""Moving a session to another id."""
+"""Moving a session to another id, and what the old id may still read.
 
-from collections.abc import Sequence
+The new record is written first.  Then the old record is replaced, at the version that was read, by a retired record
+that says why and points to the new one.  That one compare-and-set decides every race: with a logout (the logout wins),
+with a write (it is merged into the new record), and with another rotation.
+"""
+
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
-from ..errors import StorageError
+from ..errors import SessionLockError, SessionTooLargeError, StorageError
 from ..record.changes import Changes
-from ..record.format import Retired, Stored, encode_retired
+from ..record.format import LOGIN, RENEWED, REPLACED, Record, Retired, Stored, encode_retired
+from ..record.head import Head
+from ..record.session_id import snapshot_key
+from ..session.state import Place
+from .ending import bury, fence
 from .retry import Attempts
 from .verbs import Lease, Verbs
-from .writing import RecordWriter, Written, decode
+from .writing import RecordWriter, Unreadable, link, unlink
+
+# An id can be taken by a tombstone, of somebody who lists the sessions of an owner just before the record is inserted.
+_ID_COLLISIONS = 20
 
 
-async def rotate(
-    writer: RecordWriter,
-    *,
-    old_key: str,
-    new_key: str,
-    stored: Stored | None,
-    changes: Sequence[Changes],
-    delete_old: bool,
-    renew_lifetime: bool,
-    lease: Lease | None = None,
-) -> Written | None:
-    """Move the session from *old_key* to *new_key*, with *changes*.
+@dataclass(frozen=True, slots=True)
+class Rotating:
+    """A change of id that is to be carried out.
 
-    The new record is written first, then the old one is retired by compare-and-set, which decides all races: with
-    a logout (it wins) and with a write (it is merged).  Where a parallel rotation came first and the old id was to
-    die at once, this one is dropped: the successor may be somebody else's login.  Otherwise it is a plain save,
-    which the successor gets; but with *delete_old*, as at a login, the successor is rotated in its turn: whoever
-    asked for it may be somebody who planted the old id.
+    Attributes:
+        place: Where the session stood when it was last seen.
+        readable: The record that the old id may read.
+        led_on: Whether the session stands under another id already: the old one was renewed by another request.
+        new_key: Returns the key of the new id, and of another one each time that it is called again.
+        changes: Those of this request.
+        delete_old: Whether the old id is worthless at once, as after a login.
+        renew_lifetime: Whether the lifetime starts again.
+        lease: That of an exclusive lock, or None.
+        login: The head that a login gives to the session, or None.
+    """
+
+    place: Place
+    readable: Record
+    led_on: bool
+    new_key: Callable[[], str]
+    changes: Sequence[Changes]
+    delete_old: bool
+    renew_lifetime: bool
+    lease: Lease | None
+    login: Head | None = None
+
+
+async def rotate(writer: RecordWriter, work: Rotating) -> Place | None:
+    """Move a session to the key of another id.
+
+    If a parallel request renewed the id first, a plain rotation is a plain save: the changes go to the record that the
+    session has now.  With ``delete_old`` the session is made anew, from what the old id may read and this request's
+    changes.  The record that the session has now is then retired: whoever renewed the id may be the one who planted it.
+    If a parallel request made the old id worthless first, this request's changes are dropped.
 
     Returns:
-        Where the session went, under *new_key* or a parallel rotation's; None: it was destroyed.
+        Where the session stands: under the new key, or if a parallel request moved it, where that one moved it.  None:
+        it has ended.
 
     Raises:
-        StorageError: The old record is intact.
+        SessionLockError: The exclusive lock was lost, or the session got another id meanwhile.  Nothing was stored.
+        SessionTooLargeError: The session would be too large.  Nothing was stored.
+        StorageError: The session still stands under the old id, unless ``maybe_stored`` says that nobody can know.
     """
-    storage, attempts, passed = writer.storage, Attempts(old_key), {old_key}
-    version: bytes | None = None
-    written: Written | None = None
+    rotation = _Rotation(writer, work)
     try:
-        while stored is not None:
-            record = decode(storage, old_key, stored)
-            if record is None:
-                break
-            if isinstance(record, Retired):
-                if written is not None and record.successor == new_key:
-                    return written  # a driver that lost the answer asked again
-                if record.successor is None or not record.passes_changes_on or record.successor in passed:
-                    break
-                if not delete_old:
-                    if version is not None:
-                        await storage.delete(new_key)
-                    return await writer.write(old_key, stored, changes, lease=lease)
-                old_key = record.successor
-                passed.add(old_key)
-                stored = await storage.fetch(old_key)
-                continue
-            if lease is not None:
-                await lease()
-            now = storage.now()
-            dies_at = min(now + storage.rotation_grace, storage.timeouts.expiry(now, record.created_at))
-            if renew_lifetime:
-                record = record._replace(created_at=now)
-            merged = writer.merged(record, changes, now)
-            data, expires_at = storage.records.encode(merged), storage.timeouts.expiry(now, merged.created_at)
-            if version is None:
-                version = await storage.insert(new_key, data, expires_at)
-            else:
-                version = await storage.replace(new_key, data, expires_at, version)
-            if version is None:
-                raise StorageError("the storage lost or already had the record of a new session id")
-            written = Written(new_key, Stored(data, version, expires_at), merged)
-            retired = encode_retired(Retired(new_key, dies_at, None if delete_old else stored.data))
-            if await storage.replace(old_key, retired, dies_at, stored.version):
-                return written
-            await attempts.conflict()
-            stored = await storage.fetch(old_key)
-        if version is not None:
-            await storage.delete(new_key)
-    except StorageError:
-        if written is not None and await _took_effect(storage, old_key, written):
-            return written
+        return await rotation.run()
+    except SessionTooLargeError:
+        await rotation.take_back_quietly()
         raise
-    return None
+    except StorageError as error:
+        moved = await rotation.undo(error)
+        if moved is not None:
+            return moved
+        raise
 
 
-async def _took_effect(storage: Verbs, old_key: str, written: Written) -> bool:
-    """Whether a rotation that failed has been carried out all the same; if not, remove the new record.
+class _Rotation:
+    """The steps of one rotation, and how they are undone."""
 
-    A server can lose the answer, and what it has done stays done.
+    def __init__(self, writer: RecordWriter, work: Rotating) -> None:
+        self._writer, self._storage, self._work = writer, writer.storage, work
+        self._key: str = work.place.key  # of the record that is to be retired
+        self._new_key: str = work.new_key()
+        self._inserted: Stored | None = None  # what stands under the new key
+        self._snapshot: Stored | None = None
+        self._saves = False  # whether this became a plain save
+        self._linked: Head | None = None  # in whose index the new key is
+        self._moved: Place | None = None  # where the session stands once the old record is retired
+
+    async def run(self) -> Place | None:
+        work, attempts, passed = self._work, Attempts(self._key), {self._key}
+        if work.led_on and not work.delete_old:
+            return await self._save()
+        source = work.readable if work.led_on else None
+        found: Place | Retired | Unreadable | None = work.place
+        looked = self._storage.now() >= work.place.ends  # another request may have extended it since
+        if looked:
+            found = await self._writer.look(self._key)
+        while isinstance(found, Place | Retired):
+            if isinstance(found, Place):
+                if self._storage.now() >= found.ends:
+                    break
+                if work.lease is not None:
+                    await work.lease()
+                try:
+                    moved = await self._step(found, source or found.record)
+                except SessionTooLargeError:
+                    if looked:  # a parallel request may have made room since
+                        raise
+                    found, looked = await self._writer.look(self._key), True
+                    continue
+                if moved:
+                    with suppress(StorageError):  # or whoever lists the sessions finds that the old record is retired
+                        await unlink(self._storage, found.record.head, self._key)
+                    return self._moved
+                await attempts.conflict()
+            else:
+                if found.successor == self._new_key and self._moved is not None:
+                    return self._moved  # a driver that lost the answer asked again
+                if work.lease is not None or not found.passes_on or found.successor in passed:
+                    break
+                if not work.delete_old:
+                    await self._take_back()
+                    return await self._save()
+                source = source or await self._snapshot_of(found) or work.readable
+                self._key = str(found.successor)
+                passed.add(self._key)
+            found, looked = await self._writer.look(self._key), True
+        await self._take_back()
+        if work.lease is not None:
+            raise SessionLockError(
+                f"session {self._key} ended or got another id while it was held exclusively: nothing was stored"
+            )
+        return None
+
+    async def _save(self) -> Place | None:
+        """Save plainly: nothing has to be undone then, and an error says by itself what is known."""
+        self._saves = True
+        return await self._writer.write(self._work.place, self._work.changes, self._work.lease)
+
+    async def _step(self, place: Place, source: Record) -> bool:
+        """Write the new record, then retire the old one; False if that one was changed meanwhile."""
+        storage, work, stored = self._storage, self._work, place.stored
+        now = storage.now()
+        pointer_ends = storage.timeouts.expiry(now, place.record.created_at, place.record.head)
+        if work.renew_lifetime:
+            source = source._replace(created_at=now)
+        if work.login is not None:
+            if source.head is not None and source.head.owner != work.login.owner:
+                source = source._replace(data={}, flashes=())  # somebody else's
+            source = source._replace(head=work.login)
+        merged = self._writer.merged(source, work.changes, now)
+        data = self._writer.encoded(merged, stored, work.changes)
+        expires_at = storage.timeouts.expiry(now, merged.created_at, merged.head)
+        await self._put_new(merged, Stored(data, b"", expires_at))
+        if work.delete_old:
+            retired = encode_retired(Retired(self._new_key, 0, why=REPLACED if work.login is None else LOGIN))
+            return await storage.retire(self._key, retired, pointer_ends, stored.version) is not None
+        grace_ends = min(now + storage.rotation_grace, pointer_ends)
+        snapshot = Stored(stored.data, b"", grace_ends)
+        self._snapshot = await _put(storage, snapshot_key(self._key, self._new_key), snapshot, self._snapshot)
+        retired = encode_retired(Retired(self._new_key, grace_ends, why=RENEWED))
+        return await storage.replace(self._key, retired, pointer_ends, stored.version) is not None
+
+    async def _put_new(self, record: Record, wanted: Stored) -> None:
+        """Write the new record, under another id if a tombstone stands there; it is in its owner's index before."""
+        if self._inserted is not None:
+            self._inserted = await _put(self._storage, self._new_key, wanted, self._inserted)
+        else:
+            for _ in range(_ID_COLLISIONS):
+                self._linked = record.head
+                await link(self._storage, record.head, self._new_key)
+                version = await self._storage.insert(self._new_key, wanted.data, wanted.expires_at)
+                if version is not None:
+                    self._inserted = wanted._replace(version=version)
+                    break
+                await unlink(self._storage, record.head, self._new_key)
+                self._new_key = self._work.new_key()
+            else:
+                raise StorageError("the storage says that every new session id exists already: nothing was stored")
+        self._moved = self._writer.written(self._new_key, self._inserted, record)
+
+    async def _snapshot_of(self, retired: Retired) -> Record | None:
+        try:
+            return await read_snapshot(self._storage, self._key, retired)
+        except ValueError:  # damaged, or of a newer version: what this request has loaded will do
+            return None
+
+    async def undo(self, error: StorageError) -> Place | None:
+        """Take back what a failed rotation has written, or find that it was carried out after all.
+
+        If the storage cannot say whether the last step was carried out, it may still be on its way.  So the old record
+        is fenced before the new one is taken back, or the late step would retire the old record when the new one is
+        gone already.
+
+        Raises:
+            StorageError: The fate of the last step is unknown.  Nothing is taken back then.
+        """
+        if self._saves:
+            return None
+        if not error.maybe_stored:
+            await self.take_back_quietly()
+            return None
+        try:
+            if self._moved is not None:
+                found = await fence(self._storage, self._key)
+                if isinstance(found, Retired) and found.successor == self._new_key:
+                    return self._moved
+            await bury(self._storage, self._new_key, REPLACED)
+            await unlink(self._storage, self._linked, self._new_key)
+        except StorageError as unknown:
+            raise StorageError(
+                f"whether session {self._key} got its new id is not known: {error.args[0]}", maybe_stored=True
+            ) from unknown
+        error.maybe_stored = False
+        return None
+
+    async def _take_back(self) -> None:
+        if self._snapshot is not None:
+            await self._storage.delete(snapshot_key(self._key, self._new_key))
+        if self._inserted is not None:
+            await self._storage.delete(self._new_key)
+        await unlink(self._storage, self._linked, self._new_key)
+
+    async def take_back_quietly(self) -> None:
+        """End the new record, if there is one.  If that fails, it expires: nobody was sent its id."""
+        with suppress(StorageError):
+            await self._take_back()
+
+
+async def _put(storage: Verbs, key: str, wanted: Stored, before: Stored | None) -> Stored:
+    """Write a record that nobody else knows of: insert it, or replace what this rotation has inserted *before*."""
+    if before is None:
+        version = await storage.insert(key, wanted.data, wanted.expires_at)
+    else:
+        version = await storage.replace(key, wanted.data, wanted.expires_at, before.version)
+    if version is None:
+        raise StorageError("the storage lost the record of a new session id: nothing was stored")
+    return wanted._replace(version=version)
+
+
+async def read_snapshot(storage: Verbs, key: str, retired: Retired) -> Record | None:
+    """Return what the old id of *key* may read: the record as it was when its id was renewed, during the grace.
+
+    Raises:
+        ValueError: The snapshot is damaged.
     """
-    with suppress(StorageError):  # then nobody can know: the new record stays, and expires
-        stored = await storage.fetch(old_key)
-        record = None if stored is None else decode(storage, old_key, stored)
-        if isinstance(record, Retired) and record.successor == written.key:
-            return True
-        await storage.delete(written.key)
-    return False
+    if not retired.passes_on or retired.successor is None or storage.now() >= retired.dies_at:
+        return None
+    if retired.original is not None:  # of a version before: it lies in the retired record itself
+        data, ends = retired.original, retired.dies_at
+    else:
+        stored = await storage.fetch(snapshot_key(key, retired.successor))
+        if stored is None:
+            return None
+        data, ends = stored.data, stored.expires_at
+    original = storage.records.decode(data)
+    if isinstance(original, Retired):
+        raise ValueError("a retired record inside another")  # noqa: TRY004  damage, not a wrong argument
+    return original if storage.now() < ends else None
+
+
+async def follow(writer: RecordWriter, retired: Retired) -> Place | None:
+    """Return where the session of a retired id stands now, or None: it has ended, or is not for the old id."""
+    found: Place | Retired | Unreadable | None = retired
+    passed: set[str | None] = set()
+    while isinstance(found, Retired):
+        if not found.passes_on or found.successor in passed:
+            return None
+        passed.add(found.successor)
+        found = await writer.look(str(found.successor))
+    return found if isinstance(found, Place) else None

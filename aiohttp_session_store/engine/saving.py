@@ -1,26 +1,31 @@
-"""What saving a session comes to: create, update, extend, rotate or destroy its record; never an upsert."""
+"""Saving a session: create, update, extend, rotate or end its record; never an upsert."""
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+import secrets
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from ..errors import StorageError
-from ..record.changes import NO_CHANGES, Changes
-from ..record.format import Record, Stored
+from ..errors import SessionLockError, StorageError
+from ..record.changes import Changes
+from ..record.format import LOGOUT, REPLACED, Record, Retired, Stored
+from ..record.head import Head
 from ..record.session_id import key_of, new_id
-from ..session.state import Rotation, SessionState
-from .ending import destroy
-from .rotating import rotate
+from ..session.state import Login, Place, Rotation, SessionState
+from .ending import bury, end, fence
+from .extending import confirm
+from .owners import Owners
+from .rotating import Rotating, rotate
 from .shared_saves import SharedSaves
 from .verbs import Verbs
-from .writing import RecordWriter, Written
+from .writing import RecordWriter, link, unlink
 
 _logger = logging.getLogger("aiohttp_session_store")
 
-_ID_COLLISIONS = 3
+# An id can be taken by a tombstone, of somebody who lists the sessions of an owner just before the record is inserted.
+_ID_COLLISIONS = 20
 
 
 class Saver:
@@ -30,27 +35,28 @@ class Saver:
         """Work on *storage*."""
         self._storage = storage
         self._writer = RecordWriter(storage)
-        self._commits = SharedSaves(self._writer.write)
+        self._shared = SharedSaves(self._writer)
+        self.owners: Owners = Owners(self._writer)
         self._running: set[asyncio.Task[Any]] = set()
 
     async def finish(self) -> None:
-        """Wait for the saves that outlived their requests; a parent's, after a fork, are its own."""
+        """Wait for the saves that outlived their requests; those of a forked child's parent are the parent's own."""
         loop = asyncio.get_running_loop()
-        while under_way := {task for task in self._running | self._commits.tasks if task.get_loop() is loop}:
+        while under_way := {task for task in self._running | self._shared.tasks if task.get_loop() is loop}:
             await asyncio.wait(under_way)
 
     async def save(self, state: SessionState) -> str | None:
         """Store what was changed; see :meth:`SessionStorage.save`.
 
-        A save that has begun is finished even if the request is cancelled; the next one waits for it and tells its
-        cookie value, and stores its changes if it failed.
+        A save that has begun is finished even if the request is cancelled.  The next save waits for it, returns its
+        cookie value, and if it failed, stores its changes.
         """
         while state.saving is not None and not state.destroy_pending:
             await asyncio.wait([state.saving])
         if not state.destroyed:
             changes = state.log.take()
-            if changes and state.stored is not None and state.rotation is None:
-                await self._update(state, state.stored, changes)
+            if changes and state.place is not None and state.rotation is None:
+                await self._update(state, state.place, changes)
             else:
                 await self._save_others(state, changes)
         elif state.destroy_pending:
@@ -60,16 +66,16 @@ class Saver:
 
     async def _save_others(self, state: SessionState, changes: Changes) -> None:
         """Save whatever is not just a change of data."""
-        stored, rotation = state.stored, state.rotation
-        if stored is None:
-            if changes or state.replaces is not None:
+        place, rotation = state.place, state.rotation
+        if place is None:
+            if changes or state.replaces is not None or state.logged_out is not None or state.login is not None:
                 create = self._create(state, changes, state.id)
                 await self._structural(state, self._or_put_back(state, changes, create))
         elif rotation is not None:
-            rotate = self._rotate(state, changes, stored, rotation, state.id)
+            rotate = self._rotate(state, changes, place, rotation, state.id)
             await self._structural(state, self._or_put_back(state, changes, rotate))
-        elif not state.retired:
-            await self._touch_if_due(state, stored, state.record)
+        elif state.confirm:
+            await self._confirm(state, place)
 
     async def _or_put_back(self, state: SessionState, changes: Changes, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -78,153 +84,285 @@ class Saver:
             state.log.put_back(changes)
             raise
 
+    # --- ending
+
     async def _destroy(self, state: SessionState, under_way: "asyncio.Future[Any] | None") -> None:
         if under_way is not None:  # waited for here: a logout is carried out even if its request is cancelled meanwhile
             await asyncio.wait([under_way])
-        for doomed in (state, state.replaces):
-            if doomed is not None and doomed.stored is not None:
-                await destroy(self._storage, key_of(doomed.id), doomed.stored)
-        state.destroy_pending = False
-        state.owed = ""
+        await self._end(state.doomed(), LOGOUT, own=state)
+        state.mark_destroyed()
+        state.logged_out, state.owed = None, ""
+
+    async def _end(self, doomed: Iterable[SessionState], why: str, *, own: SessionState | None = None) -> None:
+        """End sessions, and take them out of the indexes of their owners.
+
+        Args:
+            doomed: What to end.
+            why: The reason that the tombstone gives.
+            own: The session whose save this is, and must not be waited for.
+
+        Raises:
+            StorageError: One of them may still be there.
+        """
+        for state in doomed:
+            while state.saving is not None and state is not own:  # it may move the session
+                await asyncio.wait([state.saving])
+            if state.place is None:
+                continue
+            ended = await end(self._storage, state.place.key, state.place.stored, why)
+            if ended is not None:
+                await unlink(self._storage, ended.head, ended.key)
+
+    async def _log_out(self, state: SessionState) -> str | None:
+        """End the session that this request has logged out of; return the cookie value that says so, or None."""
+        if state.logged_out is None:
+            return None
+        await self._end(state.logged_out.doomed(), LOGOUT)
+        state.logged_out = None
+        return ""
+
+    # --- creating
 
     async def _create(self, state: SessionState, changes: Changes, asked_id: str) -> None:
-        now, replaces = self._storage.now(), state.replaces
-        record = self._writer.merged(Record(state.created_at, now, self._storage.timeouts.idle, {}), [changes], now)
-        if not record.data and not record.flashes:
+        state.owed = await self._log_out(state)
+        now, replaces, login = self._storage.now(), state.replaces, state.login
+        head = None if login is None else await self._head(login, now, state.created_at)
+        record = Record(state.created_at, now, self._storage.timeouts.idle_of(head), {}, (), head)
+        record = self._writer.merged(record, [changes], now)
+        if not record.data and not record.flashes and head is None:
             if replaces is not None:
-                await self._replaced(replaces)
+                await self._end_replaced(replaces)
                 state.replaces, state.owed = None, ""
             return
-        data, expires_at = self._storage.records.encode(record), self._storage.timeouts.expiry(now, record.created_at)
-        session_id = asked_id
-        for _ in range(_ID_COLLISIONS):
-            version = await self._storage.insert(key_of(session_id), data, expires_at)
-            if version is not None:
-                break
-            session_id = new_id()
-        else:
-            raise StorageError("the storage says that every new session id exists already")
-        try:
-            await self._replaced(replaces)
-        except StorageError:  # to be created again, or the next save would let the old session live
-            with suppress(StorageError):
-                await self._storage.delete(key_of(session_id))
-            raise
+        data, expires_at = self._writer.encoded(record), self._storage.timeouts.expiry(now, record.created_at, head)
+        session_id, stored = await self._insert(asked_id, data, expires_at, head)
+        if replaces is not None:
+            await self._replace(replaces, key_of(session_id), head)
         if state.id == asked_id:
             state.id = session_id
         else:  # regenerated meanwhile
             state.rotation = Rotation(session_id, delete_old=True, renew_lifetime=False)
         state.replaces, state.owed = None, session_id
-        self._stored(state, Stored(data, version, expires_at), record)
+        if state.login is login:
+            state.login = None
+        await self._limit(head)
+        self._stands(state, self._writer.written(key_of(session_id), stored, record))
 
-    async def _replaced(self, replaces: SessionState | None) -> None:
-        if replaces is not None and replaces.stored is not None:
-            await destroy(self._storage, key_of(replaces.id), replaces.stored)
+    async def _head(self, login: Login, now: int, created_at: int) -> Head:
+        """Return the head of a session that *login* makes."""
+        at = login.at
+        if (
+            self._storage.max_sessions_per_owner is not None
+        ):  # no older than any before, so that it is not the one to end
+            at = max(at, await self.owners.newest_login(login.owner))
+        return Head(login.owner, at, login.line, self._storage.timeouts.until(now, created_at), login.label)
+
+    async def _limit(self, head: Head | None) -> None:
+        """End the oldest sessions of an owner who has just logged in, if there are too many."""
+        most = self._storage.max_sessions_per_owner
+        if head is not None and most is not None:
+            await self.owners.keep_newest(head.owner, most)
+
+    async def _insert(self, session_id: str, data: bytes, expires_at: int, head: Head | None) -> tuple[str, Stored]:
+        """Insert a new record, under another id if that one is taken.
+
+        Raises:
+            StorageError: The storage failed, or says that every id is taken.
+        """
+        for _ in range(_ID_COLLISIONS):
+            key = key_of(session_id)
+            await link(self._storage, head, key)
+            try:
+                version = await self._storage.insert(key, data, expires_at)
+            except StorageError as error:
+                if head is not None:
+                    await self._take_back(key, head, error)
+                raise
+            if version is not None:
+                return session_id, Stored(data, version, expires_at)
+            await unlink(self._storage, head, key)
+            session_id = new_id()
+        raise StorageError("the storage says that every new session id exists already: nothing was stored")
+
+    async def _take_back(self, key: str, head: Head | None, error: StorageError) -> None:
+        """Take a new record back, of which nobody was told; its entry in the index stays if its fate is unknown."""
+        with suppress(StorageError):  # then it expires
+            if error.maybe_stored:
+                await bury(self._storage, key, REPLACED)
+            else:
+                await self._storage.delete(key)
+            await unlink(self._storage, head, key)
+
+    async def _replace(self, replaces: SessionState, new_key: str, head: Head | None) -> None:
+        """End the session that a new one, just inserted at *new_key*, replaces; or take the new one back.
+
+        Raises:
+            StorageError: The session that was to be replaced goes on, unless ``maybe_stored`` is true.
+        """
+        try:
+            await self._end_replaced(replaces)
+        except StorageError as error:
+            if not error.maybe_stored:
+                await self._take_back(new_key, head, error)
+                raise
+            try:
+                # The ending may still be on its way. It must not come when the new session has been taken back.
+                if await self._has_ended_after_all(replaces):
+                    return
+                await bury(self._storage, new_key, REPLACED)
+                await unlink(self._storage, head, new_key)
+            except StorageError as unknown:
+                raise StorageError(
+                    f"whether a new session replaced the one before is not known: {error.args[0]}", maybe_stored=True
+                ) from unknown
+            error.maybe_stored = False
+            raise
+
+    async def _end_replaced(self, replaces: SessionState) -> None:
+        await self._end(replaces.doomed(), REPLACED)
+
+    async def _has_ended_after_all(self, replaces: SessionState) -> bool:
+        found = None if replaces.place is None else await fence(self._storage, replaces.place.key)
+        while isinstance(found, Retired) and found.successor is not None:
+            found = await fence(self._storage, found.successor)
+        return not isinstance(found, Record)
+
+    # --- owners
+
+    async def adopt(self, state: SessionState, owner: str) -> None:
+        """Give *owner* a session that has no owner yet; see :meth:`SessionStorage.adopt`."""
+        place = state.place
+        if place is None or state.led_on or state.head is not None:
+            return
+        head = Head(owner, place.record.created_at, secrets.token_urlsafe(6), 0)
+        stands = await self.owners.adopt(place, head)
+        if stands is None:
+            state.mark_destroyed()
+        else:
+            self._stands(state, stands)
+
+    # --- another id
 
     async def _rotate(
-        self, state: SessionState, changes: Changes, stored: Stored, rotation: Rotation, session_id: str
+        self, state: SessionState, changes: Changes, place: Place, rotation: Rotation, session_id: str
     ) -> None:
-        outcome = await rotate(
-            self._writer,
-            old_key=key_of(rotation.original_id),
-            new_key=key_of(session_id),
-            stored=stored,
-            changes=[changes],
-            delete_old=rotation.delete_old,
-            renew_lifetime=rotation.renew_lifetime,
-            lease=state.lease,
-        )
+        own_key, login, ids = key_of(rotation.original_id), state.login, [session_id]
+        led_on = place.key != own_key
+        head = None if login is None else await self._head(login, self._storage.now(), self._storage.now())
+
+        def next_key() -> str:
+            key = key_of(ids[-1])
+            ids.append(new_id())
+            return key
+
+        def work(newest: Place) -> Coroutine[Any, Any, Place | None]:
+            return rotate(
+                self._writer,
+                Rotating(
+                    place=newest if newest.key == place.key else place,
+                    readable=state.readable or place.record,
+                    led_on=led_on,
+                    new_key=next_key,
+                    changes=[changes],
+                    delete_old=rotation.delete_old,
+                    renew_lifetime=rotation.renew_lifetime,
+                    lease=state.lease,
+                    login=head,
+                ),
+            )
+
+        # In the queue of the saves of this process, which could otherwise starve it; under a lock there is no queue.
+        alone = not self._storage.suspends or state.lease is not None
+        try:
+            outcome = await (work(place) if alone else self._shared.submit(place, work))
+        except Exception:
+            state.take_another_id(session_id)  # a tombstone may stand under that one
+            raise
+        if state.login is login:
+            state.login = None
+        got = next((one for one in ids if outcome is not None and outcome.key == key_of(one)), None)
         if outcome is None:
             state.rotation = None
-            self._gone(state, key_of(rotation.original_id))
-        elif outcome.key == key_of(session_id):
-            state.carried_out(rotation, session_id)
-            state.owed = session_id
-            self._stored(state, outcome.stored, outcome.record)
-        else:  # a parallel request had rotated it: the browser gets that one's cookie
+            self._gone(state, own_key)
+        elif got is not None:
+            state.carried_out(rotation, got)
+            state.owed = got
+            await self._limit(head)
+            self._stands(state, outcome)
+        else:  # a parallel request had changed the id: the browser gets the cookie from that one
             state.carried_out(rotation, rotation.original_id)
-            state.retired = True
+            self._stands(state, outcome, changes)
 
-    async def _update(self, state: SessionState, stored: Stored, changes: Changes) -> None:
-        key = key_of(state.id)
+    # --- data
+
+    async def _update(self, state: SessionState, place: Place, changes: Changes) -> None:
         try:
             if state.lease is not None:
-                await self._structural(state, self._write(state, key, stored, changes))
+                await self._structural(state, self._write(state, place, changes))
             elif self._storage.suspends:
-                state.saving = written = self._commits.submit(key, stored, changes)
-                written.add_done_callback(partial(self._settle, state, key, changes))
+                state.saving = written = self._shared.submit(place, changes)
+                written.add_done_callback(partial(self._settle, state, changes))
                 await _shielded(written)
             else:
-                await self._write(state, key, stored, changes)
-        except StorageError:
-            if changes.by_handler:
+                await self._write(state, place, changes)
+        except StorageError as error:
+            if changes.by_handler or isinstance(error, SessionLockError):
                 raise
-            _logger.warning("session %s: a flash that was read could not be removed", key, exc_info=True)
+            _logger.warning("session %s: a flash that was read could not be removed", place.key, exc_info=True)
 
-    async def _write(self, state: SessionState, key: str, stored: Stored, changes: Changes) -> None:
-        """Write alone: for whoever has the session exclusively, and for a storage that never suspends."""
+    async def _write(self, state: SessionState, place: Place, changes: Changes) -> None:
+        """Write alone: under an exclusive lock, and for a storage that never suspends."""
         try:
-            written = await self._writer.write(key, stored, [changes], state.lease)
+            outcome = await self._writer.write(place, [changes], state.lease)
         except Exception:
             state.log.put_back(changes)
             raise
-        self._updated(state, key, changes, written)
+        self._updated(state, changes, outcome)
 
-    def _settle(
-        self, state: SessionState, key: str, changes: Changes, written: "asyncio.Future[Written | None]"
-    ) -> None:
+    def _settle(self, state: SessionState, changes: Changes, written: "asyncio.Future[Place | None]") -> None:
         state.saving = None
         if written.cancelled() or written.exception() is not None:
             state.log.put_back(changes)
         else:
-            self._updated(state, key, changes, written.result())
+            self._updated(state, changes, written.result())
 
-    def _updated(self, state: SessionState, key: str, changes: Changes, outcome: Written | None) -> None:
-        if outcome is None:
-            if changes.by_handler:
-                self._gone(state, key)
-        elif outcome.key == key:
-            self._stored(state, outcome.stored, outcome.record)
-        else:  # regenerated meanwhile: what this request has is the old id
-            state.retired = True
+    def _updated(self, state: SessionState, changes: Changes, outcome: Place | None) -> None:
+        if outcome is not None:
+            self._stands(state, outcome, changes)
+        elif changes.by_handler and state.place is not None:
+            self._gone(state, state.place.key)
 
-    async def _touch_if_due(self, state: SessionState, stored: Stored, record: Record) -> None:
-        now = self._storage.now()
-        outdated = self._storage.timeouts.outdated(record)
-        if outdated or self._storage.timeouts.touch_due(record, stored.expires_at, now):
-            expires_at = self._storage.timeouts.expiry(now, record.created_at)
-        elif state.confirm:
-            expires_at = stored.expires_at
-        else:
-            return
-        key = key_of(state.id)
-        try:
-            if not outdated and await self._storage.touch(key, expires_at, stored.version):
-                if state.stored is stored:
-                    state.stored = Stored(stored.data, stored.version, expires_at)
-                    state.expires_at = expires_at
-                return
-            # Written under another idle timeout, or changed since by another request: the newest record is extended.
-            newest = await self._writer.write(key, stored, [NO_CHANGES])
-        except StorageError:
-            if state.confirm:
-                raise
-            _logger.warning("session %s could not be extended", key, exc_info=True)
-            return
-        if state.stored is stored and state.saving is None:
-            if newest is None:
+    async def _confirm(self, state: SessionState, place: Place) -> None:
+        """Ask whether the session still stands, and extend it: the handler uses it now."""
+        outcome = await confirm(self._writer, place, state.lease)
+        if state.place is place and state.saving is None:
+            if outcome is None:
                 state.mark_destroyed()
             else:
-                self._updated(state, key, NO_CHANGES, newest)
+                self._stands(state, outcome)
 
-    def _stored(self, state: SessionState, stored: Stored, record: Record) -> None:
-        state.stored = stored
-        state.record = record
-        state.retired = False
-        state.created_at = record.created_at
-        state.expires_at = stored.expires_at
-        if not state.sealed and not state.destroyed:
-            state.log.rebase(record.data)
+    # --- where the session stands
+
+    def _stands(self, state: SessionState, place: Place, changes: Changes | None = None) -> None:
+        """Note where the session stands now, and what it reads from here on.
+
+        Under its own id it reads the newest record.  If it was led on to another id, it goes on reading what its own id
+        could read, with its own *changes*.
+        """
+        before = place.record if state.place is None else state.place.record
+        unchanged = changes is None and state.place is not None and before is place.record
+        state.place = place
+        state.expires_at = place.stored.expires_at
+        if state.led_on:
+            state.readable = state.readable or before
+            if changes is not None:
+                state.readable = self._writer.merged(state.readable, [changes], self._storage.now())
+                state.log.keep(changes)
+            return
+        state.readable = None
+        state.created_at, state.head = place.record.created_at, place.record.head
+        if not unchanged and not state.sealed and not state.destroyed:
+            state.log.rebase(place.record.data)
 
     def _gone(self, state: SessionState, key: str) -> None:
         state.mark_destroyed()
@@ -256,6 +394,6 @@ async def _shielded(work: "asyncio.Future[Any]") -> None:
 
 
 def _log_failure(work: "asyncio.Future[Any]") -> None:
-    """Say what a save that outlived its cancelled request failed with: perhaps nobody else is left to hear it."""
+    """Log the failure of a save that outlived its cancelled request: perhaps nobody else is left to hear it."""
     if not work.cancelled() and (error := work.exception()) is not None:
         _logger.error("the session of a cancelled request was not stored", exc_info=error)

@@ -1,7 +1,7 @@
 """What the engine needs of a storage: five verbs that move bytes, and a few facts."""
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import ClassVar, Protocol
 
@@ -10,7 +10,7 @@ from ..record.format import NewerRecordError, Stored
 from ..record.timeouts import Timeouts
 from .record_cache import RecordCache
 
-__all__ = ["RECLAIM_AFTER", "Clock", "Lease", "Stored", "Verbs"]
+__all__ = ["RECLAIM_AFTER", "Clock", "Lease", "Stored", "Verbs", "unlosable"]
 
 #: Gives the Unix time in seconds.
 Clock = Callable[[], float]
@@ -19,6 +19,10 @@ Lease = Callable[[], Awaitable[None]]
 
 # Space is reclaimed this many seconds after a session ended: a request that loaded it alive can still save it.
 RECLAIM_AFTER: int = 300
+
+
+async def unlosable() -> None:
+    """Serve as the lease of an exclusive lock that cannot be lost."""
 
 
 class Verbs(Protocol):
@@ -32,13 +36,17 @@ class Verbs(Protocol):
         max_session_size: Bytes that an encoded record may have.
         records: Encodes and decodes records.
         deletes_at_version: Whether :meth:`delete` takes a version.
+        has_index: Whether :meth:`link`, :meth:`unlink` and :meth:`linked` are provided.
+        max_sessions_per_owner: How many sessions an owner may have; the oldest are ended.  None for any number.
     """
 
     suspends: ClassVar[bool]
     deletes_at_version: ClassVar[bool]
+    has_index: bool
     timeouts: Timeouts
     rotation_grace: int
     max_session_size: int
+    max_sessions_per_owner: int | None
     records: RecordCache
 
     @abstractmethod
@@ -122,6 +130,37 @@ class Verbs(Protocol):
 
         Works in bounded slices that let the loop run, and may be cancelled between them.
         """
+
+    # --- the index of owners, which is optional
+
+    async def link(self, owner_key: str, key: str, until: int) -> None:
+        """Enter *key* into the index of an owner, or move its end later.  Atomic, and harmless if it is repeated.
+
+        Args:
+            owner_key: A hash of the owner, in hex.
+            key: The key of a session's record.
+            until: Whole Unix seconds.  The entry may be removed ``RECLAIM_AFTER`` seconds later, not before.
+
+        Raises:
+            StorageError: The storage failed.
+        """
+        raise SessionUsageError(f"{type(self).__name__} has no index of owners")
+
+    async def unlink(self, owner_key: str, key: str) -> None:
+        """Remove *key* from the index of an owner; it need not be there.
+
+        Raises:
+            StorageError: The storage failed.
+        """
+        raise SessionUsageError(f"{type(self).__name__} has no index of owners")
+
+    async def linked(self, owner_key: str) -> Sequence[str]:
+        """Return the keys in the index of an owner, in any order.
+
+        Raises:
+            StorageError: The storage failed.
+        """
+        raise SessionUsageError(f"{type(self).__name__} has no index of owners")
 
     def lock(self, key: str) -> AbstractAsyncContextManager[Lease | None]:
         """Return the exclusive lock of *key*, for storages that have one.

@@ -1,28 +1,32 @@
-"""Writing records so that no change is lost and no destroyed session comes back.
+"""Writing changes by compare-and-set, so that no change is lost and no session that ended comes back.
 
-Everything rests on one rule: a record is only ever replaced at the version that was read.  Whoever finds another
-version merges once more; whoever finds none, or a retired one without successor, gives up.
+Everything rests on one rule: a record is only ever replaced at the version that was read.  A writer that finds another
+version merges its changes onto that one and tries again.  A writer that finds no live session gives up.
 """
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from math import inf
 from typing import NamedTuple
 
+from ..errors import SessionLockError, SessionTooLargeError
 from ..record.changes import Changes
 from ..record.format import Record, Retired, Stored
+from ..record.head import Head, owner_key
 from ..record.merge import merge, same_content
+from ..record.size import largest_keys
+from ..session.state import Place
 from .retry import Attempts
 from .verbs import Lease, Verbs
 
 _logger = logging.getLogger("aiohttp_session_store")
 
 
-class Written(NamedTuple):
-    """Where changes ended up."""
+class Unreadable(NamedTuple):
+    """A record of a newer version, of a codec that is not at hand, or a damaged one."""
 
     key: str
-    stored: Stored
-    record: Record
 
 
 class RecordWriter:
@@ -34,64 +38,163 @@ class RecordWriter:
 
     def merged(self, record: Record, changes: Iterable[Changes], now: int) -> Record:
         """Return *record* with *changes*, as written at *now*."""
-        return merge(record, changes, now, self.storage.timeouts.idle)
+        return merge(record, changes, now, self.storage.timeouts.idle_of(record.head))
+
+    def encoded(self, record: Record, stored: Stored | None = None, changes: Sequence[Changes] = ()) -> bytes:
+        """Return the stored form of *record*.
+
+        Args:
+            record: What is to be stored.
+            stored: What it is made from, if not new.  A session that is too large already may shrink, but not grow.
+            changes: How it differs from that.  If it does not, it may take any number of bytes, as an extension may.
+
+        Raises:
+            SessionTooLargeError: It is larger than the storage allows.
+        """
+        data = self.storage.records.encode(record)
+        limit = self.storage.max_session_size
+        if len(data) > limit and (stored is None or (any(changes) and len(data) > len(stored.data))):
+            largest = ", ".join(f"{key!r} ({size} bytes)" for key, size in largest_keys(record.data))
+            raise SessionTooLargeError(
+                f"the session would take {len(data)} bytes, and max_session_size is {limit}. Largest keys: {largest}."
+                " Keep large values elsewhere, and their names in the session",
+                size=len(data),
+                limit=limit,
+            )
+        return data
 
     async def write(
         self,
-        key: str,
-        stored: Stored | None,
+        place: Place,
         changes: Sequence[Changes],
         lease: Lease | None = None,
-    ) -> Written | None:
-        """Merge *changes* onto the record of *key*, which stood at *stored* when it was last seen.
+        *,
+        head: Head | None = None,
+    ) -> Place | None:
+        """Merge *changes* onto the record that stood at *place*.
 
-        An id that was regenerated leads on to its successor, unless the old one was to die at once.
+        If the session's id was renewed, the changes follow to the record where the session stands now.
 
         Args:
-            lease: Asked before each compare-and-set.
+            place: Where the record stood when it was last seen.
+            changes: Those of one or more requests, in order.
+            lease: That of an exclusive lock, called before each compare-and-set.  Under a lock nothing is followed: if
+                the record is retired or gone, the lock is no longer that of the session.
+            head: The owner to give to the session if it has none.
 
         Returns:
-            Where they were stored, or None: the session was destroyed.
+            Where the session stands now, or None: it has ended.
 
         Raises:
-            SessionLockError: The *lease* is over, and nothing was stored.
-            StorageError: Nothing was stored.
+            SessionLockError: The lock was lost, or the session has ended or got another id.  Nothing was stored.
+            SessionTooLargeError: The session would be too large.  Nothing was stored.
+            StorageError: The storage failed.
         """
-        attempts, passed = Attempts(key), {key}
-        while stored is not None:
-            record = decode(self.storage, key, stored)
-            if record is None:
-                return None
-            if isinstance(record, Retired):
-                if not record.passes_changes_on or record.successor is None or record.successor in passed:
-                    return None
-                key = record.successor
+        key, attempts, passed = place.key, Attempts(place.key), {place.key}
+        found: Place | Retired | Unreadable | None = place
+        looked = self.storage.now() >= place.ends  # by what this request knows; another one may have extended it since
+        if looked:
+            found = await self.look(key)
+        while True:
+            if isinstance(found, Place):
+                if self.storage.now() >= found.ends:
+                    if any(change.by_handler for change in changes):
+                        _logger.warning("session %s has ended: the changes of a slow request are dropped", key)
+                    found = None
+                else:
+                    if lease is not None:
+                        await lease()
+                    try:
+                        written = await self._replace(found, changes, head)
+                    except SessionTooLargeError:
+                        if looked:  # a parallel request may have made room since
+                            raise
+                    else:
+                        if written is not None:
+                            return written
+                        await attempts.conflict()
+            elif isinstance(found, Retired) and lease is None and found.passes_on and found.successor not in passed:
+                key = str(found.successor)
                 passed.add(key)  # records that lead in a circle are damage
             else:
+                found = None
+            if found is None:
                 if lease is not None:
-                    await lease()
-                written = await self._replace(key, stored, record, changes)
-                if written is not None:
-                    return written
-                await attempts.conflict()
-            stored = await self.storage.fetch(key)
-        return None
+                    raise SessionLockError(
+                        f"session {key} ended or got another id while it was held exclusively: nothing was stored"
+                    )
+                return None
+            found, looked = await self.look(key), True
 
-    async def _replace(self, key: str, stored: Stored, record: Record, changes: Sequence[Changes]) -> Written | None:
-        """Write *record* with *changes* over *stored*, or nothing if it would be the same."""
-        now = self.storage.now()
-        merged = self.merged(record, changes, now)
-        data, expires_at = self.storage.records.encode(merged), self.storage.timeouts.expiry(now, merged.created_at)
-        timeouts = self.storage.timeouts
-        if same_content(data, stored.data) and not timeouts.renewal_due(record, stored.expires_at, now):
-            # the same as the newest record, or only as an older one?
-            unchanged = await self.storage.touch(key, stored.expires_at, stored.version)
-            return Written(key, stored, record) if unchanged else None
-        version = await self.storage.replace(key, data, expires_at, stored.version)
+    async def look(self, key: str) -> Place | Retired | Unreadable | None:
+        """Return what stands at *key* now, and if it is a live record, when the session ends."""
+        stored = await self.storage.fetch(key)
+        if stored is None:
+            return None
+        record = decode(self.storage, key, stored)
+        if record is None:
+            return Unreadable(key)
+        return self.place(key, stored, record) if isinstance(record, Record) else record
+
+    def place(self, key: str, stored: Stored, record: Record) -> Place:
+        """Return the place of a live record that was fetched."""
+        return Place(key, stored, record, *self.storage.timeouts.limits(record, stored.expires_at))
+
+    def written(self, key: str, stored: Stored, record: Record) -> Place:
+        """Return the place of a record that was written just now, under the current limits."""
+        idle = record.idle_timeout
+        return Place(key, stored, record, stored.expires_at, inf if idle is None else record.written_at + idle / 10)
+
+    def use_is_due(self, place: Place) -> bool:
+        """Return whether a use of the session now makes it end later, by enough to be worth a call to the storage."""
+        now, timeouts, record = self.storage.now(), self.storage.timeouts, place.record
+        if now < place.renew_at:
+            return False
+        if timeouts.outdated(record) or timeouts.until_due(record, now):
+            return True
+        return timeouts.expiry(now, record.created_at, record.head) > place.stored.expires_at
+
+    async def _replace(self, place: Place, changes: Sequence[Changes], head: Head | None = None) -> Place | None:
+        """Write what stands at *place* with *changes*; None: it changed since.
+
+        If nothing would change and the session need not be extended, nothing is written.
+        """
+        key, stored, record = place.key, place.stored, place.record
+        storage, now = self.storage, self.storage.now()
+        merged = self.merged(record if record.head or head is None else record._replace(head=head), changes, now)
+        if record.head is not None and storage.timeouts.until_due(record, now):
+            merged = merged._replace(head=replace(record.head, until=storage.timeouts.until(now, record.created_at)))
+            await link(storage, merged.head, key)
+        data = self.encoded(merged, stored, changes)
+        expires_at = storage.timeouts.expiry(now, merged.created_at, merged.head)
+        if same_content(data, stored.data) and not self.use_is_due(place):
+            # The result is what this request knows; whether it is also what the storage holds, only the storage knows.
+            return place if await storage.touch(key, stored.expires_at, stored.version) else None
+        version = await storage.replace(key, data, expires_at, stored.version)
         if version is None:
             return None
-        self.storage.records.put(data, merged)
-        return Written(key, Stored(data, version, expires_at), merged)
+        storage.records.put(data, merged)
+        return self.written(key, Stored(data, version, expires_at), merged)
+
+
+async def link(storage: Verbs, head: Head | None, key: str) -> None:
+    """Enter a session into the index of its owner, if it has one, before its record is written.
+
+    Raises:
+        StorageError: The storage failed.
+    """
+    if head is not None and storage.has_index:
+        await storage.link(owner_key(head.owner), key, head.until)
+
+
+async def unlink(storage: Verbs, head: Head | None, key: str) -> None:
+    """Take a session out of the index of its owner.  Only if no live record can ever stand at *key* again.
+
+    Raises:
+        StorageError: The storage failed.
+    """
+    if head is not None and storage.has_index:
+        await storage.unlink(owner_key(head.owner), key)
 
 
 def decode(storage: Verbs, key: str, stored: Stored) -> Record | Retired | None:

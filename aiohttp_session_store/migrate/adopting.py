@@ -121,7 +121,7 @@ class OldSessionAdopter:
             return await self._copied(old, data) if await self._fits(old, data) else None
         session_id = derived_id("session", reader.cookie_name, old.identity)
         session = await storage.read(session_id)
-        if state_of(session).stored is None:
+        if state_of(session).place is None:
             made = await self._marked(storage, reader, old.identity)
             if made is not None:
                 record = Record(old.created_at, now, storage.timeouts.idle, data)
@@ -130,12 +130,12 @@ class OldSessionAdopter:
             elif not await self._appears(storage, reader, old.identity, key_of(session_id)):
                 return None
             session = await storage.read(session_id)
-        elif not state_of(session).retired:  # if its insert was late, it may have no mark
+        elif not state_of(session).led_on:  # if its insert was late, it may have no mark
             await self._marked(storage, reader, old.identity, settled=True)
         state = state_of(session)
-        if state.stored is None:
+        if state.place is None:
             return None
-        if not state.retired:
+        if not state.led_on:
             session.regenerate_id()
         return session
 
@@ -161,7 +161,7 @@ class OldSessionAdopter:
         """Destroy the session under a derived id, unless it has gone on to another id."""
         session = await storage.read(session_id)
         state = state_of(session)
-        if state.stored is not None and not state.retired:
+        if state.place is not None and not state.led_on:
             session.destroy()
             await storage.save(session)
 

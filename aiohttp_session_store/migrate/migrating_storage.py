@@ -28,14 +28,15 @@ again.  If *new* has changed, the reader starts again.
 
 import logging
 import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import NamedTuple
 
 from ..engine.record_cache import RecordCache
 from ..engine.verbs import Lease
 from ..errors import ConfigurationError, StorageError
-from ..record.format import TOMBSTONE, Stored, encode_retired
+from ..record.format import TOMBSTONE, Record, Stored, encode_retired
+from ..record.head import owner_key
 from ..storages.base import KeyedStorage
 
 __all__ = ["MigratingStorage"]
@@ -49,6 +50,8 @@ _MARK = encode_retired(TOMBSTONE) + b"\nmoved "
 _IS_COPY = re.compile(re.escape(_COPY) + rb"((?:[0-9a-f]{2})*)\n(.*)", re.DOTALL)
 _IS_MARK = re.compile(re.escape(_MARK) + rb"((?:[0-9a-f]{2})*)")
 _OLD, _NEW = b"o", b"n"
+
+_Replace = Callable[[str, bytes, int, bytes], Awaitable[bytes | None]]
 
 
 class _Copy(NamedTuple):
@@ -104,6 +107,9 @@ class MigratingStorage(KeyedStorage):
             idle_timeout=new.timeouts.idle,
             lifetime=new.timeouts.lifetime,
             rotation_grace=new.rotation_grace,
+            max_session_size=new.max_session_size,
+            max_sessions_per_owner=new.max_sessions_per_owner,
+            anonymous_idle_timeout=new.timeouts.anonymous,
             sweep_interval=None,  # each has its own
             clock=new.clock,
         )
@@ -111,6 +117,7 @@ class MigratingStorage(KeyedStorage):
         self.new: KeyedStorage = new
         self.old: KeyedStorage = old
         self._moving = moving
+        self.has_index: bool = new.has_index and old.has_index
 
     def default_secrets(self) -> Sequence[str] | None:
         """Return the secrets of both storages, so that existing cookies stay valid, or None if neither has any.
@@ -150,14 +157,23 @@ class MigratingStorage(KeyedStorage):
 
     async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
         """See :meth:`KeyedStorage.replace`.  Moves the session if it has to move."""
+        return await self._replace(key, data, expires_at, version, self.old.replace, self.new.replace)
+
+    async def retire(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
+        """See :meth:`KeyedStorage.retire`."""
+        return await self._replace(key, data, expires_at, version, self.old.retire, self.new.retire)
+
+    async def _replace(
+        self, key: str, data: bytes, expires_at: int, version: bytes, in_old: _Replace, in_new: _Replace
+    ) -> bytes | None:
         place, version = version[:1], version[1:]
         if place == _NEW:
-            return _at(_NEW, await self.new.replace(key, data, expires_at, version))
+            return _at(_NEW, await in_new(key, data, expires_at, version))
         if not self._moving:
-            newer = await self.old.replace(key, data, expires_at, version)
+            newer = await in_old(key, data, expires_at, version)
             if newer is not None:
                 return _OLD + newer
-        return await self._finish_move(key, version, data, expires_at)
+        return await self._finish_move(key, version, data, expires_at, in_new)
 
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         """See :meth:`KeyedStorage.touch`.  A session that has to move does so, and gets a new version.
@@ -169,7 +185,7 @@ class MigratingStorage(KeyedStorage):
             return await self.new.touch(key, expires_at, version)
         if not self._moving and await self.old.touch(key, expires_at, version):
             return True
-        return await self._finish_move(key, version, None, expires_at) is not None
+        return await self._finish_move(key, version, None, expires_at, self.new.replace) is not None
 
     async def delete(self, key: str, version: bytes | None = None) -> bool:
         """See :meth:`KeyedStorage.delete`."""
@@ -219,7 +235,9 @@ class MigratingStorage(KeyedStorage):
                 return None, again and again.version
             return Stored(copy.data, _OLD + copy.version, again.expires_at), again.version
 
-    async def _finish_move(self, key: str, version: bytes, data: bytes | None, expires_at: int) -> bytes | None:
+    async def _finish_move(
+        self, key: str, version: bytes, data: bytes | None, expires_at: int, in_new: _Replace
+    ) -> bytes | None:
         """Write *data* over what *old* held at *version*, and return its new version.
 
         If *data* is None, the same data is written again, and it expires no earlier than before.
@@ -228,9 +246,10 @@ class MigratingStorage(KeyedStorage):
         if claim is None:
             return None
         at, copy, until = claim
+        await self._move_entry(key, copy)
         if data is None:
             data, expires_at = copy.data, max(expires_at, until)
-        newer = await self.new.replace(key, data, expires_at, at)
+        newer = await in_new(key, data, expires_at, at)
         if newer is None:
             return None
         try:
@@ -268,6 +287,32 @@ class MigratingStorage(KeyedStorage):
                 at = await self.new.replace(key, made.encode(), until, new.version)
             if at is not None and await self.old.replace(key, _mark(version), until, version):
                 return _Claim(at, made, until)
+
+    # --- the index of owners
+
+    async def _move_entry(self, key: str, copy: _Copy) -> None:
+        """Enter a session that moves into the index of *new*, which shows it when *new* is used alone."""
+        if not self.has_index:
+            return
+        with suppress(ValueError):  # another version may read it
+            record = self.records.decode(copy.data)
+            if isinstance(record, Record) and record.head is not None:
+                await self.new.link(owner_key(record.head.owner), key, record.head.until)
+
+    async def link(self, owner_key: str, key: str, until: int) -> None:
+        """See :meth:`Verbs.link`.  Enters the key into both storages, for processes that are a step behind or ahead."""
+        await self.old.link(owner_key, key, until)
+        await self.new.link(owner_key, key, until)
+
+    async def unlink(self, owner_key: str, key: str) -> None:
+        """See :meth:`Verbs.unlink`."""
+        await self.old.unlink(owner_key, key)
+        await self.new.unlink(owner_key, key)
+
+    async def linked(self, owner_key: str) -> Sequence[str]:
+        """See :meth:`Verbs.linked`."""
+        found = [*await self.old.linked(owner_key), *await self.new.linked(owner_key)]
+        return list(dict.fromkeys(found))
 
     # --- both storages
 

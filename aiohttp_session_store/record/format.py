@@ -6,7 +6,7 @@ The stored form is text.  A line of numbers precedes the JSON, so that the times
     {"user_id": 5, "cart": [7]}
     [["hJ3kzX0q", "notice", "Saved."]]          only if there are flashes
 
-    1 R <dies_at> <key of the successor or ->   a retired record
+    1 R <dies_at> <key of the successor or ->   a retired record of a version before
     <the record as it was>                      only after ``regenerate_id(False)``
 
 Format 2 also has tags for types beyond JSON (see :mod:`.values`).  It is used only if there is something to tag or to
@@ -17,6 +17,20 @@ escape.  Format 2 also holds what a codec of the application has encoded, marked
 
     2 C <created_at> <written_at> <idle timeout or -> <name of the codec>
     <[data, flashes], as the codec encodes it>
+
+Format 3 is a retired record, or without a successor, a tombstone::
+
+    3 R <dies_at> <key of the successor or -> <why>
+
+Format 4 has a head before the data, which says whose session it is (see :mod:`.head`).  It is written only for a
+session that has an owner::
+
+    4 L <created_at> <written_at> <idle timeout or ->
+    {"owner": "42", "authenticated_at": 1700000000, "line": "Vq3kP0aa", "until": 1707776000}
+    {"cart": [7]}
+
+    4 C <created_at> <written_at> <idle timeout or -> <name of the codec>
+    <[data, flashes, head], as the codec encodes it>
 """
 
 import re
@@ -25,17 +39,19 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .changes import Flash
+from .head import Head, UnknownFieldError, head_of
 from .json_encoders import Codec, dumps, loads
 from .values import escape, thaw
 
-NEWEST_FORMAT = 2
+NEWEST_FORMAT = 4
 _FORMAT_DIGITS = 4
 _FLASH_PARTS = 3
 _MAX_DIGITS = 15  # a longer number of seconds is damage, and too large for the fields of some storages
 _KEY = re.compile(rb"[0-9a-f]{64}")
 # One expression takes 1 us. Splitting the line step by step took 3 us, as much as decoding the JSON.
 _LIVE = re.compile(rb"([12]) L (\d{1,15}) (\d{1,15}) (\d{1,15}|-)\n([^\n]*)(?:\n(.+))?", re.DOTALL)
-_CODED = re.compile(rb"2 C (\d{1,15}) (\d{1,15}) (\d{1,15}|-) ([a-z0-9._-]{1,32})\n(.*)", re.DOTALL)
+_OWNED = re.compile(rb"4 L (\d{1,15}) (\d{1,15}) (\d{1,15}|-)\n([^\n]*)\n([^\n]*)(?:\n(.+))?", re.DOTALL)
+_CODED = re.compile(rb"([24]) C (\d{1,15}) (\d{1,15}) (\d{1,15}|-) ([a-z0-9._-]{1,32})\n(.*)", re.DOTALL)
 # Every tag and every escaped key begins like this in JSON. Without it, formats 1 and 2 mean the same.
 _TAGGED = b'"$'
 
@@ -76,28 +92,47 @@ class Record(NamedTuple):
     idle_timeout: int | None
     data: dict[str, Any]
     flashes: tuple[Flash, ...] = ()
+    head: Head | None = None
+
+
+# Why an id was retired, or a session ended.
+RENEWED = "renewed"  # regenerate_id(): the session goes on under another id
+REPLACED = "replaced"  # regenerate_id(True) or new_session(): the old id is worthless
+LOGIN = "login"  # login(): the old id is worthless
+LOGOUT = "logout"
+REVOKED = "revoked"  # end_sessions() or end_session()
+TOO_MANY = "too_many"  # a login that was one too many ended it
+IDLE = "idle"
+_REASON = re.compile(rb"[a-z_]{1,32}")
 
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """The record of an id that was regenerated.  Without a successor, the session was destroyed.
+    """What stands under an id that was changed, or without a successor, of a session that ended: a tombstone.
+
+    Nothing replaces or extends it.
 
     Attributes:
-        successor: The key of the session's new record, or None.
-        dies_at: Whole Unix seconds.  *original* can be read until then.
-        original: The record as it was, or None if the old id reads as "no session" at once.
+        successor: The key of the session's new record, or None for a tombstone.
+        dies_at: Whole Unix seconds.  Until then a request that comes with the old id may read what the session held
+            when its id was changed.
+        original: In records of a version before, the record as it was; None in those of today, which have it under a
+            key of its own.
+        why: The reason, one of the constants above; empty in records of a version before.
     """
 
     successor: str | None
     dies_at: int
     original: bytes | None = None
+    why: str = ""
 
     @property
-    def passes_changes_on(self) -> bool:
+    def passes_on(self) -> bool:
         """Whether changes that are made under the old id still reach the successor."""
-        return self.successor is not None and self.original is not None
+        return self.successor is not None and (self.why == RENEWED or self.original is not None)
 
 
+#: A tombstone in the form of the first version, which gives no reason.  What begins with it is no session to anybody.
 TOMBSTONE = Retired(None, 0)
 
 
@@ -106,11 +141,16 @@ def encode_record(record: Record, codec: Codec | None = None) -> bytes:
     idle = b"-" if record.idle_timeout is None else b"%d" % record.idle_timeout
     times = b"%d %d %b" % (record.created_at, record.written_at, idle)
     if codec is not None:
-        coded = codec.dumps([record.data, _flash_list(record.flashes)])
-        return b"2 C %b %b\n%b" % (times, codec.name.encode(), coded)
+        parts: list[Any] = [record.data, _flash_list(record.flashes)]
+        if record.head is not None:
+            parts.append(record.head.fields())
+        form = b"2" if record.head is None else b"4"
+        return b"%b C %b %b\n%b" % (form, times, codec.name.encode(), codec.dumps(parts))
     body = dumps(record.data)
     if record.flashes:
         body += b"\n" + dumps(_flash_list(record.flashes))
+    if record.head is not None:
+        return b"4 L %b\n%b\n%b" % (times, dumps(record.head.fields()), body)
     return b"%b L %b\n%b" % (b"2" if _TAGGED in body else b"1", times, body)
 
 
@@ -120,8 +160,10 @@ def _flash_list(flashes: Iterable[Flash]) -> list[list[Any]]:
 
 def encode_retired(retired: Retired) -> bytes:
     """Return the stored form of a retired record."""
-    head = b"1 R %d %b" % (retired.dies_at, (retired.successor or "-").encode())
-    return head if retired.original is None else head + b"\n" + retired.original
+    head = b"R %d %b" % (retired.dies_at, (retired.successor or "-").encode())
+    if retired.why:
+        return b"3 %b %b" % (head, retired.why.encode())
+    return b"1 " + head if retired.original is None else b"1 %b\n%b" % (head, retired.original)
 
 
 def decode_record(data: bytes, codecs: Mapping[bytes, Codec] | None = None) -> Record | Retired:
@@ -145,43 +187,68 @@ def decode_record(data: bytes, codecs: Mapping[bytes, Codec] | None = None) -> R
         return record
     coded = _CODED.fullmatch(data)
     if coded is not None:
-        created_at, written_at, idle, name, text = coded.groups()
-        return _proved(_record(created_at, written_at, idle, *_decoded(name, text, codecs or {})))
-    head, _, body = data.partition(b"\n")
-    parts = head.split(b" ")
-    if parts[0] != b"1":
-        if parts[0].isdigit() and len(parts[0]) <= _FORMAT_DIGITS and int(parts[0]) > NEWEST_FORMAT:
-            raise NewerRecordError(f"record format {parts[0].decode()} is newer than this package")
+        form, created_at, written_at, idle, name, text = coded.groups()
+        parts = _decoded(name, text, codecs or {}, 3 if form == b"4" else 2)
+        return _proved(_record(created_at, written_at, idle, *parts))
+    owned = _OWNED.fullmatch(data)
+    if owned is not None:
+        created_at, written_at, idle, head, text, flashes = owned.groups()
+        return _proved(
+            _record(created_at, written_at, idle, loads(text), loads(flashes) if flashes else [], loads(head))
+        )
+    line, _, body = data.partition(b"\n")
+    words = line.split(b" ")
+    if words[0] not in (b"1", b"3"):
+        if words[0].isdigit() and len(words[0]) <= _FORMAT_DIGITS and int(words[0]) > NEWEST_FORMAT:
+            raise NewerRecordError(f"record format {words[0].decode()} is newer than this package")
         raise ValueError("not a session record")
-    if parts[1:2] == [b"R"]:
-        _, _, dies_at, successor = parts
-        if successor != b"-" and not _KEY.fullmatch(successor):
-            raise ValueError("the successor of a retired record is not a key")
-        return Retired(None if successor == b"-" else successor.decode("ascii"), _number(dies_at), body or None)
+    if words[1:2] == [b"R"]:
+        return _retired(words, body or None)
     raise ValueError("not a session record")
 
 
-def _record(created_at: bytes, written_at: bytes, idle: bytes, fields: Any, flashes: Any) -> Record:
+def _retired(words: list[bytes], original: bytes | None) -> Retired:
+    form, _, dies_at, successor, *why = words
+    if successor != b"-" and not _KEY.fullmatch(successor):
+        raise ValueError("not a key")
+    if len(why) != (form == b"3") or not all(map(_REASON.fullmatch, why)):
+        raise ValueError("not a retired record")
+    return Retired(
+        None if successor == b"-" else successor.decode("ascii"),
+        _number(dies_at),
+        None if why else original,
+        why[0].decode("ascii") if why else "",
+    )
+
+
+def _record(created_at: bytes, written_at: bytes, idle: bytes, fields: Any, flashes: Any, head: Any = None) -> Record:
     if type(fields) is not dict:
         raise ValueError("session data must be a JSON object")
+    try:
+        owned = None if head is None else head_of(head)
+    except UnknownFieldError as error:
+        raise NewerRecordError(str(error)) from None
     return Record(
         int(created_at),
         int(written_at),
         None if idle == b"-" else int(idle),
         fields,
         _flashes(flashes) if flashes != [] else (),
+        owned,
     )
 
 
-def _decoded(name: bytes, text: bytes, codecs: Mapping[bytes, Codec]) -> tuple[Any, Any]:
+def _decoded(name: bytes, text: bytes, codecs: Mapping[bytes, Codec], count: int) -> list[Any]:
     codec = codecs.get(name)
     if codec is None:
         raise NewerRecordError(f"the codec {name.decode()!r} is not among those of the storage")
     try:
-        fields, flashes = codec.loads(text)
+        parts = list(codec.loads(text))
     except Exception as error:
         raise NewerRecordError(f"the codec {name.decode()!r} cannot read it: {type(error).__name__}") from error
-    return fields, flashes
+    if len(parts) != count:
+        raise NewerRecordError(f"the codec {name.decode()!r} cannot read it: it has {len(parts)} parts")
+    return parts
 
 
 def _escaped(record: Record) -> Record:

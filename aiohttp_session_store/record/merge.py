@@ -31,4 +31,4 @@ def merge(record: Record, changes: Iterable[Changes], now: int, idle_timeout: in
             replaced = {added.key for added in change.flashes_added}
             kept = [flash for flash in flashes if flash.id not in change.flashes_used and flash.key not in replaced]
             flashes = (*kept, *{added.key: added for added in change.flashes_added}.values())
-    return Record(record.created_at, now, idle_timeout, data, flashes)
+    return Record(record.created_at, now, idle_timeout, data, flashes, record.head)

@@ -20,6 +20,14 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+def snapshot_key(old_key: str, new_key: str) -> str:
+    """Return the key of what an old id may still read, once the record of *old_key* moved to *new_key*.
+
+    No session id leads to it, because no id has this text's form.
+    """
+    return hashlib.sha256(f"snapshot {old_key} {new_key}".encode()).hexdigest()
+
+
 @lru_cache(KEYS_KEPT)
 def key_of(session_id: str) -> str:
     """Return the key of *session_id*, its SHA-256 in hex.

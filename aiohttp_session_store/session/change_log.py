@@ -126,6 +126,11 @@ class ChangeLog:
         self._unset = set()
         self._cleared = True
 
+    def start_anew(self) -> None:
+        """Record that everything was removed, also what this request has set and left as flash messages."""
+        self.clear()
+        self.flashes.added = ()
+
     def flash(self, key: str, value: Any) -> None:
         """Record *value* for the next request.
 
@@ -208,6 +213,17 @@ class ChangeLog:
         for key in (*self._assigned, *self.snapshots):
             if key in before:
                 self.data[key] = before[key]
+
+    def keep(self, changes: Changes) -> None:
+        """Go on with the view as it is, now that *changes* are saved where this request cannot read.
+
+        Another request changed the session's id, and what the session holds since is not for the old id to read.
+        """
+        base = dict(changes.values) if changes.cleared else {**self.base, **changes.values}
+        for key in changes.unset:
+            base.pop(key, None)
+        self.base = base
+        self.flashes.rebase()
 
     def refresh(self, data: dict[str, Any]) -> None:
         """Continue on a newer record, and keep this request's changes.

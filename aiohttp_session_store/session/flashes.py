@@ -9,9 +9,15 @@ from ..record.values import freeze, thaw
 
 
 class Flashes:
-    """The flashes that earlier requests left for this one, and those that it leaves for the next."""
+    """The flashes that earlier requests left for this one, and those that it leaves for the next.
 
-    __slots__ = ("_added", "_base", "_handed", "_used", "readable")
+    Attributes:
+        readable: What this request can read, by key.
+        used: The ids of the flashes that the next save removes.
+        added: What this request leaves, and no save has taken yet.
+    """
+
+    __slots__ = ("_base", "_handed", "added", "readable", "used")
 
     def __init__(self, given: Sequence[Flash], *, use_up: bool) -> None:
         """Start from the flashes that earlier requests left.
@@ -23,8 +29,8 @@ class Flashes:
         self.readable: dict[str, Any] = {flash.key: flash.value for flash in given}
         self._base = self.readable
         self._handed: dict[str, Any] = {}
-        self._used: frozenset[str] = frozenset([flash.id for flash in given]) if use_up and given else _NONE
-        self._added: tuple[Flash, ...] = ()
+        self.used: frozenset[str] = frozenset([flash.id for flash in given]) if use_up and given else _NONE
+        self.added: tuple[Flash, ...] = ()
 
     # --- reading
 
@@ -62,36 +68,26 @@ class Flashes:
         Raises:
             TypeError: *value* cannot be stored.
         """
-        self._added = (*self._added, Flash(secrets.token_urlsafe(6), key, freeze(value, key)))
+        self.added = (*self.added, Flash(secrets.token_urlsafe(6), key, freeze(value, key)))
 
     def spare(self) -> None:
         """Keep the flashes of the record at the next save, so that the next request can read them, too."""
-        self._used = _NONE
+        self.used = _NONE
 
     # --- saving
 
-    @property
-    def added(self) -> tuple[Flash, ...]:
-        """The flashes that this request leaves and that no save has taken yet."""
-        return self._added
-
-    @property
-    def used(self) -> frozenset[str]:
-        """The ids of the flashes that the next save removes."""
-        return self._used
-
     def taken(self) -> None:
         """Forget the flashes that a save has taken, both the used and the added ones."""
-        self._used = _NONE
-        self._added = ()
+        self.used = _NONE
+        self.added = ()
 
     def put_back_used(self, used: frozenset[str]) -> None:
         """Let the next save remove the flashes *used*, because the save that took them failed."""
-        self._used |= used
+        self.used |= used
 
     def put_back_added(self, added: tuple[Flash, ...]) -> None:
         """Put back the flashes *added*, which a failed save had taken, before those that were added since."""
-        self._added = (*added, *self._added)
+        self.added = (*added, *self.added)
 
     def rebase(self) -> None:
         """Let a later :meth:`discard` go back to this point: what is hidden now stays hidden."""
@@ -101,12 +97,12 @@ class Flashes:
         """Go back to the flashes as loaded or last saved, and detach lists and dicts that were handed out."""
         self.readable = self._base
         self._handed = {}
-        self._added = ()
+        self.added = ()
 
     def forget(self) -> None:
         """Forget everything, because the session was destroyed."""
         self._base = {}
-        self._used = _NONE
+        self.used = _NONE
         self.discard()
 
 

@@ -4,9 +4,10 @@ from collections.abc import Iterator, MutableMapping
 from typing import Any, TypeVar, overload
 
 from ..errors import SessionCommittedError, SessionDestroyedError
+from ..record.head import checked_label, checked_owner
 from ..record.json_encoders import dumps
 from ..record.session_id import key_of
-from .state import SessionState
+from .state import Fate, SessionState
 from .typed_key import SessionKey, name_of
 
 __all__ = ["Session"]
@@ -58,7 +59,8 @@ class Session(MutableMapping[str, Any]):
         state = self._state
         if state.destroyed:
             return state.destroy_pending
-        return state.log.dirty or state.rotation is not None or state.replaces is not None
+        pending = (state.rotation, state.login, state.replaces, state.logged_out)
+        return state.log.dirty or any(one is not None for one in pending)
 
     @property
     def destroyed(self) -> bool:
@@ -263,6 +265,17 @@ class Session(MutableMapping[str, Any]):
             value, key = key.proved(value), key.name
         state.log.flash(key, value)
 
+    def keep_flashes(self) -> None:
+        """Leave the flash messages that this request could read for the next request as well.
+
+        For a handler that redirects once more, or that answers something other than the page which shows them.
+
+        Raises:
+            SessionUsageError: The session was destroyed, or it is too late.
+        """
+        self._state.check_writable()
+        self._state.log.flashes.spare()
+
     def changed(self) -> None:
         """Mark all lists and dicts that were read as changed, so that the next save writes them.
 
@@ -300,6 +313,61 @@ class Session(MutableMapping[str, Any]):
             OWASP Session Management Cheat Sheet, "Renew the Session ID After Any Privilege Level Change".
         """
         self._state.regenerate(delete_old=delete_old_session, renew_lifetime=renew_lifetime)
+
+    # --- whose session it is
+
+    @property
+    def owner(self) -> str | None:
+        """The account that is logged in, or None."""
+        return self._state.owner
+
+    @property
+    def authenticated_at(self) -> int | None:
+        """When the owner logged in, in whole Unix seconds, or None."""
+        state = self._state
+        if state.login is not None:
+            return state.login.at
+        return None if state.head is None or state.destroyed else state.head.authenticated_at
+
+    def login(self, owner: str, *, label: str | None = None) -> None:
+        """Log *owner* in: the session belongs to that account from now on.
+
+        The session gets another id, and the old id is worthless at once.  The lifetime starts again.  What an anonymous
+        visitor has put into the session stays, such as a cart.  If another account was logged in, its data is dropped,
+        and so is what this request has set before.
+
+        Args:
+            owner: The account, as a string that is never reused: ``str(user.id)``, not a name or an address.
+            label: What to call the device in a list of sessions, up to 255 characters.
+
+        Raises:
+            SessionCommittedError: The headers are sent, or the request is over.
+            SessionDestroyedError: The session was destroyed.
+            TypeError: *owner* is not a string of 1 to 255 characters, or *label* is none.
+
+        References:
+            OWASP Session Management Cheat Sheet, "Renew the Session ID After Any Privilege Level Change".
+        """
+        self._state.log_in(checked_owner(owner), checked_label(label))
+
+    def logout(self) -> None:
+        """Log out: end the session as :meth:`destroy` does, and go on with an empty anonymous one.
+
+        The session is ended even if the handler fails later.  What is set or flashed from now on, such as a goodbye,
+        belongs to the new session.
+
+        Raises:
+            SessionCommittedError: The request is over; or the headers are sent, and the session is in the cookie.
+            SessionDestroyedError: :func:`new_session` has replaced it.
+        """
+        before = self._state
+        if before.destroyed:
+            return
+        self.destroy()
+        if before.new and before.replaces is None and before.logged_out is None:
+            before.fate, before.login = Fate.ALIVE, None  # nothing is stored: the emptied session will do
+            return
+        self._state = before.anonymous()
 
     def destroy(self) -> None:
         """Delete the session on the server and its cookie in the browser, even if the request fails later.

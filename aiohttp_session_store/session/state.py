@@ -1,24 +1,75 @@
 """The state of a session, for storages and the middleware.  Applications see :class:`~.session.Session` instead."""
 
+import secrets
 from asyncio import Future
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+from math import inf
+from typing import Any, NamedTuple
 
 from ..errors import SessionCommittedError, SessionDestroyedError
-from ..record.format import Stored
-from ..record.session_id import new_id
+from ..record.format import Record, Stored
+from ..record.head import Head
+from ..record.session_id import key_of, new_id
 from ..record.size import COOKIE_LIMIT
 from .change_log import ChangeLog
+
+
+class Place(NamedTuple):
+    """Where the record of a session stands, as it was last seen.
+
+    Attributes:
+        key: The key of the record.  It is not the key of this request's id if another request renewed that id.
+        stored: The record as the storage holds it.
+        record: The same record, decoded.
+        ends: Whole Unix seconds.  The session ends then, by its own limits and the current ones, if it is not used.
+        renew_at: Unix seconds.  From then on, a use of the session is worth a call that extends it.
+    """
+
+    key: str
+    stored: Stored
+    record: Record
+    ends: int
+    renew_at: float
 
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
     """A change of the session's id that the next save will carry out."""
 
-    original_id: str
+    original_id: str = field(repr=False)
     delete_old: bool
     renew_lifetime: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A login that the next save will carry out.
+
+    Attributes:
+        owner: The account.
+        label: What the application calls the device, or None.
+        line: Random; the next changes of the id carry it on.
+        at: Whole Unix seconds.
+    """
+
+    owner: str
+    label: str | None
+    line: str
+    at: int
+
+
+class Fate(Enum):
+    """Whether the session goes on."""
+
+    ALIVE = auto()
+    TO_BE_ENDED = auto()  # this request destroyed it, and its record is still there
+    ENDED = auto()
+    SUPERSEDED = auto()  # new_session() put another one in its place
+
+
+_ALIVE = Fate.ALIVE  # looking a member of an Enum up takes three times as long as a global
 
 
 class SessionState:
@@ -28,45 +79,47 @@ class SessionState:
         log: The view of the data, and the changes made to it.
         created_at: Whole Unix seconds.  The lifetime counts from here.
         expires_at: Whole Unix seconds.  The session ends then if it is not used again.
-        stored: The record as loaded or last saved, or None while there is none.
-        record: *stored*, decoded.  The storage chooses the form, and only the storage uses it.
-        retired: The id of this request was regenerated.  The record under it stays readable for the grace and is never
-            written.
+        place: Where its record stands now, or None while there is none.  Everything that is done to the session starts
+            there.  What the session reads is another matter: only what its own id may read.
+        readable: What its own id may read, with the changes of this request, while another request's change of the id
+            keeps it apart from what stands at *place*; None otherwise.
+        head: Whose session its own id leads to, or None.
         rotation: The change of id that the next save will carry out, or None.
-        replaces: The session that is deleted when this one is saved, or None.
-        destroyed: The session is gone.  It reads as empty, and writes are refused.
-        destroy_pending: This request destroyed the session, and its record is still to be deleted.
-        superseded: :func:`new_session` has replaced this session.  Reads still work.
+        login: The login that the next save will carry out, or None.
+        replaces: The session that ends when this one is saved, or None.
+        logged_out: The session that the next save ends, whatever becomes of the request, or None.
+        now: Returns the time in whole Unix seconds.
+        fate: Whether the session goes on.
         sealed: The request is over.
         headers_sent: A cookie can no longer be sent.
         on_server: The record is kept in the storage, not in the cookie.
         cookie_limit: Bytes that the cookie leaves for an unsealed value.
         saving: Set while a save is under way.  The next save waits for it; otherwise it would work on a record that is
             just being replaced.
-        lease: Set while the session is held exclusively by a lock that can be lost.  No save goes on without asking it.
-        renew_at: Unix seconds.  From then on, a save may extend the session although nothing was changed.  A storage
-            that never sets this is asked at every save.
-        confirm: Set while the handler asks whether the session still exists.  A save then asks the storage although
+        lease: Set while the session is held exclusively.  No save goes on without asking it.
+        confirm: Set while the handler asks whether the session still stands.  A save then asks the storage although
             nothing was changed.
+        renew_at: Unix seconds.  From then on a save of a session in the cookie extends it although nothing was changed.
         owed: A cookie value that a save has not handed over yet.  If the save's request was cancelled, the next save
             hands it over.
     """
 
     # The defaults are class attributes: assigning them all in __init__ took as long as loading the record.
-    retired: bool = False
     on_server: bool = True
+    readable: Record | None = None
+    head: Head | None = None
     rotation: Rotation | None = None
+    login: Login | None = None
     replaces: "SessionState | None" = None
-    destroyed: bool = False
-    destroy_pending: bool = False
-    superseded: bool = False
+    logged_out: "SessionState | None" = None
+    fate: Fate = _ALIVE
     sealed: bool = False
     headers_sent: bool = False
     cookie_limit: int = COOKIE_LIMIT
     saving: Future[Any] | None = None
     lease: Callable[[], Awaitable[None]] | None = None
-    renew_at: float = 0
     confirm: bool = False
+    renew_at: float = inf
     owed: str | None = None
 
     def __init__(
@@ -76,15 +129,15 @@ class SessionState:
         created_at: int,
         expires_at: int,
         session_id: str | None = None,
-        stored: Stored | None = None,
-        record: Any = None,
+        place: Place | None = None,
+        now: Callable[[], int],
     ) -> None:
-        """Describe a session that was loaded, or a new one if *stored* is None."""
+        """Describe a session that was loaded, or a new one if *place* is None."""
         self.log: ChangeLog = log
         self.created_at: int = created_at
         self.expires_at: int = expires_at
-        self.stored: Stored | None = stored
-        self.record: Any = record
+        self.place: Place | None = place
+        self.now: Callable[[], int] = now
         self._id = session_id
 
     @property
@@ -106,28 +159,59 @@ class SessionState:
     @property
     def new(self) -> bool:
         """Whether the session has no record yet."""
-        return self.stored is None
+        return self.place is None
+
+    @property
+    def led_on(self) -> bool:
+        """Whether another request changed the session's id, so that its record stands under a key that is not ours."""
+        return self.on_server and self.place is not None and self.place.key != key_of(self.stored_id)
+
+    @property
+    def destroyed(self) -> bool:
+        """Whether the session is gone: it reads as empty, and writes are refused."""
+        return self.fate is not _ALIVE and self.fate is not Fate.SUPERSEDED
+
+    @property
+    def destroy_pending(self) -> bool:
+        """Whether this request destroyed the session or logged out, and a record is still to be ended."""
+        return self.logged_out is not None or (self.fate is not _ALIVE and self.fate is Fate.TO_BE_ENDED)
+
+    @property
+    def superseded(self) -> bool:
+        """Whether :func:`new_session` put another session in the place of this one."""
+        return self.fate is not _ALIVE and self.fate is Fate.SUPERSEDED
 
     @property
     def needs_cookie(self) -> bool:
         """Whether something is not saved yet that needs a new cookie in the browser."""
         return not self.destroyed and (
-            self.rotation is not None or self.replaces is not None or (self.new and self.log.dirty)
+            self.rotation is not None
+            or self.replaces is not None
+            or self.logged_out is not None
+            or (self.new and (self.login is not None or self.log.dirty))
+        )
+
+    @property
+    def ends_what_was_there(self) -> bool:
+        """Whether the next save ends the session that the browser came with: a logout, a login or a new session."""
+        return (
+            self.destroy_pending
+            or self.replaces is not None
+            or (self.rotation is not None and self.rotation.delete_old)
         )
 
     def is_settled(self, now: int) -> bool:
-        """Return whether a save at *now* would do nothing.
-
-        That is so in most requests, and asking here spares them seven calls (5 us).
-        """
+        """Return whether a save at *now* would do nothing, as in most requests.  The check saves seven calls (5 us)."""
         return (
             self.log.is_empty()
-            and (self.stored is None or now < self.renew_at)
+            and now < self.renew_at
             and self.rotation is None
+            and self.login is None
             and self.replaces is None
+            and self.logged_out is None
             and self.saving is None
             and self.owed is None
-            and not self.destroy_pending
+            and (self.fate is _ALIVE or self.fate is not Fate.TO_BE_ENDED)
         )
 
     def check_writable(self) -> None:
@@ -137,10 +221,10 @@ class SessionState:
             SessionDestroyedError: The session was destroyed or replaced.
             SessionCommittedError: The request is over, or the write needs a cookie and the headers are already sent.
         """
-        if self.destroyed:
+        if self.fate is not _ALIVE:
+            if self.superseded:
+                raise SessionDestroyedError("new_session(request) replaced this session; write to the one it returned")
             raise SessionDestroyedError("the session was destroyed; get an empty one with new_session(request)")
-        if self.superseded:
-            raise SessionDestroyedError("new_session(request) replaced this session; write to the one it returned")
         if self.sealed:
             raise SessionCommittedError(
                 "the request is over and its session saved: this change would be lost. Make the change before the"
@@ -168,6 +252,47 @@ class SessionState:
             )
         self._id = new_id()
 
+    @property
+    def owner(self) -> str | None:
+        """The account that the session belongs to, or None."""
+        if self.login is not None:
+            return self.login.owner
+        return None if self.head is None or self.destroyed else self.head.owner
+
+    @property
+    def lines(self) -> set[str]:
+        """The lines of this session: as it is stored, and as a login will make it."""
+        heads = (self.login, self.head, None if self.place is None else self.place.record.head)
+        return {head.line for head in heads if head is not None}
+
+    def log_in(self, owner: str, label: str | None) -> None:
+        """Give the session to *owner*, under another id."""
+        self.check_writable()
+        if self.headers_sent:
+            raise SessionCommittedError(
+                "a login needs a cookie, and the response's headers are already sent: log in before prepare()"
+            )
+        if self.owner not in (None, owner):
+            self.log.start_anew()
+        self.regenerate(delete_old=True, renew_lifetime=True)
+        self.login = Login(owner, label, secrets.token_urlsafe(6), self.now())
+
+    def anonymous(self) -> "SessionState":
+        """Return the empty session that a logout goes on with; saving it ends this one."""
+        now = self.now()
+        fresh = SessionState(ChangeLog({}), created_at=now, expires_at=self.expires_at, now=self.now)
+        fresh.logged_out = self
+        fresh.on_server, fresh.cookie_limit = self.on_server, self.cookie_limit
+        fresh.sealed, fresh.headers_sent = self.sealed, self.headers_sent
+        return fresh
+
+    def doomed(self) -> Iterator["SessionState"]:
+        """Yield the sessions that end with this one: itself, and what it was to end."""
+        yield self
+        for other in (self.replaces, self.logged_out):
+            if other is not None:
+                yield from other.doomed()
+
     def carried_out(self, rotation: Rotation, session_id: str) -> None:
         """Note that *rotation* moved the session to *session_id*.
 
@@ -180,6 +305,11 @@ class SessionState:
         else:
             self.rotation = replace(later, original_id=session_id)
 
+    def take_another_id(self, refused: str) -> None:
+        """Ask for another id, because a rotation to *refused* failed; unless that was withdrawn meanwhile."""
+        if self.rotation is not None and self._id == refused:
+            self._id = new_id()
+
     def withdraw_rotation(self) -> None:
         """Go back to the id as loaded or last saved."""
         if self.rotation is not None:
@@ -189,6 +319,7 @@ class SessionState:
     def withdraw(self) -> None:
         """Go back to the session as loaded or last saved."""
         self.withdraw_rotation()
+        self.login = None
         if not self.destroyed:
             self.log.discard()
 
@@ -196,10 +327,10 @@ class SessionState:
         """Make the session read as empty, and let the next save delete its record."""
         if not self.destroyed:
             self.withdraw_rotation()
-            self.destroy_pending = True
-        self.mark_destroyed()
+            self.fate = Fate.TO_BE_ENDED
+            self.log.empty()
 
     def mark_destroyed(self) -> None:
         """Make the session read as empty and refuse writes, whichever request destroyed it."""
-        self.destroyed = True
+        self.fate = Fate.ENDED
         self.log.empty()

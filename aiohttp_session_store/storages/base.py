@@ -10,12 +10,14 @@ from datetime import timedelta
 from typing import Any, ClassVar, Protocol, TypedDict, Unpack
 
 from ..engine.loading import Loader
+from ..engine.owners import SessionInfo
 from ..engine.record_cache import RecordCache
 from ..engine.saving import Saver
 from ..engine.sweeping import SweepLoop
 from ..engine.verbs import RECLAIM_AFTER, Clock, Lease, Verbs
 from ..errors import ConfigurationError
 from ..record.format import NewerRecordError, Stored
+from ..record.head import checked_owner
 from ..record.json_encoders import Codec
 from ..record.timeouts import Timeouts, seconds
 from ..session.session import Session, state_of
@@ -74,10 +76,17 @@ class KeyedOptions(StorageOptions, total=False):
         max_session_size: How many bytes an encoded session may have.  A save of a larger one raises
             ``SessionTooLargeError``: a session is read and written whole, and a large one holds up all requests.
             Default: 1,000,000.
+        max_sessions_per_owner: How many sessions one owner may have at a time.  A login that is one too many ends the
+            oldest.  None for any number, which is the default.
+        anonymous_idle_timeout: The idle timeout of sessions that have no owner, as seconds or a timedelta, if it is to
+            be shorter; a flood of visitors who never log in then takes less space.  None, the default, for
+            ``idle_timeout``.
     """
 
     rotation_grace: float | timedelta
     max_session_size: int
+    max_sessions_per_owner: int | None
+    anonymous_idle_timeout: float | timedelta | None
 
 
 class SweptOptions(KeyedOptions, total=False):
@@ -157,6 +166,49 @@ class SessionStorage(Protocol):
             SessionUsageError: This storage has no locks.
         """
 
+    async def sessions_of(self, owner: str) -> list[SessionInfo]:
+        """Return the live sessions of *owner*, the newest login first.
+
+        Raises:
+            SessionUsageError: This storage has no index of owners.
+            StorageError: The storage failed.
+            TypeError: *owner* is not a string of 1 to 255 characters.
+        """
+
+    async def end_sessions(self, owner: str, *, keep: Session | None = None) -> int:
+        """End all sessions of *owner*, on every device, and return how many that were.
+
+        When it has returned, no session is alive whose login was answered before the call.
+
+        Args:
+            owner: The account.
+            keep: A session that goes on, such as the one of the request that asks; also if its id is being changed.
+
+        Raises:
+            SessionUsageError: This storage has no index of owners.
+            StorageError: Some of them may still be alive.
+            TypeError: *owner* is not a string of 1 to 255 characters, or *keep* is no session.
+        """
+
+    async def end_session(self, owner: str, key: str) -> bool:
+        """End the one session of *owner* that ``sessions_of`` listed with *key*; return whether it was there.
+
+        A session of another owner is not there.  A session whose id was renewed since it was listed is.
+
+        Raises:
+            SessionUsageError: This storage has no index of owners.
+            StorageError: It may still be alive.
+            TypeError: *owner* or *key* is not a string.
+        """
+
+    async def adopt(self, session: Session, owner: str) -> None:
+        """Give *owner* a session that has no owner yet, and keep its id; see ``setup(owner_of=...)``.
+
+        Raises:
+            StorageError: The storage failed.
+            TypeError: *owner* is not a string of 1 to 255 characters.
+        """
+
     async def start(self) -> None:
         """Begin background work.  Called when an app starts."""
 
@@ -176,11 +228,14 @@ class KeyedStorage(Verbs, ABC):
     suspends: ClassVar[bool] = True
     #: Whether :meth:`delete` takes a version, as its signature shows.
     deletes_at_version: ClassVar[bool] = True
+    #: Whether it has an index of owners; found out by whether it overrides :meth:`link`.
+    has_index: bool = False
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         """Find out what the subclass offers."""
         super().__init_subclass__(**arguments)
         cls.deletes_at_version = "version" in inspect.signature(cls.delete).parameters
+        cls.has_index = cls.link is not Verbs.link
 
     def __init__(self, **options: Unpack[SweptOptions]) -> None:
         """Check the settings; no I/O.
@@ -193,11 +248,19 @@ class KeyedStorage(Verbs, ABC):
         """
         check_options(self, options, SweptOptions)
         self.timeouts: Timeouts = Timeouts.build(
-            options.get("idle_timeout", DEFAULT_IDLE_TIMEOUT), options.get("lifetime", DEFAULT_LIFETIME)
+            options.get("idle_timeout", DEFAULT_IDLE_TIMEOUT),
+            options.get("lifetime", DEFAULT_LIFETIME),
+            options.get("anonymous_idle_timeout"),
         )
         grace = options.get("rotation_grace", DEFAULT_ROTATION_GRACE)
         self.rotation_grace: int = seconds("rotation_grace", grace) or DEFAULT_ROTATION_GRACE
-        self.max_session_size: int = _bytes(options.get("max_session_size", DEFAULT_MAX_SESSION_SIZE))
+        self.max_session_size: int = _whole(
+            "max_session_size", options.get("max_session_size", DEFAULT_MAX_SESSION_SIZE)
+        )
+        most = options.get("max_sessions_per_owner")
+        self.max_sessions_per_owner: int | None = None if most is None else _whole("max_sessions_per_owner", most)
+        if most is not None and not self.has_index:
+            raise ConfigurationError(f"{type(self).__name__} has no index of owners, so it cannot count their sessions")
         self.clock: Clock = options.get("clock", time.time)
         self.records: RecordCache = RecordCache(options.get("codec"))
         self._loader = Loader(self)
@@ -258,8 +321,30 @@ class KeyedStorage(Verbs, ABC):
         """
         return self._saver.save(state_of(session))
 
+    # --- owners
 
-def _bytes(size: object) -> int:
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ConfigurationError(f"max_session_size is a number of bytes, 1 or more, not {size!r}")
-    return size
+    async def sessions_of(self, owner: str) -> list[SessionInfo]:
+        """See :meth:`SessionStorage.sessions_of`."""
+        return await self._saver.owners.sessions_of(checked_owner(owner))
+
+    async def end_sessions(self, owner: str, *, keep: Session | None = None) -> int:
+        """See :meth:`SessionStorage.end_sessions`."""
+        if keep is not None and not isinstance(keep, Session):
+            raise TypeError(f"keep is a Session, as get_session returns it, not {type(keep).__name__}")
+        return await self._saver.owners.end_sessions(checked_owner(owner), () if keep is None else state_of(keep).lines)
+
+    async def end_session(self, owner: str, key: str) -> bool:
+        """See :meth:`SessionStorage.end_session`."""
+        if not isinstance(key, str):
+            raise TypeError(f"key is a string, as sessions_of lists it, not {type(key).__name__}")
+        return await self._saver.owners.end_session(checked_owner(owner), key)
+
+    async def adopt(self, session: Session, owner: str) -> None:
+        """See :meth:`SessionStorage.adopt`."""
+        await self._saver.adopt(state_of(session), checked_owner(owner))
+
+
+def _whole(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{name} is a whole number, 1 or more, not {value!r}")
+    return value

@@ -6,22 +6,25 @@ Parallel requests overwrite each other, and a logout only clears the browser tha
 
 import binascii
 import logging
+import secrets
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from functools import lru_cache
+from math import inf
 from typing import ClassVar, NoReturn, Unpack
 
 from ..engine.record_cache import RecordCache
 from ..errors import SessionCommittedError, SessionTooLargeError, SessionUsageError
 from ..record.changes import Changes
 from ..record.format import Record, Stored
+from ..record.head import Head, checked_owner
 from ..record.merge import merge, same_content
 from ..record.size import COOKIE_LIMIT, largest_keys
 from ..record.timeouts import Timeouts
 from ..session.change_log import ChangeLog
 from ..session.session import Session, state_of
-from ..session.state import SessionState
+from ..session.state import Place, SessionState
 from .base import DEFAULT_IDLE_TIMEOUT, DEFAULT_LIFETIME, StorageOptions, check_options
 
 __all__ = ["CookieStorage"]
@@ -78,6 +81,29 @@ class CookieStorage:
             " with parallel requests. Use a storage on the server"
         )
 
+    async def sessions_of(self, owner: str) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            SessionUsageError: Always.
+        """
+        raise _no_index("sessions_of")
+
+    async def end_sessions(self, owner: str, *, keep: Session | None = None) -> NoReturn:
+        """Refuse; see :meth:`sessions_of`."""
+        raise _no_index("end_sessions")
+
+    async def end_session(self, owner: str, key: str) -> NoReturn:
+        """Refuse; see :meth:`sessions_of`."""
+        raise _no_index("end_session")
+
+    async def adopt(self, session: Session, owner: str) -> None:
+        """See :meth:`SessionStorage.adopt`.  The cookie is sent again with the owner in it."""
+        state, now = state_of(session), self.now()
+        until = self.timeouts.until(now, state.created_at)
+        state.head = Head(checked_owner(owner), state.created_at, secrets.token_urlsafe(6), until)
+        state.renew_at = 0
+
     async def start(self) -> None:
         """Do nothing."""
 
@@ -97,12 +123,13 @@ class CookieStorage:
                     created_at=record.created_at,
                     expires_at=expires_at,
                     session_id=session_id,
-                    stored=stored,
-                    record=record,
+                    place=Place("", stored, record, expires_at, renew_at),
+                    now=self.now,
                 )
-                state.renew_at = renew_at
+                state.renew_at, state.head = renew_at, record.head
                 return self._session(state)
-        return self._session(SessionState(ChangeLog({}), created_at=now, expires_at=self.timeouts.expiry(now, now)))
+        expires_at = self.timeouts.expiry(now, now)
+        return self._session(SessionState(ChangeLog({}), created_at=now, expires_at=expires_at, now=self.now))
 
     def _session(self, state: SessionState) -> Session:
         state.on_server = False
@@ -118,7 +145,8 @@ class CookieStorage:
         """
         state = state_of(session)
         if state.destroyed:
-            pending, state.destroy_pending = state.destroy_pending, False
+            pending = state.destroy_pending
+            state.mark_destroyed()
             return "" if pending else None
         if state.headers_sent:  # housekeeping waits for the next request
             if state.log.dirty:  # inside a list or dict that was handed out; other changes are refused at the call
@@ -136,19 +164,25 @@ class CookieStorage:
 
     def _save(self, state: SessionState, changes: Changes) -> str | None:
         now = self.now()
-        before: Record = state.record or Record(state.created_at, now, self.timeouts.idle, {})
-        record = merge(before, [changes], now, self.timeouts.idle)
+        place = state.place
+        before = Record(state.created_at, now, self.timeouts.idle, {}) if place is None else place.record
+        head, login = state.head, state.login
+        if login is not None:
+            head = Head(login.owner, login.at, login.line, self.timeouts.until(now, now), login.label)
+        record = merge(before._replace(head=head), [changes], now, self.timeouts.idle_of(head))
         if state.rotation is not None and state.rotation.renew_lifetime:
             record = record._replace(created_at=now)
         data, expires_at = self._records.encode(record), self.timeouts.expiry(now, record.created_at)
-        if state.stored is None:
-            if not record.data and not record.flashes:
-                replaced, state.replaces = state.replaces, None
-                return "" if replaced is not None else None
+        if place is None:
+            if not record.data and not record.flashes and head is None:
+                ended = state.replaces is not None or state.logged_out is not None
+                state.replaces = state.logged_out = None
+                return "" if ended else None
         elif (
             state.rotation is None
-            and (not changes or same_content(data, state.stored.data))  # encrypted bytes always differ
-            and not self.timeouts.renewal_due(before, state.stored.expires_at, now)
+            and head is before.head
+            and (not changes or same_content(data, place.stored.data))  # encrypted bytes always differ
+            and not self.timeouts.renewal_due(before, place.stored.expires_at, now)
         ):
             return None
         value = _encode(state.id, expires_at, data)
@@ -160,11 +194,10 @@ class CookieStorage:
                 "regenerate_id(True) with CookieStorage cannot revoke the old cookie: a copy of it works until it"
                 " expires. Use a storage on the server if logins must be safe against that"
             )
-        state.rotation = None
-        state.replaces = None
-        state.stored = Stored(data, b"", expires_at)
+        state.rotation = state.login = state.replaces = state.logged_out = None
+        state.head = head
+        state.place = Place("", Stored(data, b"", expires_at), record, expires_at, inf)
         state.created_at, state.expires_at = record.created_at, expires_at
-        state.record = record
         state.log.rebase(record.data)
         return value
 
@@ -198,4 +231,11 @@ def _too_large(excess: int, record: Record) -> SessionTooLargeError:
         f" Largest keys: {largest}. Store less, or use a storage on the server",
         size=size,
         limit=COOKIE_LIMIT,
+    )
+
+
+def _no_index(call: str) -> SessionUsageError:
+    return SessionUsageError(
+        f"{call}() cannot work with CookieStorage: the sessions are in the browsers, where nobody can list or end them."
+        " Use a storage on the server"
     )

@@ -46,7 +46,7 @@ async def edit_session(client: TestClient[Any, Any], *, app: web.Application | N
     session = await storage.read(None)
     for candidate in cookie.candidates([_cookie_header(jar, cookie, url)]):
         found = await storage.read(candidate.value)
-        if state_of(found).stored is not None:
+        if state_of(found).place is not None:
             session = found
             break
     state = state_of(session)

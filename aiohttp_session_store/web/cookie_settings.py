@@ -171,6 +171,10 @@ class SessionCookie:
         """
         return https if self.secure is None else self.secure
 
+    def replaces(self, other: "SessionCookie") -> bool:
+        """Return whether a browser keeps only the last of this cookie and *other*: they have one name and one path."""
+        return (self.name, self.path.rstrip("/")) == (other.name, other.path.rstrip("/"))
+
     def _tail(self, *, https: bool) -> str:
         parts = [f"Path={self.path}"]
         if self.domain is not None:

@@ -1,13 +1,14 @@
 """The middleware: ``setup``, and the functions that handlers call."""
 
+import inspect
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from ..errors import ConfigurationError, SessionUsageError, StorageError
+from ..errors import ConfigurationError, SessionLockError, SessionUsageError, StorageError
 from ..session.session import Session
 from ..storages.base import SessionStorage
 from .cookie_settings import SessionCookie
@@ -17,7 +18,7 @@ from .response_headers import add_headers, take_back
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
 
-__all__ = ["exclusive_session", "get_session", "new_session", "save_session", "setup"]
+__all__ = ["exclusive_session", "get_session", "get_storage", "new_session", "save_session", "setup"]
 
 _logger = logging.getLogger("aiohttp_session_store")
 
@@ -29,7 +30,13 @@ _REQUEST = web.RequestKey("aiohttp_session_store", RequestSession)
 DEFAULT_LOCK_TIMEOUT = 10.0
 
 
-def setup(app: web.Application, storage: SessionStorage, *, cookie: SessionCookie | None = None) -> None:
+def setup(
+    app: web.Application,
+    storage: SessionStorage,
+    *,
+    cookie: SessionCookie | None = None,
+    owner_of: Callable[[Session], str | None] | None = None,
+) -> None:
     """Give every request of *app* and of its sub-apps a session that is kept in *storage*.
 
     The session middleware becomes the outermost one.  A sub-app may have its own ``setup``, with its own storage and
@@ -39,6 +46,9 @@ def setup(app: web.Application, storage: SessionStorage, *, cookie: SessionCooki
         app: An app that has not started yet and was not added to another app.
         storage: It is started and closed with the app.  Several apps may share it.
         cookie: The settings of the session cookie.  None for ``SessionCookie()``.
+        owner_of: Returns the owner of a session as a string, or None.  This is for sessions from before
+            ``Session.login`` was used, and for those taken over from another library.  It is asked when such a session
+            is loaded, and the session keeps its id.  For example: ``lambda session: session.get("user_id")``.
 
     Raises:
         ConfigurationError: The app has sessions already, has started or was added to another app, or there is no secret
@@ -50,7 +60,7 @@ def setup(app: web.Application, storage: SessionStorage, *, cookie: SessionCooki
         raise ConfigurationError(
             "the app has started or was added to another app: call setup() before add_subapp() and before the app runs"
         )
-    sessions = AppSessions(storage, (cookie or SessionCookie()).bind(storage))
+    sessions = AppSessions(storage, (cookie or SessionCookie()).bind(storage), owner_of=owner_of)
 
     async def look_around(app: web.Application) -> None:
         sessions.outermost = app.middlewares[0] is middleware
@@ -79,6 +89,15 @@ def setup(app: web.Application, storage: SessionStorage, *, cookie: SessionCooki
     app.cleanup_ctx.append(run_storage)
 
 
+def get_storage(request: web.Request) -> SessionStorage:
+    """Return the storage that the app was set up with.
+
+    Raises:
+        SessionUsageError: The app has no sessions.
+    """
+    return _holder(request).app.storage
+
+
 async def get_session(request: web.Request) -> Session:
     """Return the request's session.
 
@@ -92,7 +111,7 @@ async def get_session(request: web.Request) -> Session:
     """
     holder = _holder(request)
     session = holder.session  # compared with None below, because an empty session is false
-    return session if session is not None else await holder.load(request.headers)
+    return session if session is not None else await holder.load(request)
 
 
 async def new_session(request: web.Request) -> Session:
@@ -109,7 +128,7 @@ async def new_session(request: web.Request) -> Session:
         SessionUsageError: The app has no sessions.
         StorageError: The storage failed.
     """
-    return await _holder(request).renew(request.headers)
+    return await _holder(request).renew(request)
 
 
 async def save_session(request: web.Request) -> bool:
@@ -119,16 +138,17 @@ async def save_session(request: web.Request) -> bool:
     the changes are stored.  What is saved stays saved, even if the request fails later.
 
     Returns:
-        False if this or another request has destroyed the session, or if its lifetime has passed.  The handler should
-        then close the connection.  True otherwise.
+        False if the session has ended: this or another request destroyed it, or it has passed one of its limits.  The
+        handler should then close the connection.  True otherwise.
 
     Raises:
-        SessionTooLargeError: The session does not fit in its cookie.
+        SessionTooLargeError: The session does not fit in its cookie, or is larger than ``max_session_size``.
         SessionUsageError: The app has no sessions.
-        StorageError: Nothing was stored, and the session keeps its changes.
+        StorageError: The storage failed.  The session keeps its changes.  Nothing was stored, unless ``maybe_stored``
+            is true.
         TypeError: A value cannot be stored.
     """
-    return await _holder(request).save_now(request.headers)
+    return await _holder(request).save_now(request)
 
 
 def exclusive_session(
@@ -147,11 +167,13 @@ def exclusive_session(
         timeout: Seconds to wait for the lock.
 
     Raises:
-        SessionLockError: The lock was not free in time or was lost, or the session's id was regenerated meanwhile.
+        SessionLockError: The lock was not free in time or was lost, or the session ended or got another id meanwhile.
+            Nothing was stored: it is safe to try again.
         SessionUsageError: The call is nested, the app has no sessions, or its storage has no locks.
-        StorageError: The storage failed.
+        StorageError: The storage failed.  If ``maybe_stored`` is true, the changes may be stored all the same, so
+            trying again may carry them out twice.
     """
-    return _holder(request).exclusive(request.headers, timeout)
+    return _holder(request).exclusive(request, timeout)
 
 
 def sessions_of(app: web.Application | None) -> AppSessions:
@@ -242,7 +264,10 @@ def _is_all(error: BaseException, kind: type[Exception]) -> bool:
 def _answer_unavailable(holder: RequestSession, error: BaseException) -> None:
     if holder.headers_sent:
         raise error  # too late for a status: aiohttp logs the error and closes the connection
-    _logger.error("sessions are unavailable: %s", error, exc_info=error)
+    if _is_all(error, SessionLockError) and error.__cause__ is None:  # a race for the session is no outage
+        _logger.info("a request did not get its session exclusively: %s", error)
+    else:
+        _logger.error("sessions are unavailable: %s", error, exc_info=error)
     raise web.HTTPServiceUnavailable(text="503: Service Unavailable") from error
 
 
@@ -275,7 +300,15 @@ def _keep_off_the_wire(request: web.Request, response: web.StreamResponse) -> No
 
 def _check_cookie_names(app: web.Application) -> None:
     """Refuse a sub-app that would overwrite the cookie of an app around it, and mark the others as nested."""
-    name = app[_APP].cookie.name
+    sessions = app[_APP]
+    name = sessions.cookie.name
+    beside = set(_apps_within(_outermost_app_around(app))) - {app, *_apps_within(app)}
+    if any(_APP in other and _exclude_each_other(sessions, other[_APP]) for other in beside):
+        raise ConfigurationError(
+            f"two sub-apps both name their session cookie {name!r}, but do not share their sessions, so they would log"
+            " each other's visitors out. Give each setup() a cookie with a name or path of its own, or call setup() on"
+            " the app around them to share the session"
+        )
     for inner in _apps_within(app):
         if _APP not in inner:
             continue
@@ -286,6 +319,27 @@ def _check_cookie_names(app: web.Application) -> None:
                 " cookie. Give the sub-app's setup() a cookie with another name, or remove that setup() to share the"
                 " session"
             )
+
+
+def _exclude_each_other(one: AppSessions, other: AppSessions) -> bool:
+    """Return whether a browser can keep only one of two cookies, and neither app can use the other's."""
+    if not one.cookie.replaces(other.cookie):
+        return False
+    return one.storage is not other.storage or one.cookie.open(other.cookie.seal("probe")) is None
+
+
+def _outermost_app_around(app: web.Application) -> web.Application:
+    """Return the app that is starting, of which *app* may be a part.
+
+    aiohttp gives a sub-app no way to the app around it.  While they start, that app is on the call stack.
+    """
+    outermost, frame = app, inspect.currentframe()
+    while frame is not None:
+        for value in frame.f_locals.values():
+            if isinstance(value, web.Application) and outermost in value._subapps:  # noqa: SLF001  see below
+                outermost = value
+        frame = frame.f_back
+    return outermost
 
 
 def _apps_within(app: web.Application) -> list[web.Application]:

@@ -8,7 +8,10 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import Any
 
+# What a page loads to show itself; each has a request of its own (Fetch Metadata Request Headers, "Sec-Fetch-Dest").
+_SUBRESOURCES = {"audio", "font", "image", "manifest", "script", "sharedworker", "style", "track", "video", "worker"}
 # Traefik sends wss for a request that opens a WebSocket.
 _SECURE = {"https", "wss"}
 
@@ -45,6 +48,20 @@ def says_https(forwarded_proto: str, forwarded: str) -> bool:
         re.search(r'(?:^|[;,\s])proto="?(?:https|wss)"?(?=[;,\s]|$)', forwarded.partition(",")[0], re.IGNORECASE)
         is not None
     )
+
+
+def shows_nothing(method: str, headers: Any) -> bool:
+    """Return whether nobody will read the response, so that a flash message in it would be lost.
+
+    A HEAD request has no body.  A prefetched page may never be shown.  Images, styles, scripts and fonts show no text.
+
+    References:
+        Fetch Standard, "Sec-Purpose"; Fetch Metadata Request Headers, "Sec-Fetch-Dest".
+    """
+    if method == "HEAD":
+        return True
+    purpose = headers.get("Sec-Purpose", "") or headers.get("Purpose", "") or headers.get("X-Moz", "")
+    return "prefetch" in purpose.lower() or headers.get("Sec-Fetch-Dest", "") in _SUBRESOURCES
 
 
 @lru_cache(64)

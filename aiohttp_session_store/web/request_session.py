@@ -2,24 +2,29 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from aiohttp import web
+
+from ..engine.verbs import unlosable
 from ..errors import SessionCommittedError, SessionLockError, SessionUsageError
 from ..record.session_id import key_of
 from ..session.session import Session, state_of
-from ..session.state import SessionState
+from ..session.state import Fate, SessionState
 from ..storages.base import SessionStorage
 from .adoption import Adopter
 from .cookie_settings import SessionCookie
+from .request_headers import shows_nothing
 
 _logger = logging.getLogger("aiohttp_session_store")
 
 # A status from here on means that the server failed, so the handler's changes are not kept (RFC 9110, section 15.6).
 SERVER_ERROR = 500
+NOT_MODIFIED = 304
 
 
 @dataclass(slots=True, eq=False)
@@ -29,6 +34,7 @@ class AppSessions:
     Attributes:
         nested: Whether an app around this one has sessions, too.  None until the app has started.
         outermost: Whether this app's session middleware is its first one.
+        owner_of: Returns the owner of a session from before ``login`` was used, or None.
         adopter: Takes over sessions of another library for visitors who have none of ours, or None.
         answered: The sessions of requests whose handlers have finished, by the writer of the response.  A middleware
             outside of the app may have cloned the request and replaced the response.  Neither of them leads to the
@@ -39,6 +45,7 @@ class AppSessions:
     cookie: SessionCookie
     nested: bool | None = None
     outermost: bool = False
+    owner_of: "Callable[[Session], str | None] | None" = None
     adopter: Adopter | None = None
     warned: set[str] = field(default_factory=set)
     answered: "WeakKeyDictionary[Any, RequestSession]" = field(default_factory=WeakKeyDictionary)
@@ -75,6 +82,9 @@ class RequestSession:
     clears: str | None = None
     adopted: bool = False
     _exclusive: bool = False
+    _locks: AsyncExitStack | None = None
+    _held_key: str = ""
+    _others: "Sequence[str]" = ()
     _waiting: "list[asyncio.Future[None]] | None" = None
 
     def __init__(self, app: AppSessions, outer: "RequestSession | None") -> None:
@@ -91,13 +101,13 @@ class RequestSession:
 
     # --- loading
 
-    async def load(self, headers: Any) -> Session:
+    async def load(self, request: Any) -> Session:
         """Return the session, and load it if that has not been done yet.
 
         Parallel callers share one load.  If the load fails or is cancelled, the next caller tries again.
 
         Args:
-            headers: The headers of the request.
+            request: The request, for its method and headers.
 
         Raises:
             StorageError: The storage failed.
@@ -106,7 +116,7 @@ class RequestSession:
             if self._waiting is None:
                 waiting = self._waiting = []
                 try:
-                    self._begin(await self._read(headers))
+                    self._begin(await self._read(request.headers), request)
                 finally:  # no task and no shield (24 us): if this loader is cancelled, a waiter loads in its place
                     self._waiting = None
                     for waiter in waiting:
@@ -121,13 +131,18 @@ class RequestSession:
     async def _read(self, headers: Any) -> Session:
         storage, cookie = self.app.storage, self.app.cookie
         session: Session | None = None
-        for candidate in cookie.candidates(headers.getall("Cookie", ())):
+        candidates = cookie.candidates(headers.getall("Cookie", ()))
+        for number, candidate in enumerate(candidates):
             session = await storage.read(candidate.value)
-            if state_of(session).stored is not None:
+            if state_of(session).place is not None:
                 # If an older secret signed the cookie, it is sent again, signed by the first secret.
                 # A regenerated id is not sent again, because it would replace its successor in the browser.
-                if candidate.stale and not state_of(session).retired:
+                if candidate.stale and not state_of(session).led_on:
                     self.owed = candidate.value
+                if number + 1 < len(candidates):
+                    self._others = [other.value for other in candidates[number + 1 :]]
+                if self.app.owner_of is not None:
+                    await self._own(session, self.app.owner_of)
                 if self.app.adopter is not None:
                     self.clears = await self.app.adopter.spend(headers.getall("Cookie", ()))
                 return session
@@ -135,11 +150,22 @@ class RequestSession:
             adopted = await self.app.adopter.adopt(headers.getall("Cookie", ()))
             if adopted is not None:
                 self.clears, self.adopted = adopted.clear, True
+                if self.app.owner_of is not None:
+                    await self._own(adopted.session, self.app.owner_of)
                 return adopted.session
         return session if session is not None else await storage.read(None)
 
-    def _begin(self, session: Session) -> None:
+    async def _own(self, session: Session, owner_of: "Callable[[Session], str | None]") -> None:
+        """Give a session from before ``login`` was used its owner, at its first load."""
+        if session.owner is None:
+            owner = owner_of(session)
+            if owner is not None:
+                await self.app.storage.adopt(session, owner)
+
+    def _begin(self, session: Session, request: Any) -> None:
         state = state_of(session)
+        if state.log.flashes.used and shows_nothing(request.method, request.headers):
+            state.log.flashes.spare()
         state.cookie_limit = self.app.cookie.value_limit
         if self.headers_sent:
             state.headers_sent = True
@@ -147,7 +173,7 @@ class RequestSession:
             state.sealed = True
         self.session = session
 
-    async def renew(self, headers: Any) -> Session:
+    async def renew(self, request: Any) -> Session:
         """Replace the current session with a new one.  The save of the new one deletes the current one.
 
         Raises:
@@ -155,7 +181,7 @@ class RequestSession:
             StorageError: The storage failed.
         """
         while True:
-            state = state_of(await self.load(headers))
+            state = state_of(await self.load(request))
             if self.finished or self.headers_sent:
                 raise SessionCommittedError(
                     "a new session needs a cookie, and the response's headers are already sent: call new_session()"
@@ -171,12 +197,12 @@ class RequestSession:
         if not state.destroyed:
             state.withdraw_rotation()
             state_of(fresh).replaces = state.replaces if state.new else state
-        state.superseded = True
-        self._begin(fresh)
+            state.fate = Fate.SUPERSEDED
+        self._begin(fresh, request)
         return fresh
 
     @asynccontextmanager
-    async def exclusive(self, headers: Any, patience: float) -> AsyncIterator[Session]:
+    async def exclusive(self, request: Any, patience: float) -> AsyncIterator[Session]:
         """Hold the session's lock for the length of a block.
 
         The block starts with the newest record, and the session is saved at its end.
@@ -194,21 +220,28 @@ class RequestSession:
         storage = self.app.storage
         self._exclusive = True
         try:
-            async with AsyncExitStack() as stack:
-                session = await self.load(headers)
+            async with AsyncExitStack() as locks:
+                session = await self.load(request)
                 state = state_of(session)
                 key = key_of(state.stored_id)
                 lock = storage.lock(key)
                 try:
                     async with asyncio.timeout(patience):
-                        state.lease = await stack.enter_async_context(lock)
+                        state.lease = await locks.enter_async_context(lock) or unlosable
                 except TimeoutError:
                     raise SessionLockError(
-                        f"session {key} was busy for {patience:g} s: other requests hold it exclusively"
+                        f"session {key} was busy for {patience:g} s: other requests hold it exclusively. Nothing was"
+                        " stored"
                     ) from None
+                self._locks, self._held_key = locks, key
                 try:
                     await storage.refresh(session)
-                    yield session
+                    try:
+                        yield session
+                    except web.HTTPException as response:  # a redirect, for example: as if the handler returned it
+                        if response.status < SERVER_ERROR:
+                            await self.save()
+                        raise
                     await self.save()
                 except BaseException:
                     for held in (session, self.session):  # new_session() may have replaced it
@@ -221,7 +254,22 @@ class RequestSession:
                             await asyncio.wait([state.saving])
                     state.lease = None
         finally:
-            self._exclusive = False
+            self._exclusive, self._locks = False, None
+
+    async def _hold_new_id(self, locks: AsyncExitStack, state: SessionState) -> None:
+        """Hold the session exclusively under its new id as well, before the browser is sent that id.
+
+        This is for a handler that changes the id and prepares its response inside ``exclusive_session``.
+        """
+        if state.lease is not None and state.place is not None and state.place.key != self._held_key:
+            before, self._held_key = state.lease, state.place.key
+            lease = await locks.enter_async_context(self.app.storage.lock(self._held_key)) or unlosable
+
+            async def both() -> None:
+                await before()
+                await lease()
+
+            state.lease = both
 
     # --- saving
 
@@ -235,11 +283,37 @@ class RequestSession:
         """
         session = self.session
         if session is not None:
-            cookie_value = await self.app.storage.save(session)
+            cookie_value = await self._store(session)
             if self.session is session:  # it was not replaced meanwhile
                 self.owe(cookie_value)
 
-    async def save_now(self, headers: Any) -> bool:
+    async def _store(self, session: Session) -> str | None:
+        """Save *session*; if that ends it, end the other sessions of this visitor that came under our cookie's name.
+
+        A browser sends two cookies of one name after a change of the cookie's path or domain.  A logout that ended only
+        the first of them would leave the visitor logged in by the second.
+        """
+        ends = bool(self._others) and state_of(session).ends_what_was_there
+        cookie_value = await self.app.storage.save(session)
+        if ends:
+            others, self._others = self._others, ()
+            await asyncio.shield(self._end(others))
+        return cookie_value
+
+    async def _end(self, cookie_values: Sequence[str]) -> None:
+        for value in cookie_values:
+            session = await self.app.storage.read(value)
+            if not session.new:
+                session.destroy()
+                await self.app.storage.save(session)
+                self.app.warn_once(
+                    "twins",
+                    "a browser sent two session cookies named %s, which both led to a session. They come from another"
+                    " path or domain of the cookie. A logout ends both sessions",
+                    self.app.cookie.name,
+                )
+
+    async def save_now(self, request: Any) -> bool:
         """Save because the handler asks for it, and return whether the session still exists.
 
         Raises:
@@ -247,7 +321,7 @@ class RequestSession:
             StorageError: Nothing was stored, or it is unknown whether the session still exists.
             TypeError: A value cannot be stored.
         """
-        session = await self.load(headers)
+        session = await self.load(request)
         state = state_of(session)
         state.confirm = True
         try:
@@ -268,12 +342,15 @@ class RequestSession:
         state = state_of(self.session)
         if status >= SERVER_ERROR:
             state.withdraw()
+        elif status == NOT_MODIFIED:
+            state.log.flashes.spare()  # the browser shows the page that it has
         if status >= SERVER_ERROR and not state.destroy_pending:
             await self._await_save(state)
         else:
-            self.owe(await self.app.storage.save(self.session))
-        gone = state.destroyed or state.retired
-        if gone and self.owed:  # an id that was to be sent with a new signature is worthless now, or will be soon
+            self.owe(await self._store(self.session))
+        if self.owed and (
+            state.destroyed or state.led_on
+        ):  # an id that was to be sent with a new signature is worthless now, or will be soon
             self.owed = None
 
     async def _await_save(self, state: SessionState) -> None:
@@ -292,6 +369,8 @@ class RequestSession:
         await self.commit(status)
         while status < SERVER_ERROR and self.session is not None and state_of(self.session).needs_cookie:
             await self.commit(status)  # a parallel task made a change that needs a cookie during the save
+        if self._locks is not None and self.session is not None:
+            await self._hold_new_id(self._locks, state_of(self.session))
         self.status = status
         self.headers_sent = True
         if self.session is not None:

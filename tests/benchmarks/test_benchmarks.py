@@ -62,6 +62,15 @@ def test_redis_calls_compares_our_calls_with_those_of_the_driver() -> None:
     assert "| ours " in finished.stdout
 
 
+def test_logout_compares_endings_with_a_save(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.logout", str(tmp_path), "--rounds", "1"]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
+
+    assert finished.returncode == 0, finished.stderr
+    assert "| retire (a logout)" in finished.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_tables_replace_only_the_text_between_their_markers() -> None:
     from benchmarks.tables import put
 

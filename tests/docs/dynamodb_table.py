@@ -50,8 +50,10 @@ class Table:
         self.items[Key["key"]] = {**self.items[Key["key"]], **changed}
         await self.travel()
 
-    async def delete_item(self, *, Key: dict[str, str]) -> None:  # noqa: N803
+    async def delete_item(self, *, Key: dict[str, str], **condition: Any) -> None:  # noqa: N803
         await self.travel()
+        if condition:
+            self.check(self.items.get(Key["key"]), condition)
         self.items.pop(Key["key"], None)
         await self.travel()
 
@@ -64,13 +66,17 @@ class Table:
     def check(self, item: dict[str, Any] | None, condition: dict[str, Any]) -> None:
         """Raise ClientError if the condition of a write does not hold."""
         given = condition.get("ExpressionAttributeValues", {})
-        for part in condition["ConditionExpression"].split(" AND "):
-            absent = re.fullmatch(r"attribute_not_exists\((\w+)\)", part)
-            if absent:
-                holds = item is None or absent[1] not in item
-            else:
-                name, operator, value = part.split()
-                found = None if item is None else item.get(name)
-                holds = found is not None and {"=": found == given[value], "<": bool(found < given[value])}[operator]
-            if not holds:
-                raise ClientError({"Error": {"Code": "ConditionalCheckFailedException"}})
+        *allowed, required = condition["ConditionExpression"].split(" OR ")
+        if any(self.holds(item, part, given) for part in allowed):
+            return
+        if not all(self.holds(item, part, given) for part in required.split(" AND ")):
+            raise ClientError({"Error": {"Code": "ConditionalCheckFailedException"}})
+
+    def holds(self, item: dict[str, Any] | None, part: str, given: dict[str, Any]) -> bool:
+        """Return whether one part of a condition holds."""
+        absent = re.fullmatch(r"attribute_not_exists\((\w+)\)", part)
+        if absent:
+            return item is None or absent[1] not in item
+        name, operator, value = part.split()
+        found = None if item is None else item.get(name)
+        return found is not None and bool({"=": found == given[value], "<": found < given[value]}[operator])

@@ -55,7 +55,7 @@ def test_the_storage_in_the_documentation_keeps_the_contract(tmp_path: Path) -> 
 def test_the_storage_in_the_documentation_is_short() -> None:
     storage = next(one.code for one in blocks("docs/writing-a-storage.md") if one.title == "dynamodb.py")
     lines = [line for line in storage.splitlines() if line.strip()]
-    assert len(lines) <= 65
+    assert len(lines) <= 75
 
 
 def test_every_test_named_in_the_documentation_is_in_the_contract() -> None:

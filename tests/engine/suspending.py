@@ -89,7 +89,7 @@ class RacyStorage(SuspendingStorage):
             raise StorageError(f"{verb} was told to fail")
         result = await getattr(super(), verb)(key, *args)
         if self.lose_answer(verb, key):
-            raise StorageError(f"the answer to {verb} was lost")
+            raise StorageError(f"the answer to {verb} was lost", maybe_stored=True)
         return result
 
     async def fetch(self, key: str) -> Any:

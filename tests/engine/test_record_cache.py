@@ -67,7 +67,7 @@ def test_a_record_larger_than_the_cache_is_decoded_and_not_kept(monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("data", "error"), [(b"rubbish", ValueError), (b"3 L 1 2 3\n{}", NewerRecordError)], ids=["damaged", "newer"]
+    ("data", "error"), [(b"rubbish", ValueError), (b"5 L 1 2 3\n{}", NewerRecordError)], ids=["damaged", "newer"]
 )
 def test_unreadable_data_is_an_error_every_time(data: bytes, error: type[Exception]) -> None:
     cache = RecordCache()

@@ -5,9 +5,10 @@ from typing import Any
 
 from aiohttp_session_store import Session, StorageError
 from aiohttp_session_store.migrate import MigratingStorage
-from aiohttp_session_store.record.format import Retired, decode_record
+from aiohttp_session_store.session.session import state_of
 from aiohttp_session_store.testing import ManualClock
 from tests.engine.suspending import RacyStorage, stored_id
+from tests.records import live_keys
 
 
 class OldResident(MigratingStorage):
@@ -52,25 +53,34 @@ class Move:
         return None if session.new else dict(session)
 
     def live_keys(self) -> set[str]:
-        """Return the keys under which either storage holds a session; marks and copies do not count."""
-        return {
-            key
-            for storage in (self.new, self.old)
-            for key, stored in storage._records.items()
-            if not isinstance(decode_record(stored.data), Retired)
-        }
+        """Return the keys under which either storage holds a session; marks, copies and snapshots do not count."""
+        return set(live_keys(self.new, self.old))
 
 
-async def act(session: Session, action: str, storage: MigratingStorage) -> str | None:
-    """Do what a request does: ``logout``, ``rotate``, ``login``, ``touch``; any other *action* is a key to write."""
+def ask(session: Session, action: str) -> None:
+    """Do what a handler does: ``logout``, ``rotate``, ``login``, ``touch``; any other *action* is a key to write.
+
+    The touch is that of ``save_session``, which asks whether the session still stands.
+    """
     if action == "logout":
         session.destroy()
     elif action == "rotate":
         session.regenerate_id()
     elif action == "login":
         session.regenerate_id(True)
-    elif action != "touch":
+    elif action == "touch":
+        state_of(session).confirm = True
+    else:
         session[action] = True
+
+
+async def act(session: Session, action: str, storage: MigratingStorage) -> str | None:
+    """Do what a request does: :func:`ask`, then save."""
+    ask(session, action)
+    return await save(session, storage)
+
+
+async def save(session: Session, storage: MigratingStorage) -> str | None:
     try:
         return await storage.save(session)
     except StorageError:

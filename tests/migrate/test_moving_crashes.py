@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.migrate.moving import Move, act
+from aiohttp_session_store.storages.base import RECLAIM_AFTER
+from tests.migrate.moving import Move, act, ask, save
 
 LIMIT = 40
 
@@ -38,11 +39,13 @@ async def test_after_a_crash_at_any_call_the_session_is_in_its_old_or_new_state_
             move.step = dead
         else:
             move.after = dead
-        answer = await act(session, action, process)
+        ask(session, action)
+        asked_id = session.id  # after a failure, it is another one
+        answer = await save(session, process)
         move.step = move.after = lambda: False
         answers.append(answer)
 
-        await check_after(move, session_id, session.id, action, answer, call)
+        await check_after(move, session_id, asked_id, action, answer, call)
     assert answers[0] in ("failed", None)
     assert answers[-1] != "failed", "the last run must succeed: LIMIT is too low"
 
@@ -67,15 +70,61 @@ async def check_after(move: Move, session_id: str, new_id: str, action: str, ans
     living = session_id if before is not None else new_id
     session = await move.process().read(living)
     assert await act(session, "next", move.process()) is None, call
-    seen = await move.seen(living)
-    expected = before if before is not None else after
-    retired = before is not None and after is not None and new_id != session_id
-    if not retired:
-        assert seen == (expected or {}) | {"next": True}, call
+    expected = (before or after or {}) | {"next": True}
+    moved = new_id != session_id and await move.seen(new_id) == expected
+    assert moved or await move.seen(living) == expected, call
     assert await act(await move.process().read(living), "logout", move.process()) == "", call
     assert await move.seen(living) is None, call
+    assert not moved or await move.seen(new_id) is None, call
     move.clock.advance(100)
     assert await move.seen(session_id) is None, call
+
+
+def once_at(call: int) -> Callable[[], bool]:
+    """Return a function that returns true at its call number *call* only."""
+    calls = 0
+
+    def failing() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls == call
+
+    return failing
+
+
+@pytest.mark.parametrize("when", ["a call fails", "its answer is lost"])
+@pytest.mark.parametrize("action", ["a", "touch", "rotate", "login", "logout"])
+async def test_after_one_failure_at_any_call_the_same_request_can_save_again_and_leaves_no_orphan(
+    action: str, when: str
+) -> None:
+    failed = 0
+    for call in range(1, LIMIT):
+        move = Move(call, longest_pause=0)
+        session_id = await move.begin()
+        process = move.process()
+        session = await process.read(session_id)
+        move.clock.advance(2 * 24 * 60 * 60)
+        ask(session, action)
+        if when == "a call fails":
+            move.step = once_at(call)
+        else:
+            move.after = once_at(call)
+        answer = await save(session, process)
+        if answer == "failed":
+            failed += 1
+            answer = await save(session, process)
+        move.step = move.after = lambda: False
+
+        seen = [await move.seen(session_id), await move.seen(session.id)]
+        same = {"user": 5}
+        changed = {"user": 5, "a": True}
+        data = {"a": [changed] * 2, "touch": [same] * 2, "rotate": [same] * 2, "login": [None, same]}
+        assert seen == data.get(action, [None, None]), call
+        assert answer == {"logout": "", "rotate": session.id, "login": session.id}.get(action), call
+        move.clock.advance(process.rotation_grace + RECLAIM_AFTER)
+        await process.sweep()
+        assert move.live_keys() == (set() if action == "logout" else {session.key}), call
+    assert failed or action == "logout", "if the mark of a logout cannot be written, the record is deleted"
 
 
 async def after_a_death(call: int, action: str) -> tuple[Move, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from aiohttp_session_store import Session
 from aiohttp_session_store.migrate import MigratingStorage
 from aiohttp_session_store.migrate.migrating_storage import _Copy
 from aiohttp_session_store.record.session_id import key_of
@@ -16,13 +17,16 @@ from tests.migrate.moving import Move, act
 ACTIONS = ["logout", "rotate", "login", "touch", "a", "b"]
 PAIRS = list(itertools.combinations_with_replacement(ACTIONS, 2))
 SEEDS = range(40)
+DAY = 24 * 60 * 60
 
 # Measuring coverage would triple the time of these tests, and they reach no line that other tests do not reach.
 many_rounds = pytest.mark.no_cover
 
 
-async def race(move: Move, processes: list[MigratingStorage], session_id: str, actions: list[str]) -> list[str | None]:
-    """Load the session in each process, then save in all at once; return the cookie values."""
+async def race(
+    move: Move, processes: list[MigratingStorage], session_id: str, actions: list[str]
+) -> tuple[list[Session], list[str | None]]:
+    """Load the session in each process, then save in all at once; return the sessions and the cookie values."""
     sessions = [await process.read(session_id) for process in processes]
     move.clock.advance(timedelta(days=2))  # so that a touch is due
 
@@ -30,7 +34,7 @@ async def race(move: Move, processes: list[MigratingStorage], session_id: str, a
         await move.new.pause()
         return await act(sessions[number], actions[number], processes[number])
 
-    return await asyncio.gather(*map(later, range(len(actions))))
+    return sessions, await asyncio.gather(*map(later, range(len(actions))))
 
 
 @pytest.mark.parametrize("overlap", [False, True], ids=["all move", "some processes do not move yet"])
@@ -40,10 +44,15 @@ async def test_two_processes_lose_no_write_and_revive_no_session(pair: tuple[str
         move = Move(seed)
         session_id = await move.begin()
         processes = [move.process(), move.process(move=not overlap)]
-        cookies = await race(move, processes, session_id, list(pair))
+        sessions, cookies = await race(move, processes, session_id, list(pair))
         ids = {session_id, *(cookie for cookie in cookies if cookie)}
 
-        await check(move, ids, pair, cookies, seed)
+        data = await check(move, ids, pair, cookies, seed)
+        for action, session in zip(pair, sessions, strict=True):
+            if len(action) == 1 and "logout" not in pair:  # nothing is lost silently
+                assert (action in data) == (not session.destroyed), (seed, pair)
+            if action == "touch":
+                assert session.destroyed or session.expires_at > int(move.clock()) + 13 * DAY, (seed, pair)
 
 
 @pytest.mark.parametrize("logout", [False, True])
@@ -55,21 +64,25 @@ async def test_many_requests_in_three_processes_lose_no_write_and_revive_no_sess
         pool = [move.process(), move.process(), move.process(move=False)]
         move.new.random.shuffle(actions)
         processes = [pool[number % 3] for number in range(len(actions))]
-        cookies = await race(move, processes, session_id, actions)
+        _, cookies = await race(move, processes, session_id, actions)
 
         await check(move, {session_id, *(cookie for cookie in cookies if cookie)}, actions, cookies, seed)
 
 
 async def check(
     move: Move, ids: set[str], actions: list[str] | tuple[str, ...], cookies: list[str | None], seed: int
-) -> None:
-    """Check the outcome: a logout is final; otherwise one session is left, with every write unless a login raced."""
+) -> dict[str, Any]:
+    """Check the outcome: a logout is final; otherwise one session is left, with every write unless a login raced.
+
+    Returns:
+        What the session holds.
+    """
     assert "failed" not in cookies, (seed, actions)
     seen = {session_id: data for session_id in ids if (data := await move.seen(session_id)) is not None}
     if "logout" in actions:
         assert seen == {}, (seed, actions)
         assert move.live_keys() == set(), (seed, actions)
-        return
+        return {}
     written = {action for action in actions if len(action) == 1}
     newest = [data for session_id, data in seen.items() if session_id in cookies] or list(seen.values())
     assert len(newest) == 1, (seed, actions, seen)
@@ -77,6 +90,7 @@ async def check(
         assert newest[0] == {"user": 5} | dict.fromkeys(written, True), (seed, actions)
     assert newest[0]["user"] == 5
     assert len(move.live_keys()) == 1, (seed, actions)
+    return newest[0]
 
 
 class Stops:

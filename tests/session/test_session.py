@@ -126,9 +126,9 @@ async def test_a_save_extends_the_expiry(storage: MemoryStorage, clock: ManualCl
 
 
 async def test_a_touch_extends_the_expiry(storage: MemoryStorage, clock: ManualClock, load: Load) -> None:
-    session = await load()
+    session_id = (await load()).id
     clock.advance(10 * DAY)
-    await storage.save(session)
+    session = await storage.read(session_id)
 
     assert session.expires_at == int(clock()) + 14 * DAY
     assert (await storage.read(session.id)).expires_at == session.expires_at

@@ -6,6 +6,8 @@ import pytest
 
 from aiohttp_session_store import MemoryStorage, Session, SessionDestroyedError
 from aiohttp_session_store.session.session import state_of
+from aiohttp_session_store.session.state import Fate
+from tests.records import live_keys
 from tests.session.conftest import Load
 from tests.session.test_session import WRITES
 
@@ -37,7 +39,7 @@ async def test_destroy_deletes_the_record_and_clears_the_cookie_once(storage: Me
     assert session.delete_id == session.id
 
     assert await storage.save(session) == ""
-    assert len(storage) == 0
+    assert live_keys(storage) == []
     assert not session.dirty
     assert await storage.save(session) is None
 
@@ -57,7 +59,7 @@ async def test_destroying_a_new_session_clears_an_unknown_cookie(storage: Memory
 
     assert await storage.save(session) == ""
     assert session.delete_id is None
-    assert len(storage) == 0
+    assert live_keys(storage) == []
 
 
 async def test_destroy_cancels_a_pending_regenerate(storage: MemoryStorage, load: Load) -> None:
@@ -68,7 +70,7 @@ async def test_destroy_cancels_a_pending_regenerate(storage: MemoryStorage, load
     assert session.delete_id == old_id
     await storage.save(session)
 
-    assert len(storage) == 0
+    assert live_keys(storage) == []
 
 
 async def test_changing_a_list_of_a_destroyed_session_has_no_effect(storage: MemoryStorage, load: Load) -> None:
@@ -93,7 +95,7 @@ async def test_destroying_under_an_old_id_ends_the_session_under_all_later_ids(
     await storage.save(slow)
 
     assert (await storage.read(session.id)).new
-    assert len(storage) == 0
+    assert live_keys(storage) == []
 
 
 async def test_a_save_after_a_logout_marks_the_session_destroyed_and_sends_no_cookie(
@@ -138,7 +140,7 @@ async def test_regenerating_after_a_logout_marks_the_session_destroyed_and_leave
 
     assert await storage.save(session) is None
     assert session.destroyed
-    assert len(storage) == 0
+    assert live_keys(storage) == []
 
 
 # --- replaced by a new session, as new_session() does
@@ -147,7 +149,7 @@ async def test_regenerating_after_a_logout_marks_the_session_destroyed_and_leave
 async def replaced(storage: MemoryStorage, session: Session) -> Session:
     fresh = await storage.read(None)
     state_of(fresh).replaces = state_of(session)
-    state_of(session).superseded = True
+    state_of(session).fate = Fate.SUPERSEDED
     return fresh
 
 
@@ -161,7 +163,7 @@ async def test_saving_the_new_session_ends_the_old_one(storage: MemoryStorage, l
     assert await storage.save(fresh) == fresh.id
     assert (await storage.read(session.id)).new
     assert dict(await storage.read(fresh.id)) == {"a": 1}
-    assert len(storage) == 1
+    assert live_keys(storage) == [fresh.key]
 
 
 async def test_a_new_session_that_stays_empty_clears_the_cookie_of_the_old_one(
@@ -170,7 +172,7 @@ async def test_a_new_session_that_stays_empty_clears_the_cookie_of_the_old_one(
     fresh = await replaced(storage, await load())
 
     assert await storage.save(fresh) == ""
-    assert len(storage) == 0
+    assert live_keys(storage) == []
 
 
 async def test_destroying_the_new_session_ends_the_old_one_too(storage: MemoryStorage, load: Load) -> None:
@@ -178,7 +180,7 @@ async def test_destroying_the_new_session_ends_the_old_one_too(storage: MemorySt
     fresh.destroy()
 
     assert await storage.save(fresh) == ""
-    assert len(storage) == 0
+    assert live_keys(storage) == []
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)

@@ -1,70 +1,35 @@
 """Random interleavings of requests on one storage have the results that a plain model predicts.
 
-For every id that ever existed, the model predicts what a request reads by it, and it predicts which records are stored.
-Two invariants do not depend on the model: a destroyed session never comes back, and no session outlives its limits.
+For every id that ever existed, the model predicts what a request reads by it, and it predicts which records are stored,
+byte by byte.  The storage may fail at any call, and its answers may be lost.  Three invariants do not depend on the
+model: a session that was ended never comes back, what an id opened once and does not open any more it never opens
+again, and no session outlives its limits.
 """
 
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from aiohttp_session_store import MemoryStorage, Session, StorageError
-from aiohttp_session_store.record.format import Record, decode_record
-from aiohttp_session_store.record.session_id import key_of
-from aiohttp_session_store.testing import ManualClock
-from tests.session.failing import FailingStorage
-from tests.session.model import GRACE, IDLE, LIFETIME, Live, Model, Request
-
-T = TypeVar("T")
+from aiohttp_session_store import SessionLockError
+from aiohttp_session_store.session.session import state_of
+from aiohttp_session_store.session.state import Fate
+from tests.session.comparing import difference
+from tests.session.machine import Fault, World, run, run_sweep
+from tests.session.model import LockLostError
+from tests.session.modelled import BIG, GRACE, IDLE, LIFETIME, SHORT_IDLE, Request, expiry
 
 MOST_REQUESTS = 5
 which = st.integers(0, 20)
 keys = st.sampled_from(["a", "b"])
 scalars = st.integers(0, 1) | st.none()
+actions = st.sampled_from(["renew", "write and renew", "log in", "log out", "begin anew", "flash", "write", "nothing"])
+faults = st.builds(Fault, st.integers(1, 8), st.sampled_from(["refused", "lost", "late"]), st.booleans())
 
 
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never waits; calls of a memory storage never do."""
-    try:
-        coroutine.send(None)
-    except StopIteration as stopped:
-        result: T = stopped.value
-        return result
-    coroutine.close()
-    raise AssertionError("a memory storage waited")
-
-
-class Sessions(RuleBasedStateMachine):
-    def __init__(self) -> None:
-        super().__init__()
-        self.clock = ManualClock(1_700_000_000)
-        self.storage = FailingStorage(
-            clock=self.clock, idle_timeout=IDLE, lifetime=LIFETIME, rotation_grace=GRACE, sweep_interval=None
-        )
-        self.model = Model()
-        self.requests: list[tuple[Session, Request]] = []
-        self.ids: list[str] = []
-        self.dead: set[str] = set()
-        self.uids = 0
-
-    @property
-    def now(self) -> int:
-        return int(self.clock())
-
-    def open(self, index: int) -> tuple[Session, Request]:
-        return self.requests[index % len(self.requests)]
-
+class Sessions(World):
     # --- requests come and go
 
     @initialize(
@@ -82,16 +47,17 @@ class Sessions(RuleBasedStateMachine):
     @rule()
     def a_new_visitor_comes(self) -> None:
         session = run(self.storage.read(None))
-        self.requests.append((session, Request(session.id, {}, {}, {}, set(), self.now, stored=False)))
+        self.requests.append((session, self.nobody_yet(session.id)))
 
     @precondition(lambda self: self.ids and len(self.requests) < MOST_REQUESTS)
     @rule(index=which)
     def a_request_comes(self, index: int) -> None:
-        session_id = self.ids[-1 - index % len(self.ids)]
-        request, session = self.model.load(session_id, self.now), run(self.storage.read(session_id))
-        assert session.new == (request is None)
-        if request is not None:
-            self.requests.append((session, request))
+        self.load(self.ids[-1 - index % len(self.ids)])
+
+    @precondition(lambda self: self.ids and len(self.requests) < MOST_REQUESTS)
+    @rule(index=which, fault=faults)
+    def a_request_comes_while_the_storage_fails(self, index: int, fault: Fault) -> None:
+        self.load(self.ids[-1 - index % len(self.ids)], fault)
 
     @precondition(lambda self: self.requests)
     @rule(index=which)
@@ -107,45 +73,54 @@ class Sessions(RuleBasedStateMachine):
         assert dict(session) == request.read()
 
     @precondition(lambda self: self.requests)
-    @rule(index=which, key=keys, value=scalars | st.lists(scalars, max_size=2))
+    @rule(
+        index=which,
+        how=st.sampled_from(["set", "append", "unset", "clear", "flash"]),
+        key=keys,
+        value=scalars | st.lists(scalars, max_size=2) | st.just(BIG),
+    )
+    def changes(self, index: int, how: str, key: str, value: Any) -> None:
+        if how == "set":
+            self.sets(index, key, value)
+        elif how == "append":
+            self.appends(index, key, value)
+        elif how == "unset":
+            self.unsets(index, key)
+        elif how == "clear":
+            self.clears(index)
+        else:
+            self.flashes(index, key)
+
     def sets(self, index: int, key: str, value: Any) -> None:
         session, request = self.open(index)
         if not request.destroyed:
             session[key] = value
             request.set(key, value)
 
-    @precondition(lambda self: self.requests)
-    @rule(index=which, key=keys, value=scalars)
     def appends(self, index: int, key: str, value: Any) -> None:
         session, request = self.open(index)
         if isinstance(request.view.get(key), list):
             session[key].append(value)
             request.append(key, value)
 
-    @precondition(lambda self: self.requests)
-    @rule(index=which, key=keys)
     def unsets(self, index: int, key: str) -> None:
         session, request = self.open(index)
         if not request.destroyed:
             session.unset(key)
             request.remove(key)
 
-    @precondition(lambda self: self.requests)
-    @rule(index=which)
     def clears(self, index: int) -> None:
         session, request = self.open(index)
         if not request.destroyed:
             session.clear()
             request.clear()
 
-    @precondition(lambda self: self.requests)
-    @rule(index=which, key=keys, value=scalars)
-    def flashes(self, index: int, key: str, value: Any) -> None:
+    def flashes(self, index: int, key: str) -> None:
         session, request = self.open(index)
         if not request.destroyed:
-            session.flash(key, value)
             self.uids += 1
-            request.added.append((self.uids, key, value))
+            session.flash(key, [self.uids])
+            request.added.append((self.uids, key, [self.uids]))
 
     @precondition(lambda self: self.requests)
     @rule(index=which)
@@ -159,60 +134,127 @@ class Sessions(RuleBasedStateMachine):
     @rule(index=which, delete_old=st.booleans(), renew=st.booleans())
     def regenerates(self, index: int, *, delete_old: bool, renew: bool) -> None:
         session, request = self.open(index)
-        if request.destroyed:
-            return
-        session.regenerate_id(delete_old, renew_lifetime=renew)
-        if request.stored:
-            request.original = request.original or request.id
-            request.delete_old |= delete_old
-            request.renew |= renew
-        request.id = session.id
+        if not request.destroyed:
+            session.regenerate_id(delete_old, renew_lifetime=renew)
+            request.regenerate(session.id, delete_old=delete_old, renew=renew)
 
     @precondition(lambda self: self.requests)
     @rule(index=which)
     def destroys(self, index: int) -> None:
         session, request = self.open(index)
         session.destroy()
-        if not request.destroyed:
-            request.discard()
-            request.destroy_pending = True
-            request.end()
+        request.destroy()
         assert dict(session) == {}
+
+    @precondition(lambda self: self.requests)
+    @rule(index=which)
+    def begins_anew(self, index: int) -> None:
+        """Do what ``new_session`` does."""
+        session, request = self.open(index)
+        if request.destroyed:
+            return
+        state, fresh = state_of(session), run(self.storage.read(None))
+        state.withdraw_rotation()
+        state_of(fresh).replaces = state.replaces if state.new else state
+        state.fate = Fate.SUPERSEDED
+        anew = self.nobody_yet(fresh.id)
+        anew.replaces = request.replaces if request.place is None else request
+        self.requests[index % len(self.requests)] = (fresh, anew)
+
+    # --- what happens meanwhile
+
+    @precondition(lambda self: self.requests and len(self.requests) < MOST_REQUESTS)
+    @rule(index=which, action=actions)
+    def another_request_with_the_same_id_comes_and_goes(self, index: int, action: str) -> None:
+        """Do in one step what takes many: parallel requests of one visitor are where the difficulties are."""
+        _, request = self.open(index)
+        count, own_id = len(self.requests), request.original or request.id
+        if own_id in self.ids:
+            self.load(own_id)
+            if len(self.requests) > count:
+                self.acts(count, action)
+                self.saves(count)
+                del self.requests[count]
+
+    @precondition(lambda self: self.requests)
+    @rule(index=which, action=actions, fault=faults, confirm=st.booleans())
+    def acts_and_saves_while_the_storage_fails(self, index: int, action: str, fault: Fault, *, confirm: bool) -> None:
+        self.acts(index, action)
+        self.save(index, confirm=confirm, fault=fault)
+
+    def acts(self, index: int, action: str) -> None:
+        if action == "renew":
+            self.regenerates(index, delete_old=False, renew=False)
+        elif action == "write and renew":
+            self.sets(index, "a", action)
+            self.regenerates(index, delete_old=False, renew=False)
+        elif action == "log in":
+            self.regenerates(index, delete_old=True, renew=True)
+        elif action == "log out":
+            self.destroys(index)
+        elif action == "begin anew":
+            self.begins_anew(index)
+        elif action == "flash":
+            self.flashes(index, "a")
+        elif action == "write":
+            self.sets(index, "b", action)
+
+    # --- holding a session exclusively
+
+    @precondition(lambda self: self.requests)
+    @rule(index=which)
+    def takes_it_exclusively(self, index: int) -> None:
+        """Get the lock, which the holder before has lost if there is one."""
+        session, request = self.open(index)
+        if request.exclusive:
+            return
+
+        async def lease() -> None:
+            if self.holder is not session:
+                raise SessionLockError("lost")
+
+        self.holder, state_of(session).lease, request.exclusive = session, lease, True
+        refused = should_be_refused = False
+        try:
+            run(self.storage.refresh(session))
+        except SessionLockError:
+            refused = True
+        try:
+            self.model.refresh(request, self.now)
+        except LockLostError:
+            should_be_refused = True
+        assert refused == should_be_refused
+        if refused:
+            self.leaves_it(index)
+        self.check(session, request)
+
+    @precondition(lambda self: self.requests)
+    @rule(index=which)
+    def leaves_it(self, index: int) -> None:
+        """Give the lock back: what was computed under it is not kept."""
+        session, request = self.open(index)
+        if request.exclusive:
+            session.discard()
+            request.discard()
+            state_of(session).lease, request.exclusive = None, False
+            self.holder = None if self.holder is session else self.holder
 
     # --- saving, which may fail
 
     @precondition(lambda self: self.requests)
     @rule(index=which)
     def saves(self, index: int) -> None:
-        session, request = self.open(index)
-        if request.destroy_pending:
-            self.dead |= self.all_ids_of(request.id)
-        cookie_value = run(self.storage.save(session))
-        assert cookie_value == self.model.save(request, self.now)
-        if cookie_value:
-            self.ids.append(cookie_value)
-        assert session.destroyed == request.destroyed
-        assert session.id == request.id
-        assert not session.dirty
+        self.save(index)
 
     @precondition(lambda self: self.requests)
-    @rule(index=which, call=st.integers(1, 5))
-    def saves_while_the_storage_fails(self, index: int, call: int) -> None:
-        session, request = self.open(index)
-        if request.destroyed:
-            return
-        self.storage.countdown = call
-        try:
-            run(self.storage.save(session))
-        except StorageError:
-            assert request.by_handler or request.original is not None
-        else:
-            if self.storage.countdown > 0:  # the save needed fewer calls
-                cookie_value = self.model.save(request, self.now)
-                self.ids += [cookie_value] if cookie_value else []
-        finally:
-            self.storage.countdown = 0
-        assert session.id == request.id
+    @rule(index=which)
+    def asks_whether_it_still_stands(self, index: int) -> None:
+        self.save(index, confirm=True)
+
+    @precondition(lambda self: self.requests)
+    @rule(index=which, fault=faults, confirm=st.booleans())
+    def saves_while_the_storage_fails(self, index: int, fault: Fault, *, confirm: bool) -> None:
+        self.save(index, confirm=confirm, fault=fault)
 
     # --- time
 
@@ -225,58 +267,38 @@ class Sessions(RuleBasedStateMachine):
         run_sweep(self.storage)
         self.model.sweep(self.now)
 
+    @rule(idle=st.sampled_from([IDLE, SHORT_IDLE]))
+    def the_idle_timeout_is_changed(self, idle: int) -> None:
+        self.set_idle(idle)
+
     # --- what always holds
 
     @invariant()
-    def every_id_reads_what_the_model_says(self) -> None:
-        for session_id in self.ids:
-            expected, session = self.model.readable(session_id, self.now), run(self.storage.read(session_id))
-            assert session.new == (expected is None)
-            if expected is not None:
-                assert dict(session) == {**{key: value for _, key, value in expected.flashes}, **expected.data}
-                assert session.created_at == expected.created_at
-
-    @invariant()
     def the_records_are_those_of_the_model(self) -> None:
-        assert set(self.storage._records) == {key_of(session_id) for session_id in self.model.records}
-        for session_id, record in self.model.records.items():
-            stored = run(self.storage.fetch(key_of(session_id)))
-            assert stored is not None
-            assert isinstance(decode_record(stored.data), Record) == isinstance(record, Live)
-            assert stored.expires_at == (record.expires_at if isinstance(record, Live) else record.dies_at)
+        assert difference(self.model, self.storage._records) is None
+        self.note_versions()
 
     @invariant()
-    def a_destroyed_session_never_comes_back(self) -> None:
-        for session_id in self.dead:
-            assert run(self.storage.read(session_id)).new
-
-    @invariant()
-    def no_session_outlives_its_limits(self) -> None:
+    def every_id_reads_what_the_model_says_and_what_is_over_stays_over(self) -> None:
+        spectator = self.spectator()
         for session_id in self.ids:
-            session = run(self.storage.read(session_id))
-            if not session.new:
+            expected, session = self.model.readable(session_id, self.now), run(spectator.read(session_id))
+            assert session.new == (expected is None)
+            if session.new:
+                self.over.add(session_id)
+            assert session.new or session_id not in self.over | self.dead
+            if expected is not None:
+                assert dict(session) == {**{key: value for _, key, value in expected.flashes}, **expected.data}, (
+                    session_id,
+                    self.model.records,
+                )
+                assert session.created_at == expected.created_at
                 assert self.now < session.created_at + LIFETIME
-                assert self.now < session.expires_at <= self.now + IDLE
+                assert self.now < session.expires_at <= self.now + self.model.idle
 
-    def all_ids_of(self, session_id: str) -> set[str]:
-        """Return every id that leads to the session of *session_id*, including *session_id* itself."""
-
-        def end_of(start: str) -> str:
-            while not isinstance(record := self.model.records.get(start), Live) and record is not None:
-                start = record.successor
-            return start
-
-        return {other for other in {*self.ids, session_id} if end_of(other) == end_of(session_id)}
-
-
-def run_sweep(storage: MemoryStorage) -> None:
-    """Run a sweep to its end; it yields to the event loop between slices."""
-    sweep = storage.sweep()
-    try:
-        while True:
-            sweep.send(None)
-    except StopIteration:
-        return
+    def nobody_yet(self, session_id: str) -> Request:
+        ends = expiry(self.now, self.now, self.model.idle)
+        return Request(session_id, {}, {}, {}, set(), created_at=self.now, expires_at=ends)
 
 
 # Measuring coverage would triple the time of these tests, and they reach no line that other tests do not reach.

@@ -144,23 +144,6 @@ class TouchThatWritesBackWhatItRead(SuspendingStorage):
         return True
 
 
-class DeleteThatRaises(PlainStorage):
-    async def delete(self, key: str, version: bytes | None = None) -> bool:
-        del self._records[key]
-        return True
-
-
-class DeleteThatDoesNothing(PlainStorage):
-    async def delete(self, key: str, version: bytes | None = None) -> bool:
-        return True
-
-
-class DeleteThatTakesAll(PlainStorage):
-    async def delete(self, key: str, version: bytes | None = None) -> bool:
-        self._records.clear()
-        return True
-
-
 class OneVersionForAll(PlainStorage):
     def _put(self, key: str, data: bytes, expires_at: int) -> bytes:
         self._records[key] = Stored(data, b"version", expires_at)

@@ -16,6 +16,7 @@ class PlainStorage(KeyedStorage):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._records: dict[str, Stored] = {}
+        self._owners: dict[str, dict[str, int]] = {}
         self._exclusive = KeyedLock()
 
     def default_secrets(self) -> Sequence[str]:
@@ -44,6 +45,15 @@ class PlainStorage(KeyedStorage):
             return False
         self._records.pop(key, None)
         return True
+
+    async def link(self, owner_key: str, key: str, until: int) -> None:
+        self._owners.setdefault(owner_key, {})[key] = until
+
+    async def unlink(self, owner_key: str, key: str) -> None:
+        self._owners.get(owner_key, {}).pop(key, None)
+
+    async def linked(self, owner_key: str) -> list[str]:
+        return list(self._owners.get(owner_key, {}))
 
     def lock(self, key: str) -> AbstractAsyncContextManager[Any]:
         return self._exclusive.holding(key)

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiohttp_session_store import ConfigurationError, CookieStorage, SessionCommittedError, SessionTooLargeError
+from aiohttp_session_store import (
+    ConfigurationError,
+    CookieStorage,
+    SessionCommittedError,
+    SessionTooLargeError,
+    SessionUsageError,
+)
 from aiohttp_session_store.session.session import state_of
 from aiohttp_session_store.testing import ManualClock
 
@@ -305,3 +311,41 @@ async def test_an_unreadable_value_is_a_new_session_and_at_most_one_debug_line(
     assert (await storage.read(value)).new
     assert len(caplog.records) <= 1
     assert all(record.levelno == logging.DEBUG for record in caplog.records)
+
+
+# --- owners
+
+
+async def test_a_session_in_a_cookie_knows_its_owner_until_logout(storage: CookieStorage, clock: ManualClock) -> None:
+    session = await storage.read(await value_of(storage, cart=[1]))
+    session.login("7")
+    value = await storage.save(session)
+
+    clock.advance(60)
+    session = await storage.read(value)
+    assert (session.owner, session.authenticated_at, dict(session)) == ("7", int(clock()) - 60, {"cart": [1]})
+
+    session.logout()
+    assert await storage.save(session) == ""
+    assert (session.owner, dict(session)) == (None, {})
+
+
+async def test_a_login_of_another_owner_drops_the_data_of_the_first(storage: CookieStorage) -> None:
+    session = await storage.read(await value_of(storage))
+    session.login("7")
+    session = await storage.read(await storage.save(session))
+    session["private"] = True
+    session = await storage.read(await storage.save(session))
+    session.login("8")
+    session = await storage.read(await storage.save(session))
+
+    assert (session.owner, dict(session)) == ("8", {})
+
+
+async def test_cookies_cannot_be_listed_or_ended_by_owner(storage: CookieStorage) -> None:
+    with pytest.raises(SessionUsageError):
+        await storage.sessions_of("7")
+    with pytest.raises(SessionUsageError):
+        await storage.end_sessions("7")
+    with pytest.raises(SessionUsageError):
+        await storage.end_session("7", "key")

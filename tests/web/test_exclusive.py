@@ -1,6 +1,7 @@
 """exclusive_session: a session to oneself, for read-modify-write."""
 
 import asyncio
+import logging
 import socket
 import threading
 from collections.abc import AsyncIterator
@@ -165,6 +166,7 @@ async def test_who_came_first_gets_it_first(client: Client, site: Site) -> None:
 
 
 async def test_waiting_is_bounded_and_answers_503(client: Client, site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     holder = asyncio.ensure_future(client.get("/hold"))
     await site.entered.wait()
     site.timeout = 0.05
@@ -266,7 +268,7 @@ async def test_a_session_that_was_logged_out_meanwhile_stays_so(client: Client, 
     await client.get("/leave")
     site.go_on.set()
 
-    assert (await holder).status == 200
+    assert (await holder).status == 503
     client.session.cookie_jar.update_cookies(cookies)
     assert await shown(client) == {}
 
@@ -288,3 +290,90 @@ async def test_cookie_storage_says_why_it_cannot(site: Site) -> None:
         assert (await client.get("/")).status == 200
 
     assert "the data is in the browser" in str(caught[0])
+
+
+async def test_a_lost_race_for_the_session_is_no_outage(
+    client: Client, site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Operators are told to watch for "sessions are unavailable"."""
+    caplog.set_level(logging.INFO)
+    site.timeout = 0.01
+    holder = asyncio.ensure_future(client.get("/hold"))
+    await site.entered.wait()
+
+    assert (await client.get("/hold")).status == 503
+
+    site.go_on.set()
+    await holder
+    [line] = [record for record in caplog.records if record.name == "aiohttp_session_store"]
+    assert line.levelno == logging.INFO
+    assert "did not get its session exclusively" in line.getMessage()
+    assert "Nothing was stored" in line.getMessage()
+
+
+@pytest.mark.parametrize("status", [302, 400, 500])
+async def test_a_response_that_is_raised_inside_counts_as_one_that_is_returned(
+    storage: SessionStorage, status: int
+) -> None:
+    """A status below 500 keeps the changes, and the flash for the page that a redirect leads to."""
+
+    async def pay(request: web.Request) -> web.Response:
+        async with exclusive_session(request) as session:
+            session["paid"] = True
+            session.flash("notice", "Thanks.")
+            if status == 302:
+                raise web.HTTPFound("/show")
+            raise web.HTTPBadRequest if status == 400 else web.HTTPInternalServerError
+
+    async def show(request: web.Request) -> web.Response:
+        return web.json_response(dict(await get_session(request)))
+
+    app = web.Application()
+    app.add_routes([web.get("/pay", pay), web.get("/show", show)])
+    setup(app, storage)
+    async with TestClient(TestServer(app)) as client:
+        response = await client.get("/pay", allow_redirects=False)
+        shown = await (await client.get("/show")).json()
+
+    assert response.status == status
+    assert shown == ({} if status == 500 else {"paid": True, "notice": "Thanks."})
+
+
+async def test_a_holder_that_sends_a_new_id_holds_the_session_under_that_id_too(storage: SessionStorage) -> None:
+    """Its response has begun, so the visitor can come back with the new id while the block still runs."""
+    sent, go_on = asyncio.Event(), asyncio.Event()
+
+    async def start(request: web.Request) -> web.Response:
+        (await get_session(request))["balance"] = 100
+        return web.Response()
+
+    async def pay_slowly(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        async with exclusive_session(request) as session:
+            session.regenerate_id(True)
+            await response.prepare(request)
+            await response.write(b"wait")
+            sent.set()
+            await go_on.wait()
+            session["balance"] -= 10
+        return response
+
+    async def pay(request: web.Request) -> web.Response:
+        async with exclusive_session(request) as session:
+            session["balance"] -= 10
+        return web.json_response(session["balance"])
+
+    app = web.Application()
+    app.add_routes([web.get("/start", start), web.get("/slow", pay_slowly), web.get("/pay", pay)])
+    setup(app, storage)
+    async with TestClient(TestServer(app)) as client:
+        await client.get("/start")
+        slow = await client.get("/slow")
+        await sent.wait()
+        quick = asyncio.ensure_future(client.get("/pay"))
+        await asyncio.wait([quick], timeout=0.05)
+        assert not quick.done()
+        go_on.set()
+        await slow.read()
+
+        assert await (await quick).json() == 80

@@ -10,6 +10,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from aiohttp_session_store import get_session, setup
 from aiohttp_session_store.testing import ManualClock
+from tests.records import live_keys
 from tests.web.storages import CountingStorage, SceneStorage
 
 Client = TestClient[web.Request, web.Application]
@@ -112,7 +113,7 @@ async def test_a_change_costs_two_calls_and_sends_no_cookie(serve: Serve) -> Non
 
 
 @pytest.mark.parametrize("delete_old", [False, True])
-async def test_a_new_id_costs_three_calls_and_sends_a_cookie(serve: Serve, delete_old: bool) -> None:
+async def test_a_new_id_costs_three_calls_or_four_and_sends_a_cookie(serve: Serve, delete_old: bool) -> None:
     async def regenerate(request: web.Request) -> web.Response:
         (await get_session(request)).regenerate_id(delete_old)
         return web.Response()
@@ -124,7 +125,8 @@ async def test_a_new_id_costs_three_calls_and_sends_a_cookie(serve: Serve, delet
 
     response = await client.get("/")
 
-    assert storage.take_calls() == ["fetch", "insert", "replace"]
+    what_the_old_id_may_read = [] if delete_old else ["insert"]
+    assert storage.take_calls() == ["fetch", "insert", *what_the_old_id_may_read, "replace"]
     assert response.cookies["session"].value != first.cookies["session"].value
     assert await data_of(client) == {"user": "ada"}
 
@@ -142,7 +144,7 @@ async def test_a_read_that_extends_the_session_costs_two_calls(serve: Serve) -> 
     assert storage.take_calls() == ["fetch", "touch"]
 
 
-async def test_destroying_a_session_costs_three_calls_and_clears_the_cookie(serve: Serve) -> None:
+async def test_destroying_a_session_costs_two_calls_and_clears_the_cookie(serve: Serve) -> None:
     async def logout(request: web.Request) -> web.Response:
         (await get_session(request)).destroy()
         return web.Response()
@@ -154,9 +156,9 @@ async def test_destroying_a_session_costs_three_calls_and_clears_the_cookie(serv
 
     response = await client.get("/")
 
-    assert storage.take_calls() == ["fetch", "replace", "delete"]
+    assert storage.take_calls() == ["fetch", "replace"]
     assert response.headers["Set-Cookie"].startswith("session=; Max-Age=0;")
-    assert len(storage) == 0
+    assert len(live_keys(storage)) == 0
 
 
 async def test_a_session_that_stays_empty_is_not_stored(serve: Serve) -> None:
@@ -171,7 +173,7 @@ async def test_a_session_that_stays_empty_is_not_stored(serve: Serve) -> None:
 
     response = await client.get("/")
 
-    assert len(storage) == 0
+    assert len(live_keys(storage)) == 0
     assert "Set-Cookie" not in response.headers
 
 

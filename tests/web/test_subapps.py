@@ -213,3 +213,56 @@ async def test_the_same_cookie_name_is_refused_even_if_the_outer_app_is_set_up_l
         await server.start_server()
 
     await server.close()
+
+
+# --- sub-apps side by side, with no sessions around them
+
+
+def side_by_side(
+    first: SessionCookie, second: SessionCookie, *, shared: bool = False, deep: bool = False
+) -> TestServer:
+    app, storage = web.Application(), MemoryStorage()
+    for path, cookie in (("/a", first), ("/b", second)):
+        subapp = routes_of(web.Application())
+        setup(subapp, storage if shared else MemoryStorage(), cookie=cookie)
+        if deep:
+            between = web.Application()
+            between.add_subapp("/deep", subapp)
+            subapp = between
+        app.add_subapp(path, subapp)
+    return TestServer(app)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+async def test_subapps_that_would_log_each_other_out_are_refused_at_the_start(deep: bool) -> None:
+    server = side_by_side(SessionCookie(), SessionCookie(), deep=deep)
+
+    with pytest.raises(ConfigurationError, match="log each other's visitors out"):
+        await server.start_server()
+    await server.close()
+
+
+async def test_subapps_with_one_storage_and_different_secrets_are_refused() -> None:
+    cookies = [SessionCookie(secrets=secret * 8) for secret in ("abcd", "efgh")]
+    server = side_by_side(*cookies, shared=True)
+
+    with pytest.raises(ConfigurationError, match="do not share their sessions"):
+        await server.start_server()
+    await server.close()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shared"),
+    [
+        (SessionCookie("a"), SessionCookie("b"), False),
+        (SessionCookie(path="/a"), SessionCookie(path="/b"), False),
+        (SessionCookie(), SessionCookie(), True),
+    ],
+    ids=["other names", "other paths", "shared sessions"],
+)
+async def test_subapps_that_do_not_meet_or_share_their_sessions_start(
+    first: SessionCookie, second: SessionCookie, shared: bool
+) -> None:
+    server = side_by_side(first, second, shared=shared)
+    await server.start_server()
+    await server.close()

@@ -1,9 +1,16 @@
 """Sessions in files.
 
-``storage`` is the storage, and holds all the asynchronous code.  ``atomic_files`` and ``sweep`` are its blocking
-transactions.  ``lock`` has the locks between processes, ``file_format`` the layout of a file, and ``swap`` the atomic
-replacement of a file.  ``stat_cache`` is the read cache, ``secret`` the file with the signing secret, and ``directory``
-checks that the directory is safe.
+``storage`` is the storage.  Its blocking transactions run in ``threads``:
+
+- ``directory`` is the open directory, and ``safe_path`` opens and checks it.
+- ``atomic_files`` reads and changes records.  ``record_file`` is one open file, ``file_format`` its layout, and
+  ``swap`` gives a file its name.
+- ``lock`` has the locks between processes.
+- ``sweep`` removes what has expired, and ``set_aside`` moves away what is no record.
+- ``secret`` is the file with the signing secret.  ``probe`` and ``upkeep`` find out what is wrong at the start and
+  later.
+
+``stat_cache`` is the read cache, which works on the event loop.
 """
 
 from .storage import FileSystemStorage

@@ -1,55 +1,48 @@
 """Record files.  The code blocks: each verb runs in a thread, does one whole transaction, and needs no event loop.
 
 A write goes to a temporary file in the same folder, which takes the record's name by an atomic rename.  So a reader
-sees the old record or the new one.  A file is removed or replaced only under the writer lock, and what the change
-depends on, such as its version, is checked under the same lock.
+sees the old record or the new one.  A file is removed or replaced only while it is locked, and what the change depends
+on, such as its version, is checked under the same lock.  A new record takes its name only if nothing has that name.
+
+*Lasting* calls return when their change is on the disk: the file is synced before it gets its name, and then the
+folder.  A call that finds its work done by another process syncs the folder as well, as the other one may not have got
+that far.
 """
 
 import errno
 import os
 import secrets
-import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 
 from ...record.format import Stored
-from .file_format import (
-    EXPIRY_OFFSET,
-    HEADER_SIZE,
-    Header,
-    RubbishError,
-    new_version,
-    pack,
-    pack_expiry,
-    unpack,
-    unpack_header,
-)
-from .lock import WRITER, LockFile, offset_of
-from .stat_cache import Seen, Stamp, own_time_ns, stamp_of
-from .swap import Rename, fastest, rename
+from .directory import SAFE, TEMPORARY, SessionDirectory
+from .file_format import EXPIRY_OFFSET, new_version, pack, pack_expiry
+from .lock import record_locked
+from .record_file import header_of, is_misplaced, read_record, rubbish_or, stamp_with_own_time, write_all
+from .stat_cache import Seen, Stamp
+from .swap import Rename, exchange, put_new, rename
 
-SET_ASIDE = "set-aside"
-TEMPORARY = ".tmp-"
 SHARD_LENGTH = 2
 _RETRIES = 5
-_READ_SIZE = 1 << 16
-# Links are never followed.
-_SAFE = os.O_CLOEXEC | os.O_NOFOLLOW
-# Errors of finding something else in the place of our file (a folder, a link, a socket, a pipe) or of its folder (a
-# file).
-_MISPLACED = {errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ESPIPE}
+# Errors of rename and unlink after which nothing has changed. With others, such as EIO, nobody can know.
+_NOTHING_DONE = {
+    *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EXDEV),
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EMLINK, errno.EBUSY, errno.ENOMEM),
+}
+
+
+class MaybeDoneError(Exception):
+    """Raised from the OSError of a step that comes so late that the change may stand, or certainly does."""
 
 
 class RecordFiles:
     """The record files below one directory."""
 
-    def __init__(self, root: str, locks: LockFile, *, durable: bool) -> None:
-        """Work below *root*.  With *durable*, every write waits for the disk."""
-        self.root = root
-        self._locks = locks
+    def __init__(self, directory: SessionDirectory, *, durable: bool) -> None:
+        """Work in *directory*.  With *durable*, every write is lasting."""
+        self._directory = directory
         self._durable = durable
-        # A durable file is on the disk already, so an exchange saves no time, and a rename guarantees more.
-        self._put_in_place: Rename = rename if durable else fastest()
 
     # --- the verbs
 
@@ -63,89 +56,113 @@ class RecordFiles:
         """
         try:
             with self._folder(key) as folder:
-                content, stamp = _read_file(folder, key[SHARD_LENGTH:])
-                return Seen(unpack(content), stamp)
+                descriptor = os.open(key[SHARD_LENGTH:], os.O_RDONLY | os.O_NONBLOCK | SAFE, dir_fd=folder)
+                try:
+                    return read_record(descriptor)
+                finally:
+                    os.close(descriptor)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _rubbish_or(error) from error
+            raise rubbish_or(error) from error
 
     def insert(self, key: str, data: bytes, expires_at: int) -> Seen | None:
         """Create the record of *key*, or return None if it exists.
 
         Raises:
-            BusyError: Another writer has the key.
             RubbishError: Something that is no folder is in the place of its folder.
+            MaybeDoneError: The record may have been written all the same.
             OSError: The file could not be written.
         """
         stored = Stored(data, new_version(), expires_at)
         content = pack(data, expires_at, stored.version)
         for _ in range(_RETRIES):
+            placed = False
             try:
-                with self._temporary(key, content) as (folder, temporary, stamp):
-                    with self._locks.holding(offset_of(key, WRITER)):
-                        if _exists(folder, key[SHARD_LENGTH:]):
-                            return None
-                        rename(temporary, key[SHARD_LENGTH:], folder)
-                    self._make_durable(folder)
+                with self._temporary(key, content, lasting=self._durable) as (folder, temporary, stamp):
+                    with _may_have_been_done():
+                        put_new(temporary, key[SHARD_LENGTH:], folder)
+                    placed = True
+                    if self._durable:
+                        os.fsync(folder)
                     return Seen(stored, stamp)
+            except FileExistsError:
+                return None
             except FileNotFoundError:  # no folder yet, or the sweep has just removed the empty one
                 self._make_folder(key)
             except NotADirectoryError as error:
-                raise _rubbish_or(error) from error
+                raise rubbish_or(error) from error
+            except OSError as error:
+                if placed:
+                    raise MaybeDoneError from error
+                raise
         raise FileNotFoundError(errno.ENOENT, "the folder vanishes as soon as it is made", key[:SHARD_LENGTH])
 
-    def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> Seen | None:
+    def replace(self, key: str, data: bytes, expires_at: int, version: bytes, *, lasting: bool = False) -> Seen | None:
         """Overwrite the record of *key* if it stands at *version*.
 
         Raises:
             BusyError: Another writer has the key.
+            MaybeDoneError: The new record may have been written all the same.
             OSError: The file could not be written.  The old record is intact.
         """
-        stored = Stored(data, new_version(), expires_at)
+        stored, name = Stored(data, new_version(), expires_at), key[SHARD_LENGTH:]
+        content = pack(data, expires_at, stored.version)
+        lasting = lasting or self._durable
+        # A lasting file is on the disk already, so an exchange saves no time, and a rename guarantees more.
+        put_in_place: Rename = rename if lasting else exchange
+        placed = False
         try:
-            with self._temporary(key, pack(data, expires_at, stored.version)) as (folder, temporary, stamp):
-                with self._locks.holding(offset_of(key, WRITER)):
-                    header = read_header(folder, key[SHARD_LENGTH:])
-                    if header is None or header.version != version:
-                        return None
-                    self._put_in_place(temporary, key[SHARD_LENGTH:], folder)
-                self._make_durable(folder)
-        except (FileNotFoundError, ValueError):  # the folder is gone, or the file is no record any more
-            return None
-        return Seen(stored, stamp)
+            with self._temporary(key, content, lasting=lasting) as (folder, temporary, stamp):
+                with _no_record_of_ours(), record_locked(folder, name) as descriptor:
+                    if header_of(descriptor).version == version:
+                        with _may_have_been_done():
+                            put_in_place(temporary, name, folder)
+                        placed = True
+                if lasting:
+                    os.fsync(folder)
+        except FileNotFoundError:  # there is no folder
+            if lasting:
+                self._directory.sync()
+        except OSError as error:
+            if placed:
+                raise MaybeDoneError from error
+            raise
+        return Seen(stored, stamp) if placed else None
 
     def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         """Extend the record of *key* in place if it stands at *version*.
 
         Raises:
             BusyError: Another writer has the key.
+            MaybeDoneError: The record may have been extended all the same.
             OSError: The file could not be written.
         """
+        touched = writing = False
         try:
-            with self._folder(key) as folder, self._locks.holding(offset_of(key, WRITER)):
-                descriptor = os.open(key[SHARD_LENGTH:], os.O_RDWR | os.O_NONBLOCK | _SAFE, dir_fd=folder)
-                try:
-                    header = unpack_header(os.pread(descriptor, HEADER_SIZE, 0))
-                    if header.version != version:
-                        return False
-                    if header.expires_at < expires_at:
-                        write_all(descriptor, pack_expiry(expires_at), EXPIRY_OFFSET)
-                        _stamp(descriptor)
-                        if self._durable:
-                            os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
-        except (FileNotFoundError, ValueError):
-            return False
+            with (
+                _no_record_of_ours(),
+                self._folder(key) as folder,
+                record_locked(folder, key[SHARD_LENGTH:]) as descriptor,
+            ):
+                header = header_of(descriptor)
+                touched = header.version == version
+                if touched and header.expires_at < expires_at:
+                    writing = True
+                    write_all(descriptor, pack_expiry(expires_at), EXPIRY_OFFSET)
+                    stamp_with_own_time(descriptor)
+                    if self._durable:
+                        os.fsync(descriptor)
         except OSError as error:
-            if error.errno in _MISPLACED:
-                return False
+            if writing:
+                raise MaybeDoneError from error
             raise
-        return True
+        return touched
 
     def delete(self, key: str, version: bytes | None = None) -> bool:
-        """Remove the record of *key*, if it is there, or only if it stands at *version*.
+        """Remove the record of *key*, if it is there, or only if it stands at *version*.  This is lasting, always.
+
+        It makes no file, so it needs no space.
 
         Returns:
             Whether no record stands there now.
@@ -153,47 +170,40 @@ class RecordFiles:
         Raises:
             BusyError: Another writer has the key.  If the file went between its check and its rename, the record would
                 come back.
+            MaybeDoneError: The file may have been removed all the same.
             OSError: The file could not be removed.
         """
+        removed: bool | None = None
         try:
-            with self._folder(key) as folder, self._locks.holding(offset_of(key, WRITER)):
-                if version is not None:
-                    header = read_header(folder, key[SHARD_LENGTH:])
-                    if header is None or header.version != version:
-                        return header is None
-                os.unlink(key[SHARD_LENGTH:], dir_fd=folder)
-                self._make_durable(folder)
-        except (FileNotFoundError, ValueError):  # gone, or no record of ours any more
-            pass
+            with self._folder(key) as folder:
+                removed = self._removed(folder, key[SHARD_LENGTH:], version)
+                os.fsync(folder)
+        except (FileNotFoundError, NotADirectoryError):  # there is no folder
+            self._directory.sync()
         except OSError as error:
-            if error.errno not in _MISPLACED:
+            if removed:
+                raise MaybeDoneError from error
+            raise
+        return removed is not False
+
+    def _removed(self, folder: int, name: str, version: bytes | None) -> bool:
+        gone = False
+        try:
+            with _no_record_of_ours(), record_locked(folder, name) as descriptor:
+                if version is not None and header_of(descriptor).version != version:
+                    return False
+                with _may_have_been_done():
+                    os.unlink(name, dir_fd=folder)
+                gone = True
+        except OSError as error:
+            if gone:
+                raise MaybeDoneError from error
+            if version is not None or not isinstance(error, PermissionError):
                 raise
+            # Nobody of ours can open the file, so nobody can be writing to it. Its removal needs no permission of it.
+            with suppress(FileNotFoundError), _may_have_been_done():
+                os.unlink(name, dir_fd=folder)
         return True
-
-    def fetch_or_set_aside(self, key: str, version: bytes | None = None) -> Seen | str | None:
-        """Read the file of *key* again while no writer has it, and set it aside if it is no record.
-
-        Args:
-            version: At this version, the file is set aside although it is sound, because its content is rubbish.
-
-        Returns:
-            The record, if there is one after all.  A string if the file was set aside: what was wrong with it.  None if
-            the file is gone.
-
-        Raises:
-            BusyError: A writer has the key.
-            OSError: The file could not be read or moved.
-        """
-        with self._locks.holding(offset_of(key, WRITER)):
-            try:
-                seen = self.fetch(key)
-                if seen is None or seen.stored.version != version:
-                    return seen
-                reason = "its content is damaged"
-            except RubbishError as error:
-                reason = str(error)
-            self._set_aside(key)
-            return reason
 
     # --- what the verbs share
 
@@ -204,7 +214,7 @@ class RecordFiles:
         Raises:
             OSError: The folder does not exist, or something else is in its place.
         """
-        descriptor = os.open(os.path.join(self.root, shard), os.O_RDONLY | os.O_DIRECTORY | _SAFE)
+        descriptor = self._directory.open(shard, os.O_RDONLY | os.O_DIRECTORY)
         try:
             yield descriptor
         finally:
@@ -214,119 +224,48 @@ class RecordFiles:
         return self.open_folder(key[:SHARD_LENGTH])
 
     @contextmanager
-    def _temporary(self, key: str, content: bytes) -> Iterator[tuple[int, str, Stamp]]:
+    def _temporary(self, key: str, content: bytes, *, lasting: bool) -> Iterator[tuple[int, str, Stamp]]:
         """Write *content* to a temporary file in the folder of *key*, and remove what has its name after the block."""
         with self._folder(key) as folder:
             name = TEMPORARY + secrets.token_hex(8)
-            descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, 0o600, dir_fd=folder)
+            descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFE, 0o600, dir_fd=folder)
             try:
                 try:
                     write_all(descriptor, content, 0)
-                    stamp = _stamp(descriptor)
-                    if self._durable:
+                    stamp = stamp_with_own_time(descriptor)
+                    if lasting:
                         os.fsync(descriptor)
                 finally:
                     os.close(descriptor)
                 yield folder, name, stamp
             finally:
-                with suppress(FileNotFoundError):
+                with suppress(OSError):  # it has been renamed; or else the sweep removes it later
                     os.unlink(name, dir_fd=folder)
 
     def _make_folder(self, key: str) -> None:
-        for folder in (self.root, os.path.join(self.root, key[:SHARD_LENGTH])):
-            with suppress(FileExistsError):
-                os.mkdir(folder, 0o700)
+        self._directory.make_folder(key[:SHARD_LENGTH])
         if self._durable:
-            with self.open_folder("") as root:
-                os.fsync(root)
-
-    def _make_durable(self, folder: int) -> None:
-        if self._durable:
-            os.fsync(folder)
-
-    def _set_aside(self, key: str) -> None:
-        folder = os.path.join(self.root, SET_ASIDE)
-        with suppress(FileExistsError):
-            os.mkdir(folder, 0o700)
-        target = os.path.join(folder, f"{key}.{secrets.token_hex(4)}")
-        shard = os.path.join(self.root, key[:SHARD_LENGTH])
-        try:
-            if stat.S_ISDIR(os.lstat(shard).st_mode):
-                os.rename(os.path.join(shard, key[SHARD_LENGTH:]), target)
-                return
-        except FileNotFoundError:
-            return
-        # The target is a file, which a folder cannot replace. So a folder stays where it is: somebody may have repaired
-        # it since, and it may hold sessions.
-        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, 0o600))
-        try:
-            os.rename(shard, target)
-        except (FileNotFoundError, NotADirectoryError):
-            os.unlink(target)
+            self._directory.sync()
 
 
-def read_header(folder: int, name: str) -> Header | None:
-    """Return the header of file *name*, or None if there is none.
-
-    Raises:
-        NewerRecordError: A newer version of this package wrote the file.
-        RubbishError: The file is no record.
-        OSError: The file could not be read.
-    """
+@contextmanager
+def _may_have_been_done() -> Iterator[None]:
+    """Tell the errors of a rename or unlink after which nothing has changed from those that leave it open."""
     try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | _SAFE, dir_fd=folder)
-        try:
-            return unpack_header(os.pread(descriptor, HEADER_SIZE, 0))
-        finally:
-            os.close(descriptor)
-    except FileNotFoundError:
-        return None
+        yield
     except OSError as error:
-        raise _rubbish_or(error) from error
+        if error.errno in _NOTHING_DONE:
+            raise
+        raise MaybeDoneError from error
 
 
-def write_all(descriptor: int, content: bytes, offset: int) -> None:
-    """Write every byte.  A full disk, a quota or a signal can cut a write short without any error."""
-    view = memoryview(content)
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view = view[written:]
-        offset += written
-
-
-def _stamp(descriptor: int) -> Stamp:
-    """Give an open file a modification time that no other file has, and return its stamp."""
-    now = own_time_ns()
-    os.utime(descriptor, ns=(now, now))
-    return stamp_of(os.fstat(descriptor))
-
-
-def _read_file(folder: int, name: str) -> tuple[bytes, Stamp]:
-    descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | _SAFE, dir_fd=folder)
+@contextmanager
+def _no_record_of_ours() -> Iterator[None]:
+    """End the block, without an error, where it finds no record: no file, or one that is no record."""
     try:
-        # Taken before the content is read: if a touch comes between, the stamp is outdated and never matches again.
-        stamp = stamp_of(os.fstat(descriptor))
-        content = os.read(descriptor, _READ_SIZE)
-        if len(content) == _READ_SIZE:
-            parts = [content]
-            while part := os.read(descriptor, _READ_SIZE):
-                parts.append(part)
-            content = b"".join(parts)
-        return content, stamp
-    finally:
-        os.close(descriptor)
-
-
-def _exists(folder: int, name: str) -> bool:
-    try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _rubbish_or(error: OSError) -> Exception:
-    """Return the exception for an error of opening or reading: rubbish if something is misplaced, else the error."""
-    if error.errno in _MISPLACED:
-        return RubbishError(f"not a file of ours: {os.strerror(error.errno or 0)}")
-    return error
+        yield
+    except (FileNotFoundError, ValueError):
+        pass
+    except OSError as error:
+        if not is_misplaced(error):
+            raise

@@ -8,6 +8,7 @@ modification time and size are unchanged, the record is the one that was seen be
 import os
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from typing import NamedTuple
 
 from ...record.format import Stored
@@ -44,24 +45,11 @@ def own_time_ns() -> int:
     return time.time_ns() - (1 << (_RANDOM_BITS - 1)) + random
 
 
-def keeps_own_times(directory: str) -> bool:
-    """Return whether the file system of *directory* keeps a modification time to the nanosecond."""
-    path = os.path.join(directory, f".probe-{os.urandom(8).hex()}")
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            odd = own_time_ns() | 1
-            os.utime(descriptor, ns=(odd, odd))
-            return os.fstat(descriptor).st_mtime_ns == odd
-        finally:
-            os.close(descriptor)
-            os.unlink(path)
-    except OSError:
-        return False
-
-
 class ReadCache:
-    """The most recently used records, each with its stamp.  Used on the event loop only."""
+    """The most recently used records, each with its stamp.
+
+    It is used on the event loop.  A loop in another thread may use it, too: it then finds less, but nothing wrong.
+    """
 
     def __init__(self, size: int) -> None:
         """Keep *size* records of up to ``LARGEST_CACHED`` bytes; 0 keeps none."""
@@ -72,8 +60,8 @@ class ReadCache:
         """How many records are kept."""
         return len(self._seen)
 
-    def get(self, key: str, path: str) -> Stored | None:
-        """Return the record of *key* if the file at *path* is still the one that was seen.
+    def get(self, key: str, path: str, directory: int) -> Stored | None:
+        """Return the record of *key* if the file at *path* in the open *directory* is still the one that was seen.
 
         Blocks for one ``stat``, 3 us on a local disk.
         """
@@ -81,20 +69,21 @@ class ReadCache:
         if seen is None:
             return None
         try:
-            status = os.stat(path, follow_symlinks=False)
+            status = os.stat(path, dir_fd=directory, follow_symlinks=False)
         except OSError:
-            del self._seen[key]
+            self.forget(key)
             return None
         if seen.stamp != (status.st_ino, status.st_mtime_ns, status.st_size):
             return None
-        self._seen.move_to_end(key)
+        with suppress(KeyError):  # another thread has just dropped it
+            self._seen.move_to_end(key)
         return seen.stored
 
     def put(self, key: str, seen: Seen) -> None:
         """Remember the record of *key*."""
         if self._size and seen.stamp.size <= LARGEST_CACHED:
+            self._seen.pop(key, None)
             self._seen[key] = seen
-            self._seen.move_to_end(key)
             if len(self._seen) > self._size:
                 self._seen.popitem(last=False)
 

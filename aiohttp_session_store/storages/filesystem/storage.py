@@ -1,46 +1,38 @@
 """Sessions in files: for one machine with one or many worker processes, and without another server to run."""
 
-import asyncio
+import errno
 import logging
 import os
-import random
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, ParamSpec, TypeVar, Unpack
+from functools import partial
+from typing import Unpack
 
-from aiofiles.os import wrap
-
-from ...errors import ConfigurationError, StorageError
+from ...engine.verbs import Lease
+from ...errors import ConfigurationError, SessionLockError, StorageError
 from ...record.format import NewerRecordError, Stored
-from ..base import (
-    RECLAIM_AFTER,
-    KeyedStorage,
-    SweptOptions,
-)
+from ..base import RECLAIM_AFTER, KeyedStorage, SweptOptions
 from ..keyed_lock import KeyedLock
 from .atomic_files import RecordFiles
-from .directory import prepare
+from .directory import SessionDirectory
 from .file_format import RubbishError
-from .lock import EXCLUSIVE, SWEEP, BusyError, LockFile, offset_of
-from .secret import shared_secret
-from .stat_cache import DEFAULT_CACHE_SIZE, ReadCache, Seen, keeps_own_times
+from .lock import SWEEP, BusyError, LockFile, offset_of
+from .owner_index import OwnerIndex
+from .probe import Probe, probe
+from .safe_path import is_temporary
+from .secret import SharedSecret
+from .set_aside import SetAside
+from .stat_cache import DEFAULT_CACHE_SIZE, ReadCache, Seen
 from .sweep import FileSweep
+from .threads import Pauses, Threads
+from .upkeep import Upkeep
 
 __all__ = ["FileSystemStorage"]
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 _logger = logging.getLogger("aiohttp_session_store")
 
-LOCK_FILE = "locks"
-# In seconds. A writer lock is held for a check and a rename, well under a millisecond. Pauses grow up to the longest.
-_FIRST_PAUSE, _LONGEST_PAUSE, _MAX_WAIT = 0.0005, 0.02, 5.0
-# Enough to keep a disk busy. More threads would only compete for the interpreter.
-_THREADS = 4
 _SWEEP_SLICE = 256
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
 class FileSystemStorage(KeyedStorage):
@@ -61,41 +53,51 @@ class FileSystemStorage(KeyedStorage):
         """Create the directory, or check that it is safe.
 
         Args:
-            directory: It must belong to the user of this process, and others must not be able to write to it.  If it is
-                missing, it is created with mode 0700.
+            directory: It must belong to the user of this process, and others must not be able to write to it or to
+                exchange it.  If it is missing, it is created with mode 0700, and so are its parents.
             durable: Whether a save waits until file and folder are on the disk.  Then a power cut loses no change that
                 was answered, but a save takes about a millisecond longer.  Otherwise a power cut can lose the sessions
-                that were written in the last seconds.
+                that were written in the last seconds.  What ends a session always waits for the disk.
             cache_size: How many records are kept in memory.  Each is checked by one ``stat`` before it is used.  A
                 network file system needs 0, which keeps none, because its ``stat`` may be seconds out of date.
             options: See :class:`SweptOptions`.
 
         Raises:
-            ConfigurationError: The directory is a file, belongs to another user, or is writable by others; or a setting
-                makes no sense.
+            ConfigurationError: The directory is a file, belongs to another user, or others could write to it or
+                exchange it; or a setting makes no sense.
         """
         super().__init__(**options)
         if isinstance(cache_size, bool) or not isinstance(cache_size, int) or cache_size < 0:
             raise ConfigurationError(f"cache_size must be a number of records, 0 for none, not {cache_size!r}")
-        self.directory: str = prepare(directory)
-        self._locks = LockFile(os.path.join(self.directory, LOCK_FILE))
-        files = RecordFiles(self.directory, self._locks, durable=durable)
-        self._sweeper = FileSweep(files, self._locks)
-        self._fetch = self._hop(files.fetch)
-        self._fetch_or_set_aside = self._hop(files.fetch_or_set_aside)
-        self._insert = self._hop(files.insert)
-        self._replace = self._hop(files.replace)
-        self._touch = self._hop(files.touch)
-        self._delete = self._hop(files.delete)
-        self._shards = self._hop(self._sweeper.shards)
-        self._names = self._hop(self._sweeper.names)
-        self._remove_expired = self._hop(self._sweeper.remove_expired)
-        self._remove_empty = self._hop(self._sweeper.remove_empty)
-        self._forget_set_aside = self._hop(self._sweeper.forget_set_aside)
-        self._cache = ReadCache(cache_size if keeps_own_times(self.directory) else 0)
+        self._open = SessionDirectory(directory)
+        self.directory: str = self._open.path
+        self._secret = SharedSecret(self._open)
+        self._locks = LockFile(self._open)
+        files = RecordFiles(self._open, durable=durable)
+        self._sweeper = FileSweep(self._open, files)
+        self._upkeep = Upkeep(self._open, self._secret)
+        self._threads = Threads(self.directory, self._forked)
+        self._fetch = self._threads.hop(files.fetch)
+        self._fetch_or_set_aside = self._threads.hop(SetAside(self._open, files).fetch_or_set_aside)
+        self._insert = self._threads.hop(files.insert)
+        self._replace = self._threads.hop(files.replace)
+        self._touch = self._threads.hop(files.touch)
+        self._delete = self._threads.hop(files.delete)
+        self._begin_sweep = self._threads.hop(self._sweeper.begin)
+        self._names = self._threads.hop(self._sweeper.names)
+        self._remove_expired = self._threads.hop(self._sweeper.remove_expired)
+        self._remove_empty = self._threads.hop(self._sweeper.remove_empty)
+        self._forget_set_aside = self._threads.hop(self._sweeper.forget_set_aside)
+        self._look = self._threads.hop(self._upkeep.look)
+        self._probe = self._threads.hop(partial(probe, self._open))
+        index = OwnerIndex(self._open, durable=durable)
+        self._link = self._threads.hop(index.link)
+        self._unlink = self._threads.hop(index.unlink)
+        self._linked = self._threads.hop(index.linked)
+        self._owners = self._threads.hop(index.owners)
+        self._remove_ended = self._threads.hop(index.remove_ended)
+        self._cache = ReadCache(cache_size if probe(self._open).keeps_own_times else 0)
         self._exclusive = KeyedLock()
-        self._executor: ThreadPoolExecutor | None = None
-        self._pid = os.getpid()
 
     def __repr__(self) -> str:
         """Show the directory of the records."""
@@ -103,15 +105,45 @@ class FileSystemStorage(KeyedStorage):
 
     def default_secrets(self) -> Sequence[str]:
         """Return the secret that is stored beside the records.  The first process that needs it creates it."""
-        return [shared_secret(self.directory)]
+        return [self._secret.get()]
+
+    async def start(self) -> None:
+        """Extends :meth:`KeyedStorage.start`: says where the sessions are, and keeps the secret there."""
+        probed = await self._probe() if self._users == 0 else None
+        await super().start()
+        if self._users == 1 and probed is not None:
+            self._say_where(probed)
+            self._upkeep.start(self._look)
 
     async def aclose(self) -> None:
-        """Extends :meth:`KeyedStorage.aclose`: the last app to stop ends the threads and closes the lock file."""
+        """Extends :meth:`KeyedStorage.aclose`: the last app to stop ends the threads and closes the directory."""
         await super().aclose()
-        if self._users == 0 and self._executor is not None:
-            executor, self._executor = self._executor, None
-            await asyncio.to_thread(executor.shutdown)
-            self._locks.close()
+        if self._users == 0:
+            await self._upkeep.stop()
+            await self._threads.close()
+            if self._locks.close():
+                self._open.close()
+
+    def _say_where(self, probed: Probe) -> None:
+        origin = self._secret.origin
+        secret = f"the secret for cookies was {origin}" if origin else "the app has secrets of its own"
+        _logger.info("sessions are stored in %s, and %s", self.directory, secret)
+        if is_temporary(self.directory):
+            _logger.warning(
+                "%s is in a directory for temporary files: jobs remove old files there, and a reboot all of them, which"
+                " logs visitors out",
+                self.directory,
+            )
+        if probed.error is not None:  # not an error: perhaps it will be, and what is stored can be read meanwhile
+            _logger.warning(
+                "no session can be written in %s (%s): until that is repaired, every change of one fails with a 503",
+                self.directory,
+                probed.error,
+            )
+
+    def _forked(self) -> None:
+        self._open.adopt()
+        self._locks.forget()
 
     # --- the verbs
 
@@ -120,7 +152,7 @@ class FileSystemStorage(KeyedStorage):
 
         A file that is no record is set aside, logged once, and reads as "no session".
         """
-        known = self._cache.get(key, f"{self.directory}/{key[:2]}/{key[2:]}")
+        known = self._cache.get(key, f"{key[:2]}/{key[2:]}", self._open.descriptor)
         if known is not None and known.expires_at > self.now():  # otherwise it may have been touched, so read it
             return known
         try:
@@ -146,13 +178,18 @@ class FileSystemStorage(KeyedStorage):
         stored = self._remember(key, await self._replace(key, data, expires_at, version))
         return None if stored is None else stored.version
 
+    async def retire(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
+        """See :meth:`KeyedStorage.retire`.  The record is on the disk before this returns."""
+        stored = self._remember(key, await self._replace(key, data, expires_at, version, lasting=True))
+        return None if stored is None else stored.version
+
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         """See :meth:`KeyedStorage.touch`.  Rewrites eight bytes of the file."""
         self._cache.forget(key)
         return await self._touch(key, expires_at, version)
 
     async def delete(self, key: str, version: bytes | None = None) -> bool:
-        """See :meth:`KeyedStorage.delete`."""
+        """See :meth:`KeyedStorage.delete`.  The file is gone from the disk before this returns."""
         self._cache.forget(key)
         return await self._delete(key, version)
 
@@ -165,34 +202,59 @@ class FileSystemStorage(KeyedStorage):
 
         Only one process sweeps at a time, and the others return 0 at once.  The sweep also removes temporary files that
         a killed process left behind, files that were set aside long ago, and folders that became empty.
+
+        What has expired must have done so by the clock of the file system, too: the clock of one process may be wrong.
         """
-        self._adopt()
+        self._threads.adopt()
         try:
             self._locks.acquire(SWEEP)
         except BusyError:
             return 0
         except OSError as error:
-            raise StorageError(f"the lock file in {self.directory} cannot be used: {error}") from error
+            if error.errno not in _NO_SPACE:
+                raise StorageError(f"the lock file in {self.directory} cannot be used: {error}") from error
+            # No space for the lock file is no reason to make none. Two sweeps at once only do some work twice.
         try:
             removed, failed = 0, None
-            for shard in await self._shards():
+            shards, now = await self._begin_sweep()
+            for shard in shards:
                 try:
-                    removed += await self._sweep_shard(shard)
+                    removed += await self._sweep_shard(shard, now)
                 except StorageError as error:  # raised at the end, after the other folders were swept
                     failed = failed or error
-            await self._forget_set_aside(_SWEEP_SLICE)
+            await self._forget_set_aside(_SWEEP_SLICE, now)
+            await self._sweep_owners(min(self.now(), now) - RECLAIM_AFTER)
             if failed is not None:
                 raise failed
             return removed
         finally:
             self._locks.release(SWEEP)
 
-    async def _sweep_shard(self, shard: str) -> int:
+    async def _sweep_owners(self, reclaimable: int) -> None:
+        owners = await self._owners()
+        for start in range(0, len(owners), _SWEEP_SLICE):
+            await self._remove_ended(owners[start : start + _SWEEP_SLICE], reclaimable)
+
+    # --- the index of owners
+
+    async def link(self, owner_key: str, key: str, until: int) -> None:
+        """See :meth:`Verbs.link`.  Makes an empty file."""
+        await self._link(owner_key, key, until)
+
+    async def unlink(self, owner_key: str, key: str) -> None:
+        """See :meth:`Verbs.unlink`."""
+        await self._unlink(owner_key, key)
+
+    async def linked(self, owner_key: str) -> Sequence[str]:
+        """See :meth:`Verbs.linked`."""
+        return await self._linked(owner_key)
+
+    async def _sweep_shard(self, shard: str, now: int) -> int:
         names = await self._names(shard)
         removed, failed = 0, None
         for start in range(0, len(names), _SWEEP_SLICE):
-            reclaimable = self.now() - RECLAIM_AFTER
-            found = await self._remove_expired(shard, names[start : start + _SWEEP_SLICE], reclaimable)
+            reclaimable = min(self.now(), now) - RECLAIM_AFTER
+            found = await self._remove_expired(shard, names[start : start + _SWEEP_SLICE], reclaimable, now)
             removed += len(found.removed)
             failed = failed or next(iter(found.failed), None)
             for key in found.rubbish:
@@ -219,58 +281,34 @@ class FileSystemStorage(KeyedStorage):
     # --- the lock
 
     @asynccontextmanager
-    async def lock(self, key: str) -> AsyncIterator[None]:
+    async def lock(self, key: str) -> AsyncIterator[Lease]:
         """See :meth:`KeyedStorage.lock`.
 
-        The lock is fair within this process, and it is free at once if its holder dies.  The byte in the lock file is
-        taken and released on the event loop, because each takes 4 us and never waits.
+        The lock is fair within this process, and it is free at once if its holder dies.  It is lost if somebody removes
+        the lock file, so its holder gets a lease.  The byte in the lock file is taken, checked and released on the
+        event loop, because each takes a few microseconds and never waits.
         """
-        offset, pause = offset_of(key, EXCLUSIVE), _FIRST_PAUSE
+        offset, pauses, held = offset_of(key), Pauses(), True
+
+        async def check() -> None:
+            if not held or not self._locks.holds(offset):
+                raise SessionLockError(
+                    "the exclusive lock of the session was lost, as the lock file was removed from"
+                    f" {self.directory}, and nothing was stored, so try again"
+                )
+
         async with self._exclusive.holding(key):
             while True:
-                self._adopt()
+                self._threads.adopt()
                 try:
                     self._locks.acquire(offset)
                     break
                 except BusyError:
-                    await asyncio.sleep(random.uniform(0, pause))  # noqa: S311  spreads retries, keeps no secret
-                    pause = min(2 * pause, _LONGEST_PAUSE)
+                    await pauses.take()
                 except OSError as error:
                     raise StorageError(f"the lock file in {self.directory} cannot be used: {error}") from error
             try:
-                yield
+                yield check
             finally:
+                held = False
                 self._locks.release(offset)
-
-    # --- threads
-
-    def _hop(self, transaction: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
-        """Return a coroutine function that runs *transaction* in a thread.
-
-        If a lock is busy, the event loop waits and tries again.  No thread ever waits for a lock.
-        """
-        in_thread = wrap(transaction)
-
-        async def run(*args: P.args, **kwargs: P.kwargs) -> T:
-            deadline, pause = time.monotonic() + _MAX_WAIT, _FIRST_PAUSE
-            while True:
-                try:
-                    return await in_thread(*args, executor=self._adopt(), **kwargs)
-                except BusyError as error:
-                    if time.monotonic() > deadline:
-                        raise StorageError(f"a session file stayed locked for {_MAX_WAIT:g} s") from error
-                except OSError as error:
-                    raise StorageError(f"the sessions in {self.directory} are unavailable: {error}") from error
-                await asyncio.sleep(random.uniform(0, pause))  # noqa: S311  spreads retries, keeps no secret
-                pause = min(2 * pause, _LONGEST_PAUSE)
-
-        return run
-
-    def _adopt(self) -> ThreadPoolExecutor:
-        """Return this process's threads, and new ones after a fork: a child inherits neither threads nor locks."""
-        if self._executor is None or self._pid != os.getpid():
-            if self._pid != os.getpid():
-                self._locks.forget()
-                self._pid = os.getpid()
-            self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="session files")
-        return self._executor

@@ -1,4 +1,4 @@
-"""Replaces a file by a new one, atomically.
+"""Gives a new file its name, atomically: in place of an older file, or only if there is none.
 
 ``rename`` onto an existing name makes ext4 write the new file to the disk at once.  To exchange both names and unlink
 the old file takes an eighth of that time under load (``benchmarks/replace.py``), and is as atomic for readers.  The
@@ -11,8 +11,8 @@ import errno
 import os
 from collections.abc import Callable
 
-_RENAME_EXCHANGE = 2
-# The errors of a kernel or file system that cannot exchange names (overlays, network file systems, some FUSE).
+_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
+# The errors of a kernel or file system that does not know these flags (overlays, network file systems, some FUSE).
 _UNABLE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM}
 
 Rename = Callable[[str, str, int], None]
@@ -23,20 +23,44 @@ def rename(source: str, target: str, folder: int) -> None:
     os.rename(source, target, src_dir_fd=folder, dst_dir_fd=folder)
 
 
-def fastest() -> Rename:
-    """Return the fastest way to replace a file on this system: an exchange if there is one, else a rename."""
+def exchange(source: str, target: str, folder: int) -> None:
+    """Exchange the names *source* and *target*.  The caller removes the file that is then called *source*.
+
+    Where names cannot be exchanged, it is a ``rename``.
+    """
+    if not _renamed(source, target, folder, _RENAME_EXCHANGE):
+        rename(source, target, folder)
+
+
+def put_new(source: str, target: str, folder: int) -> None:
+    """Give the file *source* the name *target* in *folder*.  The caller removes the name *source* if it is left.
+
+    Raises:
+        FileExistsError: There is something called *target*.
+    """
+    if not _renamed(source, target, folder, _RENAME_NOREPLACE):
+        os.link(source, target, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _renameat2() -> Callable[..., int] | None:
     try:
         call = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError, TypeError):
-        return rename
+        return None
     call.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+    return call
 
-    def exchange(source: str, target: str, folder: int) -> None:
-        """Exchange the names *source* and *target*.  The caller removes the file that is then called *source*."""
-        if call(folder, os.fsencode(source), folder, os.fsencode(target), _RENAME_EXCHANGE):
-            code = ctypes.get_errno()
-            if code not in _UNABLE:
-                raise OSError(code, os.strerror(code), target)
-            rename(source, target, folder)
 
-    return exchange
+_call = _renameat2()
+
+
+def _renamed(source: str, target: str, folder: int, flags: int) -> bool:
+    """Rename with *flags*; return False if that is not possible here."""
+    if _call is None:
+        return False
+    if _call(folder, os.fsencode(source), folder, os.fsencode(target), flags):
+        code = ctypes.get_errno()
+        if code not in _UNABLE:
+            raise OSError(code, os.strerror(code), target)
+        return False
+    return True

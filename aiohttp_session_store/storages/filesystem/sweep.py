@@ -2,22 +2,22 @@
 
 import os
 import re
-import time
 from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
 from ...record.format import NewerRecordError
-from .atomic_files import SET_ASIDE, TEMPORARY, RecordFiles, read_header
+from .atomic_files import RecordFiles
+from .directory import SET_ASIDE, SHARD, TEMPORARY, SessionDirectory
 from .file_format import Header, RubbishError
-from .lock import WRITER, BusyError, LockFile, offset_of
+from .lock import BusyError, record_locked
+from .record_file import header_of, read_header
 
 # In seconds. A write takes milliseconds, so a temporary file this old belonged to a process that was killed.
 TEMPORARY_KEPT = 60 * 60
 # In seconds. Long enough to find out what was wrong with a file, but its content must not stay on the disk for ever.
 SET_ASIDE_KEPT = 30 * 24 * 60 * 60
 
-_SHARD = re.compile(r"[0-9a-f]{2}")
 _NAME = re.compile(r"[0-9a-f]{62}")
 
 
@@ -38,17 +38,18 @@ class Slice(NamedTuple):
 class FileSweep:
     """Removes expired records, old temporary files, and folders that became empty."""
 
-    def __init__(self, files: RecordFiles, locks: LockFile) -> None:
-        """Sweep *files*, taking the same *locks* as their writers."""
+    def __init__(self, directory: SessionDirectory, files: RecordFiles) -> None:
+        """Sweep *files*, which are in *directory*."""
+        self._directory = directory
         self._files = files
-        self._locks = locks
 
-    def shards(self) -> list[str]:
-        """Return the names of the folders with records."""
-        try:
-            return sorted(name for name in os.listdir(self._files.root) if _SHARD.fullmatch(name))
-        except FileNotFoundError:
-            return []
+    def begin(self) -> tuple[list[str], int]:
+        """Return the names of the folders with records, and the time by the clock of the file system."""
+        names, now = self._directory.names(), self._directory.clock()
+        for name in names:
+            if name.startswith(TEMPORARY):
+                _remove_older(name, now - TEMPORARY_KEPT, self._directory.descriptor)
+        return sorted(filter(SHARD.fullmatch, names)), now
 
     def names(self, shard: str) -> list[str]:
         """Return the names in folder *shard*, in no particular order."""
@@ -56,11 +57,14 @@ class FileSweep:
             return os.listdir(folder)
         return []
 
-    def remove_expired(self, shard: str, names: list[str], reclaimable: int) -> "Slice":
+    def remove_expired(self, shard: str, names: list[str], reclaimable: int, now: int) -> "Slice":
         """Look at the files *names* in folder *shard* and remove those that expired at *reclaimable* or before.
 
-        A file is checked again under its writer lock before it is removed, because it may have been touched.  Files
-        that are busy or cannot be read stay, and the others are swept all the same.
+        A file is checked again while it is locked, before it is removed, because it may have been touched.  Files that
+        are busy or cannot be read stay, and the others are swept all the same.
+
+        Args:
+            now: The time by the clock of the file system.
 
         Raises:
             OSError: The folder cannot be opened.
@@ -69,16 +73,15 @@ class FileSweep:
         with suppress(FileNotFoundError, NotADirectoryError), self._files.open_folder(shard) as folder:
             for name in names:
                 if name.startswith(TEMPORARY):
-                    _remove_older(name, TEMPORARY_KEPT, folder)
+                    _remove_older(name, now - TEMPORARY_KEPT, folder)
                 elif _NAME.fullmatch(name):
-                    key = shard + name
                     try:
-                        if _expired(read_header(folder, name), reclaimable) and self._remove(folder, key, reclaimable):
-                            removed.append(key)
-                    except (BusyError, NewerRecordError):
+                        if _expired(read_header(folder, name), reclaimable) and _removed(folder, name, reclaimable):
+                            removed.append(shard + name)
+                    except (BusyError, NewerRecordError, FileNotFoundError):
                         continue
                     except RubbishError:
-                        rubbish.append(key)
+                        rubbish.append(shard + name)
                     except OSError as error:
                         failed.append(error)
         return found
@@ -86,37 +89,37 @@ class FileSweep:
     def remove_empty(self, shard: str) -> None:
         """Remove folder *shard* if it is empty.  A writer that needs it creates it again."""
         with suppress(OSError):
-            os.rmdir(os.path.join(self._files.root, shard))
+            os.rmdir(shard, dir_fd=self._directory.descriptor)
 
-    def forget_set_aside(self, most: int) -> int:
+    def forget_set_aside(self, most: int, now: int) -> int:
         """Look at up to *most* files that were set aside, remove the old ones, and return how many that were."""
         count = 0
-        with suppress(FileNotFoundError), self._files.open_folder(SET_ASIDE) as folder:
+        with suppress(FileNotFoundError, NotADirectoryError), self._files.open_folder(SET_ASIDE) as folder:
             for name in islice(os.listdir(folder), most):
-                count += _remove_older(name, SET_ASIDE_KEPT, folder)
+                count += _remove_older(name, now - SET_ASIDE_KEPT, folder)
         return count
 
-    def _remove(self, folder: int, key: str, reclaimable: int) -> bool:
-        name = key[2:]
-        with self._locks.holding(offset_of(key, WRITER)):
-            if not _expired(read_header(folder, name), reclaimable):
-                return False
-            os.unlink(name, dir_fd=folder)
-            return True
+
+def _removed(folder: int, name: str, reclaimable: int) -> bool:
+    with record_locked(folder, name) as descriptor:
+        if not _expired(header_of(descriptor), reclaimable):
+            return False
+        os.unlink(name, dir_fd=folder)
+        return True
 
 
 def _expired(header: Header | None, reclaimable: int) -> bool:
     return header is not None and header.expires_at <= reclaimable
 
 
-def _remove_older(name: str, age: int, folder: int) -> bool:
-    """Remove file *name* if, by the disk's clock, it was neither written nor renamed for *age* seconds.
+def _remove_older(name: str, before: int, folder: int) -> bool:
+    """Remove file *name* if, by the clock of the file system, it was last written or renamed before *before*.
 
     Returns:
         Whether it was removed.
     """
     with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
-        if os.stat(name, dir_fd=folder, follow_symlinks=False).st_ctime < time.time() - age:
+        if os.stat(name, dir_fd=folder, follow_symlinks=False).st_ctime < before:
             os.unlink(name, dir_fd=folder)
             return True
     return False

@@ -18,6 +18,7 @@ from ..base import (
 )
 from ..keyed_lock import KeyedLock
 from .expiry_calendar import ExpiryCalendar
+from .one_loop import OneLoop, running_loop
 
 __all__ = ["MemoryStorage"]
 
@@ -36,7 +37,8 @@ _Entry = tuple[bytes, bytes, int, int]
 class MemoryStorage(KeyedStorage):
     """Keeps encoded records, not live objects, so that it behaves like the other storages.
 
-    A restart logs everybody out, and two worker processes do not see each other's sessions.
+    A restart logs everybody out, and two worker processes do not see each other's sessions.  It belongs to one event
+    loop at a time: a call from a loop in another thread raises ``SessionUsageError``.
     """
 
     suspends: ClassVar[bool] = False
@@ -63,8 +65,10 @@ class MemoryStorage(KeyedStorage):
         self._max_sessions = max_sessions
         self._records: OrderedDict[str, _Entry] = OrderedDict()
         self._calendar = ExpiryCalendar()
+        self._owners: dict[str, dict[str, int]] = {}  # the keys of each owner, and until when they are entered
         self._evicting = False
         self._exclusive = KeyedLock()
+        self._owner = OneLoop()
         self._secret: str | None = None
         self._pid = os.getpid()
 
@@ -93,6 +97,8 @@ class MemoryStorage(KeyedStorage):
 
     async def fetch(self, key: str) -> Stored | None:
         """See :meth:`KeyedStorage.fetch`.  Makes the record the most recently used one."""
+        if running_loop() is not self._owner.loop:
+            self._owner.change()
         entry = self._records.get(key)
         if entry is None:
             return None
@@ -102,6 +108,8 @@ class MemoryStorage(KeyedStorage):
 
     async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
         """See :meth:`KeyedStorage.insert`."""
+        if running_loop() is not self._owner.loop:
+            self._owner.change()
         if key in self._records:
             return None
         if len(self._records) >= self._max_sessions:
@@ -112,6 +120,8 @@ class MemoryStorage(KeyedStorage):
 
     async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
         """See :meth:`KeyedStorage.replace`."""
+        if running_loop() is not self._owner.loop:
+            self._owner.change()
         entry = self._records.get(key)
         if entry is None or entry[1] != version:
             return None
@@ -125,6 +135,8 @@ class MemoryStorage(KeyedStorage):
 
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         """See :meth:`KeyedStorage.touch`."""
+        if running_loop() is not self._owner.loop:
+            self._owner.change()
         entry = self._records.get(key)
         if entry is None or entry[1] != version:
             return False
@@ -135,6 +147,8 @@ class MemoryStorage(KeyedStorage):
 
     async def delete(self, key: str, version: bytes | None = None) -> bool:
         """See :meth:`KeyedStorage.delete`."""
+        if running_loop() is not self._owner.loop:
+            self._owner.change()
         entry = self._records.get(key)
         if entry is None:
             return True
@@ -144,12 +158,33 @@ class MemoryStorage(KeyedStorage):
         self._calendar.remove(key, entry[3])
         return True
 
+    # --- the index of owners
+
+    async def link(self, owner_key: str, key: str, until: int) -> None:
+        """See :meth:`Verbs.link`."""
+        entries = self._owners.setdefault(owner_key, {})
+        entries[key] = max(until, entries.get(key, 0))
+
+    async def unlink(self, owner_key: str, key: str) -> None:
+        """See :meth:`Verbs.unlink`."""
+        entries = self._owners.get(owner_key)
+        if entries is not None and entries.pop(key, None) is not None and not entries:
+            del self._owners[owner_key]
+
+    async def linked(self, owner_key: str) -> Sequence[str]:
+        """See :meth:`Verbs.linked`."""
+        return list(self._owners.get(owner_key, ()))
+
     def lock(self, key: str) -> AbstractAsyncContextManager[None]:
         """See :meth:`KeyedStorage.lock`."""
+        if running_loop() is not self._owner.loop:
+            self._owner.change()
         return self._exclusive.holding(key)
 
     async def sweep(self) -> int:
         """See :meth:`KeyedStorage.sweep`.  Looks only at records whose day in the calendar has come."""
+        if running_loop() is not self._owner.loop:
+            self._owner.change()
         reclaimable = self.now() - RECLAIM_AFTER
         today, removed = self._calendar.day(reclaimable), 0
         later_today: list[str] = []
@@ -173,7 +208,18 @@ class MemoryStorage(KeyedStorage):
             for key in later_today:
                 if key in self._records:
                     self._calendar.enter(key, today)
+        await self._sweep_owners(reclaimable)
         return removed
+
+    async def _sweep_owners(self, reclaimable: int) -> None:
+        """Remove entries that no live session can need any more."""
+        owners = list(self._owners)
+        for start in range(0, len(owners), _SLICE):
+            for owner in owners[start : start + _SLICE]:
+                entries = self._owners.get(owner, {})
+                for key in [key for key, until in entries.items() if until <= reclaimable]:
+                    await self.unlink(owner, key)
+            await asyncio.sleep(0)
 
     def _evict(self) -> None:
         key, entry = self._records.popitem(last=False)

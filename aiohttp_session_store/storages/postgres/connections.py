@@ -1,84 +1,121 @@
-"""Connections from a pool, given by the application or our own, with a time limit on every wait."""
+"""Statements on the connections of a pool, with a time limit on every wait, and errors that say what was stored."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 
 from ...errors import StorageError
+from .own_pool import OwnPool
 
-__all__ = ["Connections", "OwnPool"]
+__all__ = ["Connections"]
 
-#: What the driver raises when the server fails or is unavailable.
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+# What the driver raises when the server fails or is unavailable.
+_DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 # How often a statement is tried. A server set to a stricter isolation level than the default may abort it.
 _ATTEMPTS = 10
+# Seconds after which an idle connection is tested before it is used. Nothing forgets a connection that fast.
+_IDLE = 3.0
+# The limit of that test: a share of the timeout, and the most in seconds. A healthy server needs milliseconds. While
+# one request waits for the outcome, the others test their connections for a tenth of this time, and then connect anew.
+# After an answer was lost, time is short, so a test may take half of it.
+_TEST_SHARE, _LONGEST_TEST, _HURRY, _SHORT = 5, 1.0, 10, 2
+# The limit, in the same form, for the server to confirm that it has cancelled a statement. Then we hang up.
+_CANCEL_SHARE, _LONGEST_CANCEL = 5, 0.5
+# How many connections we remember for each one that the pool can have. Those that were replaced are forgotten in time.
+_REMEMBERED = 4
 
 
-class OwnPool:
-    """A pool that is created on first use, and again after it was closed or in another event loop."""
+class _Borrowed(NamedTuple):
+    """A connection, the pool that it belongs to, and the process id of the server's end.
 
-    def __init__(self, dsn: str, size: int, timeout: float) -> None:
-        """Prepare a pool; no I/O.
+    The id tells the connections of a pool apart, also behind a pooler, which invents one for each.
+    """
 
-        Args:
-            dsn: Where to connect to.
-            size: The largest number of connections.
-            timeout: Seconds in which a connection must be established.
-        """
-        self._dsn = dsn
-        self._size = size
-        self._timeout = timeout
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._making = asyncio.Lock()
-        self._pool: Any = None
-
-    def get_max_size(self) -> int:
-        """Return the largest number of connections."""
-        return self._size
-
-    async def opened(self) -> Any:
-        """Return the open pool."""
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:  # a pool from another loop, such as the last test's, cannot be used here
-            self._loop, self._making, self._pool = loop, asyncio.Lock(), None
-        async with self._making:
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    self._dsn,
-                    min_size=0,  # the app can start while the server is unavailable
-                    max_size=self._size,
-                    timeout=self._timeout,
-                    reset=_leave,
-                )
-        return self._pool
-
-    async def aclose(self) -> None:
-        """Close the pool and its connections."""
-        pool, self._pool = self._pool, None
-        if pool is None:
-            return
-        try:
-            async with asyncio.timeout(self._timeout):
-                await pool.close()
-        except TimeoutError:
-            pool.terminate()
-
-
-async def _leave(_: Any) -> None:
-    """Skip the round trip that resets a connection: none of our changes to it outlives a transaction."""
+    pool: Any
+    connection: Any
+    pid: int
 
 
 class Connections:
-    """Runs statements on the connections of a pool, and turns the driver's errors into :class:`StorageError`."""
+    """Runs statements on the connections of a pool, and turns the driver's errors into :class:`StorageError`.
 
-    def __init__(self, pool: "asyncpg.Pool | OwnPool", timeout: float, table: str) -> None:
-        """Use *pool*, and wait *timeout* seconds at most at each step.  Error messages name *table*."""
+    A proxy or a firewall can forget a connection without a word to either side.  Then nothing that is sent on it is
+    answered, while new connections work.  Therefore:
+
+    - A connection that was idle for some seconds is tested before it is used.  If the test fails, it is replaced, and
+      so are all others that have been idle since then, without a test.
+    - A statement whose answer does not come within half of the time, or whose connection is lost, is sent again on
+      another connection, which is tested first, unless it is new.
+    """
+
+    def __init__(self, pool: "asyncpg.Pool | OwnPool", timeout: float) -> None:
+        """Use *pool*.
+
+        Args:
+            pool: Where the connections come from.
+            timeout: Seconds to wait for a connection, and then again for the answer.
+        """
         self._given: Any = pool
-        self._timeout = timeout
-        self._table = table
+        self.timeout: float = timeout
+        self._answered: dict[int, float] = {}  # by the process id: when the connection answered last
+        self._doubted = self._failed = float("-inf")  # when an answer was lost, and when a test failed
+        self._testing = 0
+
+    async def pool(self) -> Any:
+        """Return the asyncpg pool."""
+        return await self._given.opened() if isinstance(self._given, OwnPool) else self._given
+
+    async def value(self, statement: str, *arguments: Any, again: str | None = None, writes: bool = False) -> Any:
+        """Run one statement and return the first value of its first row, or None; see :meth:`row`."""
+        row = await self.row(statement, *arguments, again=again, writes=writes)
+        return None if row is None else row[0]
+
+    async def row(self, statement: str, *arguments: Any, again: str | None = None, writes: bool = False) -> Any:
+        """Run one statement and return its first row, or None.
+
+        Args:
+            statement: The SQL.
+            arguments: Its parameters.
+            again: What to run instead if the answer to *statement* was lost.  It must do no harm if *statement* was
+                carried out, or still will be.  None if *statement* must not be repeated.
+            writes: Whether an error has to say that the statement may have been carried out.
+
+        Raises:
+            StorageError: The statement failed, or it is unknown whether it was carried out.
+        """
+        lost: Exception | None = None
+        limit, deadline, attempts = self.timeout, 0.0, 0
+        while True:
+            try:
+                borrowed = await self._borrow(limit)
+            except StorageError:
+                if lost is None:
+                    raise
+                raise self._failure(lost, maybe_stored=writes) from lost
+            attempts += 1
+            if attempts == 1:
+                deadline = time.monotonic() + self.timeout
+                limit = self.timeout if again is None else self.timeout / 2
+            else:
+                limit = deadline - time.monotonic()
+            try:
+                return await self._answer(borrowed, limit, statement, arguments)
+            except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError) as error:
+                # Under repeatable read, the statement that loses a race has to be repeated.
+                if attempts == _ATTEMPTS or time.monotonic() >= deadline:
+                    raise self._failure(error, maybe_stored=writes and lost is not None) from error
+            except (TimeoutError, *_DRIVER_ERRORS) as error:
+                if _is_lost(error):
+                    lost, self._doubted = error, time.monotonic()
+                if again is None or error is not lost or attempts == _ATTEMPTS or time.monotonic() >= deadline:
+                    await self._learn(error)
+                    raise self._failure(error, maybe_stored=writes and lost is not None) from error
+                statement = again
+            limit = deadline - time.monotonic()
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[Any]:
@@ -87,63 +124,169 @@ class Connections:
         Raises:
             StorageError: No connection was available in time, or the server failed inside the block.
         """
-        pool: Any = None
+        borrowed = await self._borrow(self.timeout)
+        answered = False
         try:
-            pool = await self.pool()
-            connection = await pool.acquire(timeout=self._timeout)
-            try:
-                yield connection
-            finally:
-                # An error here must not hide the outcome of the block, above all a cancellation. A connection that
-                # fails here is closed.
-                with suppress(TimeoutError, *DRIVER_ERRORS):
-                    await pool.release(connection, timeout=self._timeout)
-        except asyncpg.ReadOnlySQLTransactionError as error:
-            await pool.expire_connections()  # after a failover, the host name may lead to another server
-            raise StorageError(f"PostgreSQL is read-only: {error}") from error
-        except (TimeoutError, *DRIVER_ERRORS) as error:
-            raise self.failure(error) from error
-
-    async def pool(self) -> Any:
-        """Return the asyncpg pool."""
-        return await self._given.opened() if isinstance(self._given, OwnPool) else self._given
-
-    def failure(self, error: Exception) -> StorageError:
-        """Return the :class:`StorageError` that describes *error*."""
-        if isinstance(error, TimeoutError):
-            size = self._given.get_max_size()
-            return StorageError(
-                f"PostgreSQL did not answer within {self._timeout:g} s, or all {size} connections were busy"
-            )
-        if isinstance(error, asyncpg.UndefinedTableError):
-            return StorageError(
-                f"the table {self._table} does not exist: await storage.create_schema(), or run the SQL of"
-                " storage.schema_sql"
-            )
-        return StorageError(f"PostgreSQL: {type(error).__name__}: {error}")
-
-    async def value(self, statement: str, *arguments: Any) -> Any:
-        """Run one statement and return the first value of its first row, or None; see :meth:`row`."""
-        row = await self.row(statement, *arguments)
-        return None if row is None else row[0]
-
-    async def row(self, statement: str, *arguments: Any) -> Any:
-        """Run one statement and return its first row, or None.
-
-        Raises:
-            StorageError: The statement failed, or it is unknown whether it was carried out.
-        """
-        for attempt in range(_ATTEMPTS):
-            async with self.one() as connection:
-                try:
-                    return await connection.fetchrow(statement, *arguments, timeout=self._timeout)
-                except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
-                    # under repeatable read, the statement that loses a race has to be repeated
-                    if attempt == _ATTEMPTS - 1:
-                        raise
-        raise AssertionError("unreachable")
+            yield borrowed.connection
+            answered = True
+        except (TimeoutError, *_DRIVER_ERRORS) as error:
+            answered = not _is_lost(error)
+            await self._learn(error)
+            raise self._failure(error) from error
+        finally:
+            await self._give_back(borrowed, answered=answered)
 
     async def aclose(self) -> None:
         """Close the pool if it is our own.  The next statement creates a new one."""
         if isinstance(self._given, OwnPool):
             await self._given.aclose()
+
+    # --- one connection
+
+    async def _borrow(self, limit: float) -> "_Borrowed":
+        """Return a connection that works as far as we can know; it has to be given back.
+
+        Raises:
+            StorageError: There was none within *limit* seconds.  Nothing was sent.
+        """
+        pool: Any = None
+        try:
+            async with asyncio.timeout(limit):
+                pool = await self.pool()
+                while True:
+                    connection, works = await pool.acquire(), False
+                    try:
+                        borrowed = _Borrowed(pool, connection, connection.get_server_pid())
+                        works = await self._works(borrowed)
+                    finally:
+                        if not works:
+                            _hang_up(connection)
+                    if works:
+                        return borrowed
+        except TimeoutError as error:
+            raise StorageError(_no_connection(pool, limit)) from error
+        except _DRIVER_ERRORS as error:
+            raise self._failure(error) from error
+
+    async def _works(self, borrowed: "_Borrowed") -> bool:
+        """Return whether a connection can be used; only one that was idle or is doubtful costs a round trip."""
+        answered = self._answered.get(borrowed.pid)
+        if answered is None:  # it is new
+            return True
+        was_idle, doubtful = time.monotonic() - answered > _IDLE, self._doubted >= answered
+        if not was_idle and not doubtful:
+            return True
+        if self._failed > answered:
+            return False
+        limit = min(_LONGEST_TEST, self.timeout / _TEST_SHARE)
+        if doubtful:
+            limit /= _SHORT
+        elif self._testing:
+            limit /= _HURRY
+        self._testing += 1
+        try:
+            await borrowed.connection.execute("SELECT 1", timeout=limit)
+        except (TimeoutError, *_DRIVER_ERRORS):
+            self._failed = time.monotonic()
+            return False
+        finally:
+            self._testing -= 1
+        return True
+
+    async def _answer(self, borrowed: "_Borrowed", limit: float, statement: str, arguments: tuple[Any, ...]) -> Any:
+        """Run one statement, and give the connection back."""
+        answered = False
+        try:
+            row = await borrowed.connection.fetchrow(statement, *arguments, timeout=limit)
+            answered = True
+        except asyncpg.PostgresError as error:
+            answered = not _is_lost(error)
+            raise
+        finally:
+            await self._give_back(borrowed, answered=answered)
+        return row
+
+    async def _give_back(self, borrowed: "_Borrowed", *, answered: bool) -> None:
+        """Return a connection to its pool, or close it if it does not work any more.
+
+        An error here must not hide the outcome of the statement, above all a cancellation.
+        """
+        pool, connection, pid = borrowed
+        if answered:
+            self._remember(pid)
+            with suppress(TimeoutError, *_DRIVER_ERRORS):  # a connection that fails here is closed by its pool
+                await pool.release(connection, timeout=self.timeout)
+            return
+        # The driver has asked the server to cancel the statement, and waits until that is done. Up to asyncpg 0.31, its
+        # own timeout does not limit that wait.
+        limit = min(_LONGEST_CANCEL, self.timeout / _CANCEL_SHARE)
+        releasing = asyncio.ensure_future(pool.release(connection, timeout=limit))
+        releasing.add_done_callback(_noted)
+        try:
+            await asyncio.wait([releasing], timeout=limit)
+        finally:
+            if not releasing.done() or releasing.cancelled() or releasing.exception() is not None:
+                _hang_up(connection)
+
+    def _remember(self, pid: int) -> None:
+        if pid not in self._answered and len(self._answered) >= _REMEMBERED * self._given.get_max_size():
+            del self._answered[min(self._answered, key=self._answered.__getitem__)]
+        self._answered[pid] = time.monotonic()
+
+    async def _learn(self, error: Exception) -> None:
+        """Replace all connections if the server has become read-only.
+
+        After a failover, the host name may lead to another server.
+        """
+        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            await (await self.pool()).expire_connections()
+
+    # --- errors
+
+    def _failure(self, error: Exception, *, maybe_stored: bool = False) -> StorageError:
+        """Return the :class:`StorageError` that describes *error*."""
+        if isinstance(error, TimeoutError):
+            text = f"PostgreSQL did not answer within {self.timeout:g} s"
+        elif isinstance(error, asyncpg.UndefinedTableError):
+            text = f"PostgreSQL: {error}: await storage.create_schema(), or run the SQL of storage.schema_sql"
+        elif isinstance(error, asyncpg.DuplicatePreparedStatementError | asyncpg.InvalidSQLStatementNameError):
+            text = (
+                f"PostgreSQL: {str(error).partition(chr(10))[0]}. Behind a pooler such as PgBouncer, use"
+                " from_dsn(..., prepared_statements=False) or create_pool(..., statement_cache_size=0)"
+            )
+        elif isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            text = f"PostgreSQL is read-only: {error}"
+        else:
+            text = f"PostgreSQL: {type(error).__name__}: {error}"
+        return StorageError(text, maybe_stored=maybe_stored)
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Return whether the statement may have been carried out although it ended with *error*."""
+    if isinstance(error, asyncpg.PostgresError):
+        # An ERROR undoes the statement. A FATAL ends the connection, and may come after the commit. The rest is about
+        # connections: 08 is its class, and 40003 means "statement completion unknown".
+        severity = error.severity_en or error.severity or "ERROR"  # the driver's own errors have none
+        return severity != "ERROR" or (error.sqlstate or "").startswith(("08", "40003"))
+    # The driver refuses a parameter, or settings, before it sends anything.
+    return not (isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError))
+
+
+def _no_connection(pool: Any, limit: float) -> str:
+    size = 0 if pool is None else pool.get_max_size()
+    if pool is not None and pool.get_size() - pool.get_idle_size() >= size:
+        return (
+            f"all {size} connections of the pool were in use for {limit:.3g} s: nothing was sent to PostgreSQL, so"
+            " nothing was stored. Make the pool larger, or find what keeps its connections busy"
+        )
+    return f"PostgreSQL did not answer within {limit:.3g} s: there was no connection, so nothing was stored"
+
+
+def _hang_up(connection: Any) -> None:
+    with suppress(*_DRIVER_ERRORS):  # a connection that was closed has returned to its pool, and terminate() fails
+        connection.terminate()
+
+
+def _noted(task: "asyncio.Future[Any]") -> None:
+    if not task.cancelled():
+        task.exception()  # else asyncio logs one that nobody has waited for

@@ -1,15 +1,18 @@
-"""The SQL statements: one table, and one statement for each verb."""
+"""The SQL statements: tables of sessions, of locks and of owners, and one statement for each verb."""
 
 import hashlib
 from dataclasses import dataclass
 
 from ...errors import ConfigurationError
+from ..base import RECLAIM_AFTER
 
-# PostgreSQL silently truncates longer names (NAMEDATALEN). The index is named after the table.
+# PostgreSQL silently truncates longer names (NAMEDATALEN). The indexes and the other tables are named after the table.
 _LONGEST_NAME = 63
 _INDEX = "_expires_at_idx"
-# What the table's advisory locks are for: creating the table, sweeping it, and each session.
-_SCHEMA, _SWEEP, _SESSION = "schema", "sweep", "session"
+_LOCKS, _OWNERS = "_locks", "_owners"
+_OWNERS_INDEX = "_until_idx"
+# What the table's advisory locks are for: creating the tables, and sweeping them.
+_SCHEMA, _SWEEP = "schema", "sweep"
 
 
 def quoted(name: str) -> str:
@@ -25,25 +28,49 @@ def _checked(what: str, name: object, longest: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Statements:
-    """The statements for one table.
+    """The statements for one table of sessions and its table of locks.
+
+    Each statement may be sent a second time if its answer was lost.  ``insert_again`` and ``replace_again`` also find
+    what the first one has stored, by the version that the client chose for it.
 
     Attributes:
         table: The quoted name of the table, with its schema if one is given.
-        names: The unquoted names of the schema (or None), the table and the index: the parameters of ``exists``.
+        locks: The quoted name of the table of locks.
+        names: The unquoted names of the schema (or None), the table, its index, the table of locks, and that of owners
+            with its index: the parameters of ``exists``.
         sweep: Returns how many rows were removed, or null if another process has the sweep lock.
+        sweep_owners: Returns how many entries were removed.
+        exists: Returns whether each exists: the table and its index, the table of locks, that of owners and its index.
+        create: Creates the schema, the table and its index, if missing.
+        create_locks: Creates the table of locks, if missing.
+        create_owners: Creates the index of owners, a table with an index, if missing.
     """
 
     table: str
-    names: tuple[str | None, str, str]
+    locks: str
+    names: tuple[str | None, str, str, str, str, str]
     fetch: str
     insert: str
+    insert_again: str
     replace: str
+    replace_again: str
     touch: str
     delete: str
     delete_version: str
     sweep: str
+    take_lock: str
+    renew_lock: str
+    release_lock: str
+    sweep_locks: str
+    link: str
+    unlink: str
+    linked: str
+    sweep_owners: str
     exists: str
+    make_schema: str
     create: str
+    create_locks: str
+    create_owners: str
 
     @classmethod
     def build(cls, table: str, schema: str | None) -> "Statements":
@@ -58,16 +85,25 @@ class Statements:
         """
         _checked("table", table, _LONGEST_NAME - len(_INDEX))
         place = "" if schema is None else f"{quoted(_checked('schema', schema, _LONGEST_NAME))}."
-        name = f"{place}{quoted(table)}"
-        make_schema = "" if schema is None else f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)};\n"
+        name, locks = f"{place}{quoted(table)}", f"{place}{quoted(table + _LOCKS)}"
+        owners = f"{place}{quoted(table + _OWNERS)}"
+        insert = f"INSERT INTO {name} AS stored (key, data, version, expires_at) VALUES ($1, $2, $3, $4) ON CONFLICT"
+        ends_at = "clock_timestamp() + $3::float8 * interval '1 second'"
         return cls(
             table=name,
-            names=(schema, table, table + _INDEX),
+            locks=locks,
+            names=(schema, table, table + _INDEX, table + _LOCKS, table + _OWNERS, table + _OWNERS_INDEX),
             fetch=f"SELECT data, version, expires_at FROM {name} WHERE key = $1",
-            insert=f"INSERT INTO {name} (key, data, version, expires_at) VALUES ($1, $2, $3, $4)"
-            " ON CONFLICT (key) DO NOTHING RETURNING true",
+            insert=f"{insert} (key) DO NOTHING RETURNING true",
+            insert_again=f"{insert} (key) DO UPDATE SET version = excluded.version"
+            " WHERE stored.version = excluded.version RETURNING true",
             replace=f"UPDATE {name} SET data = $2, version = $3, expires_at = $4 WHERE key = $1 AND version = $5"
             " RETURNING true",
+            # One UPDATE, which looks at the newest version of a row even if it had to wait for another writer. A touch
+            # may have extended what the first one stored.
+            replace_again=f"UPDATE {name} SET data = $2, version = $3,"
+            " expires_at = CASE WHEN version = $3 THEN greatest(expires_at, $4) ELSE $4 END"
+            " WHERE key = $1 AND version IN ($5, $3) RETURNING true",
             touch=f"UPDATE {name} SET expires_at = greatest(expires_at, $2) WHERE key = $1 AND version = $3"
             " RETURNING true",
             delete=f"DELETE FROM {name} WHERE key = $1",
@@ -75,37 +111,72 @@ class Statements:
             delete_version=f"WITH removed AS (DELETE FROM {name} WHERE key = $1 AND version = $2 RETURNING true)"
             f" SELECT EXISTS (SELECT FROM removed) OR NOT EXISTS (SELECT FROM {name} WHERE key = $1)",
             # A single statement is a transaction that ends even if this process dies. It first locks the rows, in one
-            # order, and skips those that others are writing. So no process waits for another.
+            # order, and skips those that others are writing. So no process waits for another. A process whose clock is
+            # ahead removes nothing that is alive by the server's clock. (now() can be compared with an index, but
+            # clock_timestamp() cannot.)
             sweep="WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock($3) AS ours),"
-            f" doomed AS (SELECT key FROM {name} WHERE (SELECT ours FROM turn) AND expires_at <= $1"
+            f" doomed AS (SELECT key FROM {name} WHERE (SELECT ours FROM turn)"
+            f" AND expires_at <= least($1, floor(extract(epoch FROM now()))::bigint - {RECLAIM_AFTER})"
             " ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED),"
             f" removed AS (DELETE FROM {name} WHERE key IN (SELECT key FROM doomed) RETURNING true)"
             " SELECT CASE WHEN (SELECT ours FROM turn) THEN (SELECT count(*) FROM removed) END",
+            # It looks before it writes, because ON CONFLICT locks a row even if it leaves the row as it is. So a
+            # request that waits for a lock writes nothing.
+            take_lock=f"INSERT INTO {locks} AS held (key, token, ends_at) SELECT $1::text, $2::bytea, {ends_at}"
+            f" WHERE NOT EXISTS (SELECT FROM {locks} WHERE key = $1 AND token <> $2 AND ends_at > clock_timestamp())"
+            " ON CONFLICT (key) DO UPDATE SET token = excluded.token, ends_at = excluded.ends_at"
+            " WHERE held.token = excluded.token OR held.ends_at <= clock_timestamp() RETURNING true",
+            renew_lock=f"UPDATE {locks} SET ends_at = {ends_at}"
+            " WHERE key = $1 AND token = $2 AND ends_at > clock_timestamp() RETURNING true",
+            release_lock=f"DELETE FROM {locks} WHERE key = $1 AND token = $2",
+            sweep_locks=f"DELETE FROM {locks} WHERE ends_at <= clock_timestamp()",
+            link=f"INSERT INTO {owners} AS linked (owner, key, until) VALUES ($1, $2, $3)"
+            " ON CONFLICT (owner, key) DO UPDATE SET until = greatest(linked.until, excluded.until)",
+            unlink=f"DELETE FROM {owners} WHERE owner = $1 AND key = $2",
+            linked=f"SELECT array_agg(key) FROM {owners} WHERE owner = $1",
+            # It skips what others are writing, so that no process waits for another.
+            sweep_owners=f"WITH doomed AS (SELECT owner, key FROM {owners}"
+            f" WHERE until <= least($1, floor(extract(epoch FROM now()))::bigint - {RECLAIM_AFTER})"
+            " ORDER BY until LIMIT $2 FOR UPDATE SKIP LOCKED),"
+            f" removed AS (DELETE FROM {owners} WHERE (owner, key) IN (SELECT owner, key FROM doomed) RETURNING true)"
+            " SELECT count(*) FROM removed",
             exists="SELECT EXISTS (SELECT FROM pg_catalog.pg_indexes WHERE schemaname = coalesce($1, current_schema())"
-            " AND tablename = $2 AND indexname = $3)",
-            create=f"{make_schema}"
-            f"CREATE TABLE IF NOT EXISTS {name} (\n"
+            " AND tablename = $2 AND indexname = $3), EXISTS (SELECT FROM pg_catalog.pg_tables"
+            " WHERE schemaname = coalesce($1, current_schema()) AND tablename = $4),"
+            " EXISTS (SELECT FROM pg_catalog.pg_indexes WHERE schemaname = coalesce($1, current_schema())"
+            " AND tablename = $5 AND indexname = $6)",
+            make_schema="" if schema is None else f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)};\n",
+            create=f"CREATE TABLE IF NOT EXISTS {name} (\n"
             '    key text COLLATE "C" PRIMARY KEY,\n'
             "    data bytea NOT NULL,\n"
             "    version bytea NOT NULL,\n"
             "    expires_at bigint NOT NULL\n"
             ");\n"
             f"CREATE INDEX IF NOT EXISTS {quoted(table + _INDEX)} ON {name} (expires_at);\n",
+            # Not logged, because a lock that a crash of the server loses is noticed: its holder then saves nothing.
+            create_locks=f"CREATE UNLOGGED TABLE IF NOT EXISTS {locks} (\n"
+            '    key text COLLATE "C" PRIMARY KEY,\n'
+            "    token bytea NOT NULL,\n"
+            "    ends_at timestamptz NOT NULL\n"
+            ");\n",
+            create_owners=f"CREATE TABLE IF NOT EXISTS {owners} (\n"
+            '    owner text COLLATE "C",\n'
+            '    key text COLLATE "C",\n'
+            "    until bigint NOT NULL,\n"
+            "    PRIMARY KEY (owner, key)\n"
+            ");\n"
+            f"CREATE INDEX IF NOT EXISTS {quoted(table + _OWNERS_INDEX)} ON {owners} (until);\n",
         )
 
     @property
     def create_lock(self) -> int:
-        """The advisory lock for creating the table: several processes may try at the same time."""
+        """The advisory lock for creating the tables: several processes may try at the same time."""
         return self._lock(_SCHEMA)
 
     @property
     def sweep_lock(self) -> int:
         """The advisory lock for sweeping the table."""
         return self._lock(_SWEEP)
-
-    def session_lock(self, key: str) -> int:
-        """Return the advisory lock of one session."""
-        return self._lock(f"{_SESSION}:{key}")
 
     def _lock(self, purpose: str) -> int:
         """Hash *purpose* to 64 bits, so that our locks collide neither with each other nor with the app's locks."""

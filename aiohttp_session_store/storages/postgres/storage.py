@@ -1,16 +1,17 @@
 """Sessions in a table of PostgreSQL."""
 
 import asyncio
+import logging
 import random
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Unpack
 
 import asyncpg
 
 from ...engine.verbs import Lease
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, StorageError
 from ...record.format import Stored
 from ..base import (
     RECLAIM_AFTER,
@@ -18,16 +19,21 @@ from ..base import (
     SweptOptions,
 )
 from ..keyed_lock import KeyedLock
-from .connections import Connections, OwnPool
-from .lock import PostgresLock
+from .connections import Connections
+from .lock import Looks, PostgresLock
+from .own_pool import OwnPool
 from .statements import Statements
 
 __all__ = ["PostgresStorage"]
+
+_logger = logging.getLogger("aiohttp_session_store")
 
 DEFAULT_TABLE = "aiohttp_sessions"
 # A server in the same data centre answers within milliseconds, and a visitor waits a few seconds at most.
 DEFAULT_TIMEOUT = 5.0
 DEFAULT_POOL_SIZE = 10
+# Longer than any pause of a healthy process, but short enough to wait for if the holder died.
+DEFAULT_LOCK_LEASE = 10.0
 # Rows that one statement of the sweep removes at most: a few milliseconds of work.
 _BATCH = 1000
 _LONGEST_REST = 0.05
@@ -38,16 +44,17 @@ class PostgresOptions(SweptOptions, total=False):
 
     table: str
     schema: str | None
+    lock_lease: float
 
 
 class PostgresStorage(KeyedStorage):
     """Keeps each session in a row, and makes every change with one statement.
 
-    To create the table, call ``await storage.create_schema()``, or run the SQL of :attr:`schema_sql` in a migration.
+    To create the tables, call ``await storage.create_schema()``, or run the SQL of :attr:`schema_sql` in a migration.
 
-    ``exclusive_session`` takes an advisory lock in a transaction, so it works behind a connection pooler, too.  Each
-    lock needs a connection of its own, and at most half of the pool's connections are used for locks.  A request that
-    loses this connection saves nothing and gets :class:`SessionLockError`.
+    ``exclusive_session`` holds a row in a table of locks for a limited time and renews it.  It holds no connection, and
+    works behind a connection pooler.  A request that has lost the lock (after a long pause or a failover) saves nothing
+    and gets :class:`SessionLockError`.
     """
 
     def __init__(
@@ -57,38 +64,39 @@ class PostgresStorage(KeyedStorage):
         table: str = DEFAULT_TABLE,
         schema: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        lock_lease: float = DEFAULT_LOCK_LEASE,
         **options: Unpack[SweptOptions],
     ) -> None:
         """Keep sessions in the database that *pool* connects to; no I/O.
 
         Args:
-            pool: An asyncpg pool with at least two connections.  The storage does not close it: you do.
-            table: The unquoted name of the table, at most 48 bytes.
-            schema: The unquoted name of its schema, or None for the first schema of the ``search_path``.
+            pool: An asyncpg pool.  The storage does not close it: you do.
+            table: The unquoted name of the table, at most 48 bytes.  Two more tables have the same name and ``_locks``
+                and ``_owners``.
+            schema: The unquoted name of their schema, or None for the first schema of the ``search_path``.
             timeout: Seconds to wait for a free connection, and then again for the answer.
+            lock_lease: Seconds after which the lock of a process that died is free again, at least 1.
             options: See :class:`SweptOptions`.
 
         Raises:
-            ConfigurationError: A setting makes no sense, or the pool is too small.
+            ConfigurationError: A setting makes no sense.
         """
         super().__init__(**options)
-        if not isinstance(pool, asyncpg.Pool | OwnPool):
-            raise ConfigurationError(f"PostgresStorage takes a pool of asyncpg, not {pool!r}")
-        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < float("inf"):
-            raise ConfigurationError(f"timeout must be a positive number of seconds, not {timeout!r}")
-        size = pool.get_max_size()
-        if isinstance(size, bool) or not isinstance(size, int) or size < 2:
+        if not isinstance(pool, asyncpg.Pool | OwnPool):  # what it is instead may be a DSN with a password: not shown
             raise ConfigurationError(
-                f"the pool must have at least two connections, one of them for exclusive_session, not {size!r}"
+                f"PostgresStorage takes a pool of asyncpg, not {type(pool).__name__}: for a DSN, call"
+                " PostgresStorage.from_dsn"
             )
+        size = pool.get_max_size()
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ConfigurationError(f"pool_size must be a number of connections, at least 1, not {size!r}")
         self._statements = Statements.build(table, schema)
-        self._timeout = float(timeout)
-        self._connections = Connections(pool, self._timeout, self._statements.table)
+        self._lock_lease = _span("lock_lease", lock_lease, 1)
+        self._connections = Connections(pool, _span("timeout", timeout, 0.001))
         self._exclusive = KeyedLock()
-        self._size = size
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._places = asyncio.Semaphore()
+        self._looks = Looks(max(1, size // 2))
         self._releases: set[asyncio.Task[None]] = set()
+        self._warned_of: set[str] = set()  # statements whose table is missing
 
     @classmethod
     def from_dsn(
@@ -97,77 +105,102 @@ class PostgresStorage(KeyedStorage):
         *,
         pool_size: int = DEFAULT_POOL_SIZE,
         timeout: float = DEFAULT_TIMEOUT,
+        prepared_statements: bool = True,
         **options: Unpack[PostgresOptions],
     ) -> "PostgresStorage":
         """Keep sessions in the database at *dsn*, with a pool that is created on first use and closed with the app.
 
         Args:
-            dsn: ``postgresql://user:password@host/database``, or any other form that libpq takes.
-            pool_size: The largest number of connections, at least two.
+            dsn: ``postgresql://user:password@host/database``.  Percent-encode special characters of the user name and
+                the password.
+            pool_size: The largest number of connections.
             timeout: See the class.
+            prepared_statements: Whether connections keep prepared statements on the server.  Set it to False behind
+                PgBouncer, or another pooler that gives each transaction another connection.
             options: The other arguments of the class.
 
         Raises:
-            ConfigurationError: A setting makes no sense.
+            ConfigurationError: A setting makes no sense.  The message does not show the DSN.
         """
-        return cls(OwnPool(dsn, pool_size, timeout), timeout=timeout, **options)
+        timeout = _span("timeout", timeout, 0.001)
+        pool = OwnPool(dsn, pool_size, timeout, prepared_statements=prepared_statements)
+        return cls(pool, timeout=timeout, **options)
 
-    # --- the table
+    # --- the tables
 
     @property
     def schema_sql(self) -> str:
-        """The SQL for a migration.  It creates the table and its index, and a named schema, if they are missing."""
-        return self._statements.create
+        """The SQL for a migration: creates what is missing of the schema if one was named, the tables and indexes."""
+        sql = self._statements
+        return sql.make_schema + sql.create + sql.create_locks + sql.create_owners
 
     async def create_schema(self) -> None:
-        """Create the table and its index, and the schema if one was named, if they are missing.
+        """Create what is missing of the schema if one was named, and of the tables of sessions, locks and owners.
 
-        Several processes may call this at the same time, and at every start.  If the table and its index exist, nothing
-        is locked, and no privilege to create anything is needed.
+        Several processes may call this at the same time, and at every start.  What exists is not locked.  If everything
+        exists, no privilege to create anything is needed.
 
         Raises:
             StorageError: The server failed, or the user has no privilege to create them.
         """
-        if await self._connections.value(self._statements.exists, *self._statements.names):
+        sql = self._statements
+        creations = (sql.create, sql.create_locks, sql.create_owners)
+        exist = await self._connections.row(sql.exists, *sql.names)
+        missing = "".join(create for create, exists in zip(creations, exist, strict=True) if not exists)
+        if not missing:
             return
         # Of two processes that run IF NOT EXISTS at once, one can fail, so a lock comes first. Statements that are sent
         # together are one transaction.
-        sql = f"SELECT pg_advisory_xact_lock({self._statements.create_lock});\n{self.schema_sql}"
+        script = f"SELECT pg_advisory_xact_lock({sql.create_lock});\n{sql.make_schema}{missing}"
         async with self._connections.one() as connection:
-            await connection.execute(sql, timeout=self._timeout)
+            await connection.execute(script, timeout=self._connections.timeout)
 
     # --- the verbs
 
     async def fetch(self, key: str) -> Stored | None:
         """See :meth:`KeyedStorage.fetch`."""
-        row = await self._connections.row(self._statements.fetch, key)
+        statement = self._statements.fetch
+        row = await self._connections.row(statement, key, again=statement)
         return None if row is None else Stored(*row)
 
     async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
         """See :meth:`KeyedStorage.insert`."""
         version = secrets.token_bytes(8)
-        done = await self._connections.value(self._statements.insert, key, data, version, expires_at)
-        return version if done else None
+        sql = self._statements
+        row = await self._connections.row(
+            sql.insert, key, data, version, expires_at, again=sql.insert_again, writes=True
+        )
+        return None if row is None else version
 
     async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
         """See :meth:`KeyedStorage.replace`."""
         newer = secrets.token_bytes(8)
-        done = await self._connections.value(self._statements.replace, key, data, newer, expires_at, version)
-        return newer if done else None
+        sql = self._statements
+        row = await self._connections.row(
+            sql.replace, key, data, newer, expires_at, version, again=sql.replace_again, writes=True
+        )
+        return None if row is None else newer
 
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         """See :meth:`KeyedStorage.touch`."""
-        return bool(await self._connections.value(self._statements.touch, key, expires_at, version))
+        statement = self._statements.touch
+        row = await self._connections.row(statement, key, expires_at, version, again=statement, writes=True)
+        return row is not None
 
     async def delete(self, key: str, version: bytes | None = None) -> bool:
         """See :meth:`KeyedStorage.delete`."""
         if version is not None:
-            return bool(await self._connections.value(self._statements.delete_version, key, version))
-        await self._connections.row(self._statements.delete, key)
+            statement = self._statements.delete_version
+            return bool(await self._connections.value(statement, key, version, again=statement, writes=True))
+        statement = self._statements.delete
+        await self._connections.row(statement, key, again=statement, writes=True)
         return True
 
     async def sweep(self) -> int:
-        """See :meth:`KeyedStorage.sweep`.  Works in batches, and only one process at a time removes a batch."""
+        """See :meth:`KeyedStorage.sweep`.  Works in batches, and only one process at a time removes a batch.
+
+        What is alive by the server's clock is left, even if our clock is ahead.
+        """
         reclaimable, removed = self.now() - RECLAIM_AFTER, 0
         while True:
             batch = await self._sweep_batch(reclaimable)
@@ -175,14 +208,54 @@ class PostgresStorage(KeyedStorage):
                 return removed
             removed += batch
             if batch < _BATCH:
-                return removed
+                break
             await asyncio.sleep(random.uniform(0, _LONGEST_REST))  # noqa: S311  lets other work run
+        await self._sweep_optional(self._statements.sweep_locks)
+        entries: int | None = _BATCH
+        while entries == _BATCH:
+            entries = await self._sweep_optional(self._statements.sweep_owners, reclaimable, _BATCH)
+            await asyncio.sleep(0)
+        return removed
 
     async def _sweep_batch(self, reclaimable: int) -> int | None:
         """Remove one batch and return how many rows that were, or None if another process is sweeping."""
         statement, turn = self._statements.sweep, self._statements.sweep_lock
         removed: int | None = await self._connections.value(statement, reclaimable, _BATCH, turn)
         return removed
+
+    async def _sweep_optional(self, statement: str, *arguments: int) -> int | None:
+        """Sweep the locks of processes that died, or the index of owners.
+
+        An app that uses neither may lack their tables.
+        """
+        try:
+            removed: int | None = await self._connections.value(statement, *arguments)
+        except StorageError as error:
+            if not isinstance(error.__cause__, asyncpg.UndefinedTableError | asyncpg.InsufficientPrivilegeError):
+                raise
+            if statement not in self._warned_of:
+                self._warned_of.add(statement)
+                what = "exclusive_session" if statement == self._statements.sweep_locks else "session.login"
+                _logger.warning("%s cannot work: %s", what, error)
+            return None
+        return removed
+
+    # --- the index of owners
+
+    async def link(self, owner_key: str, key: str, until: int) -> None:
+        """See :meth:`Verbs.link`."""
+        statement = self._statements.link
+        await self._connections.row(statement, owner_key, key, until, again=statement, writes=True)
+
+    async def unlink(self, owner_key: str, key: str) -> None:
+        """See :meth:`Verbs.unlink`."""
+        statement = self._statements.unlink
+        await self._connections.row(statement, owner_key, key, again=statement, writes=True)
+
+    async def linked(self, owner_key: str) -> Sequence[str]:
+        """See :meth:`Verbs.linked`."""
+        statement = self._statements.linked
+        return await self._connections.value(statement, owner_key, again=statement) or []
 
     # --- the lock
 
@@ -191,37 +264,41 @@ class PostgresStorage(KeyedStorage):
         """See :meth:`KeyedStorage.lock`.
 
         Requests of one process get the lock in the order in which they asked for it.  Between processes there is no
-        order.  A request that waits holds no connection, except for the moment of each attempt.
+        order.  Neither a holder nor a request that waits holds a connection.
         """
-        number = self._statements.session_lock(key)
         async with self._exclusive.holding(key):
-            lease = PostgresLock(self._connections, number, self._lockable(), self._timeout)
-            await lease.take()
+            lease = PostgresLock(self._connections.value, self._statements, key, self._lock_lease)
+            try:
+                await lease.take(self._looks)
+            except BaseException:
+                self._released(lease)  # in the background: the request has waited long enough, or was cancelled
+                raise
             try:
                 yield lease.check
             finally:
-                await self._released(lease)
+                await asyncio.shield(self._released(lease))
 
-    def _lockable(self) -> asyncio.Semaphore:
-        """Return the semaphore that keeps locks from using up the pool: a holder needs a second connection."""
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:  # a semaphore belongs to the first loop in which a task waited for it
-            self._loop, self._places = loop, asyncio.Semaphore(self._size // 2)
-        return self._places
-
-    async def _released(self, lease: PostgresLock) -> None:
+    def _released(self, lease: PostgresLock) -> "asyncio.Task[None]":
         """Release *lease*, even if the request is cancelled meanwhile."""
         task = asyncio.create_task(lease.release())
         self._releases.add(task)
         task.add_done_callback(self._releases.discard)
-        await asyncio.shield(task)
+        return task
 
     # --- lifetime
 
     async def aclose(self) -> None:
         """Extends :meth:`KeyedStorage.aclose`: also closes the pool that ``from_dsn`` created."""
         await super().aclose()
-        if self._releases:
-            await asyncio.wait(self._releases)
+        loop = asyncio.get_running_loop()
+        releases = [task for task in self._releases if task.get_loop() is loop]  # others ended with their loop
+        if releases:
+            await asyncio.wait(releases)
         if self._users == 0:
             await self._connections.aclose()
+
+
+def _span(name: str, value: float, least: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < float("inf"):
+        raise ConfigurationError(f"{name} must be a number of seconds, at least {least:g}, not {value!r}")
+    return float(value)

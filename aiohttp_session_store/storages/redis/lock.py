@@ -12,13 +12,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from ...errors import SessionLockError, StorageError
+from .commands import Answer
 from .scripts import RELEASE, RENEW, TAKE, Script
 
 __all__ = ["RedisLock"]
 
 _logger = logging.getLogger("aiohttp_session_store")
 
-Run = Callable[..., Awaitable[int]]
+Run = Callable[..., Awaitable[Answer]]
 
 # Seconds between two attempts at a lock that is taken. They are random, so that waiters do not try at the same moment.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
@@ -48,7 +49,7 @@ class RedisLock:
         self._token = secrets.token_bytes(16)
         self._valid_until = 0.0
         self._renewing: asyncio.Task[None] | None = None
-        self._claiming: asyncio.Future[int] | None = None
+        self._claiming: asyncio.Future[Answer] | None = None
 
     async def take(self) -> None:
         """Take the lock, and wait for it as long as it takes.
@@ -96,10 +97,10 @@ class RedisLock:
     async def _claim(self, script: Script) -> bool:
         sent = time.monotonic()
         self._claiming = asyncio.ensure_future(self._run(script, self._key, self._token, int(self._seconds * 1000)))
-        claimed = await asyncio.shield(self._claiming)
+        claimed = bool((await asyncio.shield(self._claiming)).value)
         if claimed:
             self._valid_until = sent + self._seconds
-        return bool(claimed)
+        return claimed
 
     async def _renew(self) -> None:
         while True:

@@ -4,8 +4,8 @@ import asyncio
 import inspect
 import logging
 import secrets
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Unpack
 
 from redis.asyncio import Redis
@@ -21,8 +21,9 @@ from ..base import (
     KeyedStorage,
 )
 from ..keyed_lock import KeyedLock
+from .client import client_for
 from .lock import RedisLock
-from .scripts import DELETE, INSERT, REPLACE, TOUCH
+from .scripts import DELETE, LINK, LINKED, TOUCH, UNLINK, WRITE
 from .shared_calls import Calls
 
 __all__ = ["RedisStorage"]
@@ -33,8 +34,9 @@ _logger = logging.getLogger("aiohttp_session_store")
 DEFAULT_TIMEOUT = 5.0
 # Longer than any pause of a healthy process, but short enough to wait for if the holder died.
 DEFAULT_LOCK_LEASE = 10.0
-# Parallel requests open as many connections as they need. The server limits how many there may be (maxclients).
-_MANY = 2**31
+# Seconds for which the last versions of a record are remembered: longer than a write can be under way. A write that is
+# sent again comes within the time limit of its call, and TCP delivers nothing later than twice that time.
+_REMEMBERED_CALLS, _REMEMBERED = 3, 10
 
 # The lengths of the parts at the start of a value: the version, and the expiry in digits.
 _VERSION, _DIGITS = 8, 16
@@ -76,7 +78,7 @@ class RedisStorage(KeyedStorage):
             client: A client of ``redis.asyncio``: ``Redis``, ``RedisCluster``, or the result of
                 ``Sentinel.master_for``.  The storage does not close it: you do.
             prefix: The prefix of all our keys.
-            timeout: Seconds that one call may take, including connecting and the driver's retries.
+            timeout: Seconds that one call may take, including connecting and all repetitions.
             lock_lease: Seconds after which the lock of a process that died is free again, at least 1.
             options: See :class:`KeyedOptions`.
 
@@ -84,13 +86,14 @@ class RedisStorage(KeyedStorage):
             ConfigurationError: A setting makes no sense, or the client is not asynchronous.
         """
         super().__init__(sweep_interval=None, **options)
-        if not inspect.iscoroutinefunction(getattr(client, "execute_command", None)):
-            raise ConfigurationError(f"RedisStorage takes a client of redis.asyncio, not {client!r}")
+        _check_client(client)
         if not isinstance(prefix, str) or not prefix:
             raise ConfigurationError(f"prefix must be a string that sets our keys apart from others, not {prefix!r}")
         self._client: Any = client
         self._prefix = prefix
+        self._recent = f"{prefix}recent:"
         self._calls = Calls(client, _span("timeout", timeout, 0.001))
+        self._remembered = int(max(_REMEMBERED, _REMEMBERED_CALLS * self._calls.timeout) * 1000)
         self._lock_lease = _span("lock_lease", lock_lease, 1)
         self._exclusive = KeyedLock()
         self._releases: set[asyncio.Task[None]] = set()
@@ -105,14 +108,10 @@ class RedisStorage(KeyedStorage):
             options: The other arguments of the class.
 
         Raises:
-            ConfigurationError: A setting makes no sense.
+            ConfigurationError: A setting makes no sense, or the URL is not valid.  The message does not repeat the
+                URL, which may hold a password.
         """
-        try:
-            # We limit each call ourselves, because the driver's own limit costs a task for each command it sends. The
-            # driver's pool does not wait for a free connection but fails, with redis-py 8 already at the 101st.
-            client: Redis = Redis.from_url(url, socket_timeout=None, max_connections=_MANY)
-        except ValueError as error:  # its text does not repeat the URL, which may contain a password
-            raise ConfigurationError(f"RedisStorage.from_url: {error}") from error
+        client = client_for(url, _span("timeout", options.get("timeout", DEFAULT_TIMEOUT), 0.001))
         storage = cls(client, **options)
         storage._owns_client = True
         return storage
@@ -121,8 +120,7 @@ class RedisStorage(KeyedStorage):
 
     async def fetch(self, key: str) -> Stored | None:
         """See :meth:`KeyedStorage.fetch`."""
-        # The client may be set to decode answers to text.
-        value: bytes | None = await self._calls.ask("GET", self._prefix + key, NEVER_DECODE=True)
+        value: bytes | None = await self._calls.ask("GET", self._prefix + key)
         if value is None:
             return None
         try:
@@ -133,28 +131,55 @@ class RedisStorage(KeyedStorage):
 
     async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
         """See :meth:`KeyedStorage.insert`."""
-        version = secrets.token_bytes(_VERSION)
-        value = version + _digits(expires_at) + data
-        return version if await self._calls.run(INSERT, self._prefix + key, value, _reclaim_at(expires_at)) else None
+        return await self._write(key, data, expires_at, b"")
 
     async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
         """See :meth:`KeyedStorage.replace`."""
-        newer = secrets.token_bytes(_VERSION)
-        value = newer + _digits(expires_at) + data
-        replaced = await self._calls.run(REPLACE, self._prefix + key, value, _reclaim_at(expires_at), version)
-        return newer if replaced else None
+        return await self._write(key, data, expires_at, version)
+
+    async def _write(self, key: str, data: bytes, expires_at: int, base: bytes) -> bytes | None:
+        version = secrets.token_bytes(_VERSION)
+        value = version + _digits(expires_at) + data
+        answer = await self._calls.run(
+            WRITE, self._prefix + key, value, _reclaim_at(expires_at), base, self._recent, self._remembered
+        )
+        if answer.value == 1:
+            return version
+        if answer.value == 0 or not answer.lost:
+            return None
+        raise StorageError(
+            "Redis: the answer to a write was lost, and other requests have written since", maybe_stored=True
+        )
 
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         """See :meth:`KeyedStorage.touch`."""
         reclaim_at = _reclaim_at(expires_at)
-        return bool(await self._calls.run(TOUCH, self._prefix + key, version, _digits(expires_at), reclaim_at))
+        return bool((await self._calls.run(TOUCH, self._prefix + key, version, _digits(expires_at), reclaim_at)).value)
 
     async def delete(self, key: str, version: bytes | None = None) -> bool:
         """See :meth:`KeyedStorage.delete`."""
         if version is not None:
-            return bool(await self._calls.run(DELETE, self._prefix + key, version))
-        await self._calls.ask("DEL", self._prefix + key)
+            return bool((await self._calls.run(DELETE, self._prefix + key, version)).value)
+        await self._calls.ask("DEL", self._prefix + key, stores=True)
         return True
+
+    # --- the index of owners
+
+    async def link(self, owner_key: str, key: str, until: int) -> None:
+        """See :meth:`Verbs.link`."""
+        await self._calls.run(LINK, self._owner(owner_key), key, until, RECLAIM_AFTER)
+
+    async def unlink(self, owner_key: str, key: str) -> None:
+        """See :meth:`Verbs.unlink`."""
+        await self._calls.run(UNLINK, self._owner(owner_key), key)
+
+    async def linked(self, owner_key: str) -> Sequence[str]:
+        """See :meth:`Verbs.linked`."""
+        found = (await self._calls.run(LINKED, self._owner(owner_key))).value
+        return [key.decode() if isinstance(key, bytes) else str(key) for key in found]
+
+    def _owner(self, owner_key: str) -> str:
+        return f"{self._prefix}owner:{owner_key}"
 
     async def sweep(self) -> int:
         """Return 0: the server removes expired records itself."""
@@ -194,7 +219,7 @@ class RedisStorage(KeyedStorage):
         if isinstance(self._client, RedisCluster):
             self._warn_of_patience(self._client.connection_kwargs.get("socket_timeout"))
         try:
-            memory = await self._calls.ask("INFO", "memory")
+            memory = await self._calls.info("memory")
         except StorageError as error:
             if isinstance(error.__cause__, NoPermissionError):
                 _logger.info("no permission to check whether the Redis server may evict sessions: %s", error)
@@ -212,7 +237,8 @@ class RedisStorage(KeyedStorage):
             await asyncio.wait(self._releases)
         await self._calls.finish()
         if self._owns_client and self._users == 0:
-            await self._client.aclose()
+            with suppress(RuntimeError):  # connections of an event loop that has been closed went with it
+                await self._client.aclose()
 
     def _warn_of_patience(self, socket_timeout: float | None) -> None:
         if socket_timeout is None or socket_timeout >= self._calls.timeout:
@@ -234,6 +260,18 @@ class RedisStorage(KeyedStorage):
             " random. Give sessions a server of their own with maxmemory-policy noeviction",
             which,
             policy,
+        )
+
+
+def _check_client(client: object) -> None:
+    """Refuse what is not a client.  The message names the type and not the value, which may hold a password."""
+    if isinstance(client, str | bytes):
+        raise ConfigurationError("RedisStorage takes a client of redis.asyncio; for a URL, use RedisStorage.from_url")
+    is_async = inspect.iscoroutinefunction(getattr(client, "execute_command", None))
+    if not is_async or not (isinstance(client, RedisCluster) or hasattr(client, "connection_pool")):
+        kind = type(client)
+        raise ConfigurationError(
+            f"RedisStorage takes a client of redis.asyncio, not a {kind.__module__}.{kind.__qualname__}"
         )
 
 

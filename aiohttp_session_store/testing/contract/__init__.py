@@ -6,8 +6,12 @@ import pytest
 
 from ...storages.base import KeyedStorage
 from ..clock import ManualClock
+from .endings import EndingContract
 from .expiry import ExpiryContract
 from .locks import LockContract
+from .old_ids import OldIdContract
+from .owners import OwnerContract
+from .places import PlaceContract
 from .races import RaceContract
 from .sessions import SessionContract
 from .upkeep import UpkeepContract
@@ -16,7 +20,18 @@ from .verbs import VerbContract
 __all__ = ["StorageContract"]
 
 
-class StorageContract(VerbContract, RaceContract, ExpiryContract, LockContract, SessionContract, UpkeepContract):
+class StorageContract(
+    VerbContract,
+    EndingContract,
+    RaceContract,
+    ExpiryContract,
+    LockContract,
+    SessionContract,
+    PlaceContract,
+    OwnerContract,
+    OldIdContract,
+    UpkeepContract,
+):
     """Checks a :class:`~aiohttp_session_store.KeyedStorage` of your own: its verbs, and the sessions that it keeps.
 
     Inherit it in a test module and override one fixture, which returns an empty storage on the manual clock::
@@ -36,6 +51,7 @@ class StorageContract(VerbContract, RaceContract, ExpiryContract, LockContract, 
 
     Attributes:
         locks: Whether the storage has locks, and so offers ``exclusive_session``.  Default: True.
+        owners: Whether it has an index of owners (``link``, ``unlink`` and ``linked``); Default: True.
         sweeps: Whether ``sweep()`` removes records.  False if the server itself removes expired records.  Default:
             True.
         large_record: The size in bytes of a record that must come back whole.  Set it lower if the server cannot hold

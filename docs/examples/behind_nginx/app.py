@@ -37,6 +37,8 @@ async def login(request: web.Request) -> web.Response:
     """Log in.  A real app checks a password here, as security.py does."""
     form = await request.post()
     session = await get_session(request)
+    if "user" in session:  # another user was logged in: their data is not for this one
+        session = await new_session(request)
     session.regenerate_id(True)
     session["user"] = str(form.get("name", ""))
     session.flash("notice", "Welcome")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from aiohttp_session_store import ConfigurationError, FileSystemStorage, Session, SessionCookie, StorageError
+from aiohttp_session_store.storages.filesystem.directory import SECRET_FILE
 from aiohttp_session_store.storages.filesystem.file_format import pack
-from aiohttp_session_store.storages.filesystem.secret import SECRET_FILE
 from aiohttp_session_store.testing import ManualClock
 
 DAY = 86400
@@ -226,7 +226,7 @@ async def test_a_record_of_a_newer_version_is_left_in_place(
     storage: FileSystemStorage, caplog: pytest.LogCaptureFixture
 ) -> None:
     value, path = await stored_session(storage)
-    path.write_bytes(pack(b"3 something new", 1_800_000_000, b"12345678"))
+    path.write_bytes(pack(b"9 something new", 1_800_000_000, b"12345678"))
 
     assert (await storage.read(value)).new
     assert path.exists()
@@ -300,7 +300,7 @@ def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
         FileSystemStorage(path)
 
 
-@pytest.mark.parametrize("mode", [0o770, 0o707, 0o1777])
+@pytest.mark.parametrize("mode", [0o707, 0o777, 0o1777])
 def test_a_directory_that_others_can_write_to_is_refused(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "sessions"
     path.mkdir()
@@ -313,7 +313,7 @@ def test_a_directory_that_others_can_write_to_is_refused(tmp_path: Path, mode: i
 def test_a_secret_that_others_can_read_is_refused(tmp_path: Path) -> None:
     storage = FileSystemStorage(tmp_path / "sessions")
     storage.default_secrets()
-    Path(storage.directory, SECRET_FILE).chmod(0o640)
+    Path(storage.directory, SECRET_FILE).chmod(0o604)
 
     with pytest.raises(ConfigurationError, match="chmod 600"):
         storage.default_secrets()
@@ -333,7 +333,7 @@ def test_the_secret_is_created_once_and_is_private(tmp_path: Path) -> None:
 
     assert first == second
     assert stat.S_IMODE((tmp_path / "sessions" / SECRET_FILE).stat().st_mode) == 0o600
-    assert {SECRET_FILE} == files_below(tmp_path / "sessions")
+    assert {SECRET_FILE, ".gitignore"} == files_below(tmp_path / "sessions")
 
 
 def test_a_relative_directory_survives_a_change_of_the_working_directory(

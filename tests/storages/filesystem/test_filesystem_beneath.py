@@ -4,13 +4,16 @@ import asyncio
 import logging
 import os
 import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from aiohttp_session_store import FileSystemStorage
-from aiohttp_session_store.storages.filesystem.lock import BusyError, LockFile
-from tests.storages.filesystem.filesystem_tools import make_session, open_files
+from aiohttp_session_store.storages.filesystem import lock, set_aside
+from aiohttp_session_store.storages.filesystem.lock import BusyError
+from tests.storages.filesystem.filesystem_tools import lock_file, make_session, open_files
 
 FIRST, SECOND = 2, 4  # offsets
 KEY = "ab" + 62 * "0"
@@ -20,7 +23,7 @@ LATER = 4_000_000_000
 def test_a_process_that_holds_a_lock_notices_that_the_lock_file_was_replaced(tmp_path: Path) -> None:
     """Otherwise one long exclusive session would keep all later locks of this process in the old lock file."""
     path = tmp_path / "locks"
-    ours, others = LockFile(str(path)), LockFile(str(path))
+    ours, others = lock_file(tmp_path), lock_file(tmp_path)
     before = open_files()
     ours.acquire(FIRST)
     path.unlink()
@@ -44,14 +47,15 @@ def test_a_process_that_holds_a_lock_notices_that_the_lock_file_was_replaced(tmp
 
 def test_locks_in_a_replaced_lock_file_are_still_held(tmp_path: Path) -> None:
     path, kept = tmp_path / "locks", tmp_path / "kept"
-    ours = LockFile(str(path))
+    ours = lock_file(tmp_path)
     ours.acquire(FIRST)
     path.rename(kept)
     ours.acquire(SECOND)
     ours.release(SECOND)
 
+    kept.replace(path)
     with pytest.raises(BusyError):
-        LockFile(str(kept)).acquire(FIRST)
+        lock_file(tmp_path).acquire(FIRST)
 
 
 async def test_a_removed_directory_is_created_again_by_the_next_call(tmp_path: Path) -> None:
@@ -106,6 +110,33 @@ async def test_a_pipe_in_place_of_a_record_counts_as_rubbish(tmp_path: Path) -> 
     await storage.aclose()
 
 
+async def test_a_record_that_another_process_has_just_put_in_place_of_a_link_is_not_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, other = (FileSystemStorage(tmp_path / "sessions", sweep_interval=None) for _ in range(2))
+    link = Path(storage.directory, KEY[:2], KEY[2:])
+    link.parent.mkdir()
+    link.symlink_to("/nowhere")
+    real = lock.folder_locked
+    repaired: list[object] = []
+
+    def folder_locked(folder: int) -> AbstractContextManager[None]:
+        if not repaired:  # right before this call, another process sets the link aside and stores a record
+            link.unlink()
+            repaired.append(asyncio.run(other.insert(KEY, b"answered", LATER)))
+        return real(folder)
+
+    monkeypatch.setattr(set_aside, "folder_locked", folder_locked)
+
+    found = await storage.fetch(KEY)
+
+    assert found is not None
+    assert found.data == b"answered"
+    assert repaired[0] == found.version
+    await storage.aclose()
+    await other.aclose()
+
+
 async def test_parallel_inserts_that_meet_a_file_in_place_of_a_folder_all_succeed(tmp_path: Path) -> None:
     for round_ in range(20):
         first, second = (FileSystemStorage(tmp_path / f"{round_}", sweep_interval=None) for _ in range(2))
@@ -125,18 +156,18 @@ async def test_a_folder_that_another_process_has_just_repaired_is_not_set_aside(
     storage, other = (FileSystemStorage(tmp_path / "sessions", sweep_interval=None) for _ in range(2))
     misplaced, neighbour = Path(storage.directory, KEY[:2]), KEY[:2] + 62 * "1"
     misplaced.write_text("a note")
-    real = os.lstat
+    real = os.stat
     looked: list[str] = []
 
-    def lstat(path: str) -> os.stat_result:
-        found = real(path)
-        if not looked:  # right after this call, another process repairs the folder
+    def stat(path: str, **arguments: Any) -> os.stat_result:
+        found = real(path, **arguments)
+        if path == misplaced.name and not looked:  # right after this call, another process repairs the folder
             looked.append(path)
             misplaced.unlink()
             asyncio.run(other.insert(neighbour, b"answered", LATER))
         return found
 
-    monkeypatch.setattr(os, "lstat", lstat)
+    monkeypatch.setattr(os, "stat", stat)
 
     assert await storage.insert(KEY, b"data", LATER)
     assert looked

@@ -5,11 +5,14 @@ import mmap
 import os
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from aiohttp_session_store import ConfigurationError, FileSystemStorage
 from aiohttp_session_store.storages.filesystem import stat_cache as cache
+from aiohttp_session_store.storages.filesystem.directory import SessionDirectory
+from aiohttp_session_store.storages.filesystem.probe import probe
 from tests.storages.filesystem.filesystem_tools import exit_code, file_of, make_session, run_in_child
 
 NUMBER = struct.Struct("<q")
@@ -61,7 +64,7 @@ async def test_a_write_of_another_process_is_seen_at_once(tmp_path: Path) -> Non
 async def test_the_test_above_fails_if_files_do_not_get_their_own_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiohttp_session_store.storages.filesystem.atomic_files.own_time_ns", lambda: 1)
+    monkeypatch.setattr("aiohttp_session_store.storages.filesystem.record_file.own_time_ns", lambda: 1)
 
     with pytest.raises(AssertionError):
         await test_a_write_of_another_process_is_seen_at_once(tmp_path)
@@ -120,6 +123,25 @@ async def test_a_touch_by_another_process_is_seen_before_a_session_counts_as_exp
     await there.aclose()
 
 
+async def test_a_record_that_another_thread_drops_from_the_cache_meanwhile_is_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two event loops in two threads may use one file storage."""
+    storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
+    value = await make_session(storage, number=1)
+    key = (await storage.read(value)).key
+    real = os.stat
+
+    def stat(*args: Any, **kwargs: Any) -> os.stat_result:
+        storage._cache.forget(key)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", stat)
+
+    assert (await storage.read(value))["number"] == 1
+    await storage.aclose()
+
+
 async def test_the_cache_size_is_limited(tmp_path: Path) -> None:
     storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None, cache_size=3)
     for number in range(5):
@@ -156,7 +178,7 @@ async def test_coarse_file_times_turn_the_cache_off(tmp_path: Path, monkeypatch:
         real(path, ns=tuple(value // 10**9 * 10**9 for value in ns))  # type: ignore[arg-type]
 
     monkeypatch.setattr(os, "utime", coarse)
-    assert not cache.keeps_own_times(str(tmp_path))
+    assert not probe(SessionDirectory(tmp_path)).keeps_own_times
     storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
     await make_session(storage, number=1)
 

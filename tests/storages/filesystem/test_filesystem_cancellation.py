@@ -9,8 +9,15 @@ from typing import Any
 import pytest
 
 from aiohttp_session_store import FileSystemStorage
-from aiohttp_session_store.storages.filesystem.lock import LockFile
-from tests.storages.filesystem.filesystem_tools import make_session, open_files, temporary_files
+from aiohttp_session_store.storages.filesystem.lock import offset_of
+from tests.storages.filesystem.filesystem_tools import (
+    file_of,
+    lock_file,
+    make_session,
+    open_files,
+    record_locked_by_a_stranger,
+    temporary_files,
+)
 
 Scenario = Callable[[FileSystemStorage, str], Coroutine[Any, Any, None]]
 
@@ -88,7 +95,7 @@ async def test_cancelling_anywhere_leaves_no_partial_state_and_no_leftovers(tmp_
     threads = set(threading.enumerate())
     storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
     place, cancelled = 0, 0
-    await change(storage, await make_session(storage, kept=True))  # creates the threads and the lock file
+    await hold(storage, await make_session(storage, kept=True))  # creates the threads and the lock file
     files = open_files()
     while True:
         value = await make_session(storage, kept=True)
@@ -133,9 +140,10 @@ async def nothing_is_locked(storage: FileSystemStorage, value: str) -> None:
     async with asyncio.timeout(5):
         async with storage.lock(session.key):
             pass
-    stranger = LockFile(str(Path(storage.directory, "locks")))
-    for offset in (0, 1):
-        place = int(session.key[:15], 16) * 2 + offset
-        stranger.acquire(place)
-        stranger.release(place)
+    stranger = lock_file(storage.directory)
+    stranger.acquire(offset_of(session.key))
+    stranger.release(offset_of(session.key))
     stranger.close()
+    if file_of(storage, session).exists():
+        with record_locked_by_a_stranger(storage, session):
+            pass

@@ -4,8 +4,6 @@ import errno
 import os
 import resource
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,21 +12,13 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from aiohttp_session_store import FileSystemStorage, StorageError, get_session, setup
 from aiohttp_session_store.storages.filesystem.lock import BusyError
-from tests.storages.filesystem.filesystem_tools import make_session, open_files, temporary_files
-
-
-@contextmanager
-def mounted(path: Path, options: str) -> Iterator[Path]:
-    """Mount a new file system at *path*, or skip the test with the reason."""
-    path.mkdir(mode=0o700)
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
-    mount = subprocess.run(command, capture_output=True, text=True, check=False)
-    if mount.returncode:
-        pytest.skip(f"mounting is not permitted here (run the tests as root): {mount.stderr.strip()}")
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", "-l", str(path)], check=True)
+from tests.storages.filesystem.filesystem_tools import (
+    make_session,
+    mounted,
+    open_files,
+    record_locked_by_a_stranger,
+    temporary_files,
+)
 
 
 async def test_a_full_disk_loses_nothing_and_saving_works_again_once_there_is_space(tmp_path: Path) -> None:
@@ -205,12 +195,12 @@ async def test_a_fault_while_a_lock_is_held_releases_the_lock(tmp_path: Path, mo
     before = open_files()
 
     def fail(*_: object, **__: object) -> None:
-        with pytest.raises(BusyError):
-            storage._locks.acquire(int(session.key[:15], 16) * 2)
+        with pytest.raises(BusyError), record_locked_by_a_stranger(storage, session):
+            pass
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
 
     with monkeypatch.context() as patched:
-        patched.setattr("aiohttp_session_store.storages.filesystem.atomic_files.os.rename", fail)
+        patched.setattr(os, "rename", fail)
         with pytest.raises(StorageError, match="quota"):
             await storage.save(session)
 

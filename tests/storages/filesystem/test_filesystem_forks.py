@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from aiohttp_session_store import FileSystemStorage
-from aiohttp_session_store.storages.filesystem.lock import EXCLUSIVE, WRITER, BusyError, LockFile, offset_of
-from tests.storages.filesystem.filesystem_tools import exit_code, make_session, run_in_child
+from aiohttp_session_store.storages.filesystem.lock import BusyError, offset_of
+from tests.storages.filesystem.filesystem_tools import exit_code, lock_file, make_session, run_in_child
 
 WORKERS = 4
 PATIENCE = 10  # seconds, after which a child counts as hanging
@@ -86,8 +86,8 @@ def test_workers_that_start_at_the_same_time_agree_on_the_secret(tmp_path: Path)
 
 
 def test_a_forked_child_does_not_get_a_lock_that_its_parent_holds(tmp_path: Path) -> None:
-    locks = LockFile(str(tmp_path / "locks"))
-    offset = offset_of("ab" * 32, WRITER)
+    locks = lock_file(tmp_path)
+    offset = offset_of("ab" * 32)
     locks.acquire(offset)
 
     async def refused(_: int) -> None:
@@ -118,7 +118,7 @@ async def test_a_child_forked_during_a_save_can_save_and_close(tmp_path: Path) -
     session, fresh = await storage.read(value), await storage.read(None)
     session["parent"] = fresh["parent"] = 1
     saves = [asyncio.ensure_future(storage.save(one)) for one in (session, fresh)]
-    while not (storage._saver._commits._waiting and storage._saver._running):
+    while not (storage._saver._shared._waiting and storage._saver._running):
         await asyncio.sleep(0)
 
     async def write(_: int) -> None:
@@ -168,7 +168,7 @@ async def test_a_child_forked_inside_a_lock_block_does_not_release_the_lock_of_i
             if pid:
                 assert exit_code(pid) == 0
                 with pytest.raises(BusyError):
-                    LockFile(f"{storage.directory}/locks").acquire(offset_of(key, EXCLUSIVE))
+                    lock_file(storage.directory).acquire(offset_of(key))
     finally:
         if not pid:
             os._exit(0)
@@ -176,10 +176,10 @@ async def test_a_child_forked_inside_a_lock_block_does_not_release_the_lock_of_i
 
 
 def test_a_killed_holder_frees_its_lock(tmp_path: Path) -> None:
-    offset = offset_of("cd" * 32, WRITER)
+    offset = offset_of("cd" * 32)
 
     async def take_and_die(_: int) -> None:
-        LockFile(str(tmp_path / "locks")).acquire(offset)
+        lock_file(tmp_path).acquire(offset)
 
     in_children(take_and_die, 1)
-    LockFile(str(tmp_path / "locks")).acquire(offset)
+    lock_file(tmp_path).acquire(offset)

@@ -192,7 +192,7 @@ async def test_a_record_of_a_newer_version_is_left_alone(caplog: pytest.LogCaptu
     session["a"] = 1
     await storage.save(session)
     await storage.delete(session.key)
-    await storage.insert(session.key, b"3 something new", LATER)
+    await storage.insert(session.key, b"5 something new", LATER)
 
     assert (await storage.read(session.id)).new
     assert (await storage.read(session.id)).new

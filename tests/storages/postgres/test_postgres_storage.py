@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import subprocess
 import sys
+import time
 from typing import Any
 
 import asyncpg
@@ -17,6 +18,7 @@ from tests.servers.postgres import PostgresServer
 
 KEY = "ab" * 32
 EXPIRES_AT = 4_000_000_000
+LONG_AGO = 1_600_000_000
 DSN = "postgresql://127.0.0.1:1/nothing"
 
 
@@ -40,9 +42,12 @@ async def test_each_verb_is_one_statement(shared_server: PostgresServer, schema:
         await storage.replace(KEY, b"", EXPIRES_AT, version)
         await storage.delete(KEY)
 
+        await storage.delete(KEY, version)
+
         await storage.sweep()
 
-    assert [one.split()[0] for one in said] == ["INSERT", "SELECT", "UPDATE", "UPDATE", "DELETE", "WITH"]
+    verbs = ["INSERT", "SELECT", "UPDATE", "UPDATE", "DELETE", "WITH"]
+    assert [one.split()[0] for one in said] == [*verbs, "WITH", "DELETE", "WITH"], "the sweep has one for each table"
 
 
 async def leave(_: Any) -> None:
@@ -54,9 +59,7 @@ async def leave(_: Any) -> None:
 
 async def test_a_missing_table_says_what_to_call(pool: asyncpg.Pool) -> None:
     storage = PostgresStorage(pool, schema="nowhere", table="nothing")
-    with pytest.raises(
-        StorageError, match=r'the table "nowhere"."nothing" does not exist: await storage.create_schema'
-    ):
+    with pytest.raises(StorageError, match=r'relation "nowhere.nothing" does not exist: await storage.create_schema'):
         await storage.fetch(KEY)
 
 
@@ -78,6 +81,24 @@ async def test_a_table_that_is_there_is_left_alone(pool: asyncpg.Pool, schema: s
         await storage.create_schema()
 
 
+async def test_a_table_of_a_version_before_gets_its_locks_and_is_left_alone(pool: asyncpg.Pool, schema: str) -> None:
+    """While an old process writes to it, and a vacuum is at work."""
+    storage = PostgresStorage(pool, schema=schema, timeout=1)
+    await pool.execute(storage._statements.make_schema + storage._statements.create)
+    version = await storage.insert(KEY, b"old", EXPIRES_AT)
+    table = storage._statements.table
+    async with pool.acquire() as old, old.transaction():
+        await old.execute(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
+        await old.execute(f"UPDATE {table} SET data = 'newer'")
+        await asyncio.gather(*(PostgresStorage(pool, schema=schema).create_schema() for _ in range(5)))
+        async with storage.lock(KEY):
+            pass
+
+    stored = await storage.fetch(KEY)
+    assert stored
+    assert (stored.data, stored.version) == (b"newer", version)
+
+
 async def test_a_table_without_its_index_is_completed(pool: asyncpg.Pool, schema: str) -> None:
     storage = PostgresStorage(pool, schema=schema)
     await storage.create_schema()
@@ -85,7 +106,14 @@ async def test_a_table_without_its_index_is_completed(pool: asyncpg.Pool, schema
     await storage.create_schema()
 
     indexes = await pool.fetch("SELECT indexname FROM pg_indexes WHERE schemaname = $1 ORDER BY 1", schema)
-    assert [row["indexname"] for row in indexes] == ["aiohttp_sessions_expires_at_idx", "aiohttp_sessions_pkey"]
+    names = [
+        "aiohttp_sessions_expires_at_idx",
+        "aiohttp_sessions_locks_pkey",
+        "aiohttp_sessions_owners_pkey",
+        "aiohttp_sessions_pkey",
+        "aiohttp_sessions_until_idx",
+    ]
+    assert [row["indexname"] for row in indexes] == names
 
 
 async def test_a_role_that_may_only_use_the_table_can_ask_for_it(
@@ -94,7 +122,7 @@ async def test_a_role_that_may_only_use_the_table_can_ask_for_it(
     """Where a migration of the owner has made it."""
     await pool.execute(
         f"CREATE ROLE {schema}_app LOGIN; GRANT USAGE ON SCHEMA {schema} TO {schema}_app;"
-        f" GRANT SELECT, INSERT, UPDATE, DELETE ON {storage._statements.table} TO {schema}_app"
+        f" GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {schema}_app"
     )
     dsn = shared_server.dsn.replace("postgres@", f"{schema}_app@")
     restricted = PostgresStorage.from_dsn(dsn, schema=schema)
@@ -113,20 +141,30 @@ async def test_the_sql_that_is_printed_makes_the_table_that_is_used(pool: asyncp
     await pool.execute(storage.schema_sql)
 
     assert await storage.insert(KEY, b"data", EXPIRES_AT)
-    rows = await pool.fetch("SELECT indexdef FROM pg_indexes WHERE schemaname = $1 ORDER BY 1", schema)
-    assert [row["indexdef"].partition(" USING ")[2] for row in rows] == ["btree (expires_at)", "btree (key)"]
+    rows = await pool.fetch("SELECT indexdef FROM pg_indexes WHERE schemaname = $1 ORDER BY indexname", schema)
+    assert [row["indexdef"].partition(" USING ")[2] for row in rows] == [
+        "btree (expires_at)",
+        "btree (key)",
+        "btree (owner, key)",
+        "btree (key)",
+        "btree (until)",
+    ]
+    async with storage.lock(KEY):
+        pass
 
 
 @pytest.mark.parametrize("odd", ['"; DROP TABLE x; --', "Ünï cödé", "select", "a.b", "%s", "x" * 48])
 async def test_odd_names_are_names(pool: asyncpg.Pool, schema: str, odd: str) -> None:
-    storage = PostgresStorage(pool, schema=schema, table=odd[:30])
+    storage = PostgresStorage(pool, schema=schema, table=odd)
     await storage.create_schema()
     version = await storage.insert(KEY, b"old", EXPIRES_AT) or b""
     assert await storage.replace(KEY, b"new", EXPIRES_AT, version)
     assert await storage.sweep() == 0
+    async with storage.lock(KEY):
+        pass
 
     names = await pool.fetch("SELECT tablename FROM pg_tables WHERE schemaname = $1", schema)
-    assert [row["tablename"] for row in names] == [odd[:30]]
+    assert {row["tablename"] for row in names} == {odd, odd + "_locks", odd + "_owners"}
 
 
 async def test_a_schema_can_have_an_odd_name(pool: asyncpg.Pool, schema: str) -> None:
@@ -143,9 +181,15 @@ async def test_without_a_schema_the_search_path_decides(shared_server: PostgresS
         await pool.execute(f"CREATE SCHEMA {schema}")
         storage = PostgresStorage(pool)
         await storage.create_schema()
-        found = await pool.fetchval("SELECT tablename FROM pg_tables WHERE schemaname = $1", schema)
+        found = await pool.fetch("SELECT tablename FROM pg_tables WHERE schemaname = $1", schema)
+        async with storage.lock(KEY):
+            pass
 
-    assert found == "aiohttp_sessions"
+    assert {row["tablename"] for row in found} == {
+        "aiohttp_sessions",
+        "aiohttp_sessions_locks",
+        "aiohttp_sessions_owners",
+    }
 
 
 async def test_a_table_further_down_the_search_path_is_not_taken_for_ours(
@@ -177,14 +221,11 @@ async def test_a_key_in_the_table_is_the_one_in_the_log(storage: PostgresStorage
 async def test_the_sweep_works_in_batches_by_one_process_at_a_time(
     shared_server: PostgresServer, pool: asyncpg.Pool, schema: str
 ) -> None:
-    clock = ManualClock(1_900_000_000)
-    storage = PostgresStorage(pool, schema=schema, clock=clock)
+    storage = PostgresStorage(pool, schema=schema)
     await storage.create_schema()
-    ends = int(clock()) + 1
-    rows = [(new_key(), b"", b"", ends) for _ in range(2500)]
+    rows = [(new_key(), b"", b"", LONG_AGO) for _ in range(2500)]
     table = storage._statements.table
     await pool.executemany(f"INSERT INTO {table} (key, data, version, expires_at) VALUES ($1, $2, $3, $4)", rows)
-    clock.advance(RECLAIM_AFTER + 2)
     async with pool.acquire() as other, other.transaction():
         await other.execute("SELECT pg_advisory_xact_lock($1)", storage._statements.sweep_lock)
         assert await storage.sweep() == 0
@@ -193,21 +234,59 @@ async def test_the_sweep_works_in_batches_by_one_process_at_a_time(
 
 
 async def test_the_sweep_does_not_wait_for_a_row_that_is_being_written(pool: asyncpg.Pool, schema: str) -> None:
-    clock = ManualClock(1_900_000_000)
-    storage = PostgresStorage(pool, schema=schema, clock=clock, timeout=5)
+    storage = PostgresStorage(pool, schema=schema, timeout=5)
     await storage.create_schema()
     keys = [new_key(), new_key()]
     for key in keys:
-        await storage.insert(key, b"", int(clock()) + 1)
-    clock.advance(RECLAIM_AFTER + 2)
+        await storage.insert(key, b"", LONG_AGO)
     table = storage._statements.table
     async with pool.acquire() as writer, writer.transaction():
-        await writer.execute(f"UPDATE {table} SET expires_at = $1 WHERE key = $2", int(clock()) + 60, keys[0])
+        await writer.execute(f"UPDATE {table} SET expires_at = $1 WHERE key = $2", EXPIRES_AT, keys[0])
         async with asyncio.timeout(2):
             assert await storage.sweep() == 1
 
     assert await storage.fetch(keys[0])
     assert await storage.fetch(keys[1]) is None
+
+
+async def test_a_process_whose_clock_is_ahead_removes_no_live_session(pool: asyncpg.Pool, schema: str) -> None:
+    """Ten minutes ahead: by its clock, the other process's session ended long ago."""
+    others = PostgresStorage(pool, schema=schema, idle_timeout=120)
+    await others.create_schema()
+    session = await others.read(None)
+    session["user"] = 5
+    session_id = await others.save(session)
+    ahead = PostgresStorage(pool, schema=schema, idle_timeout=120, clock=ManualClock(time.time() + 600))
+    await ahead.insert(KEY, b"", LONG_AGO)
+
+    assert await ahead.sweep() == 1, "what has ended by both clocks"
+    assert (await others.read(session_id))["user"] == 5
+
+
+async def test_a_process_whose_clock_is_behind_removes_what_has_ended_by_its_clock(
+    pool: asyncpg.Pool, schema: str
+) -> None:
+    """The server may be ahead of all processes."""
+    behind = PostgresStorage(pool, schema=schema, clock=ManualClock(LONG_AGO + RECLAIM_AFTER))
+    await behind.create_schema()
+    ended, alive = new_key(), new_key()
+    await behind.insert(ended, b"", LONG_AGO)
+    await behind.insert(alive, b"", LONG_AGO + 1)
+
+    assert await behind.sweep() == 1
+    assert await behind.fetch(alive)
+
+
+async def test_the_sweep_finds_expired_rows_by_the_index(pool: asyncpg.Pool, schema: str) -> None:
+    """Both clocks in its condition can be compared with it."""
+    storage = PostgresStorage(pool, schema=schema)
+    await storage.create_schema()
+    table = storage._statements.table
+    await pool.execute(
+        f"INSERT INTO {table} SELECT i::text, '', '', {EXPIRES_AT} FROM generate_series(1, 20000) AS i; ANALYZE {table}"
+    )
+    plan = await pool.fetch(f"EXPLAIN {storage._statements.sweep}", storage.now(), 1000, 1)
+    assert any("Index Cond: (expires_at <=" in row[0] for row in plan), plan
 
 
 # --- pools
@@ -258,10 +337,12 @@ def test_one_storage_serves_one_event_loop_after_another(
 @pytest.mark.parametrize(
     "setting",
     [
-        {"pool_size": 1},
+        {"pool_size": 0},
         {"pool_size": True},
         {"timeout": 0},
         {"timeout": "5"},
+        {"lock_lease": 0.5},
+        {"lock_lease": True},
         {"table": ""},
         {"table": "x" * 49},
         {"table": "a\0b"},
@@ -275,15 +356,12 @@ def test_settings_that_make_no_sense_are_refused(setting: dict[str, Any]) -> Non
         PostgresStorage.from_dsn(DSN, **setting)
 
 
-async def test_a_pool_of_one_connection_is_refused(shared_server: PostgresServer) -> None:
-    async with asyncpg.create_pool(shared_server.dsn, min_size=0, max_size=1) as pool:
-        with pytest.raises(ConfigurationError, match="at least two connections"):
-            PostgresStorage(pool)
-
-
-def test_what_is_no_pool_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="pool of asyncpg, not 'postgresql"):
-        PostgresStorage(DSN)  # type: ignore[arg-type]
+def test_what_is_no_pool_is_named_by_its_type_alone() -> None:
+    """It may be a DSN with a password."""
+    for wrong in ("postgresql://u:secret@h/d", b"secret", {"dsn": "secret"}, None):
+        with pytest.raises(ConfigurationError, match=r"not \w+: for a DSN, call PostgresStorage\.from_dsn") as caught:
+            PostgresStorage(wrong)  # type: ignore[arg-type]
+        assert "secret" not in str(caught.value)
 
 
 def test_it_has_no_secret_of_its_own() -> None:

@@ -4,10 +4,11 @@ import asyncio
 import time
 
 import pytest
-from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio import Redis
 
 from aiohttp_session_store import StorageError
 from aiohttp_session_store.storages.redis import RedisStorage
+from aiohttp_session_store.storages.redis.commands import Answer
 from aiohttp_session_store.storages.redis.scripts import RELEASE, TAKE
 from tests.servers.away import silent_server
 from tests.servers.redis import RedisServer
@@ -92,7 +93,7 @@ async def test_a_lock_whose_taker_was_cancelled_is_not_taken_after_its_release(
     storage = RedisStorage.from_url(server.url, lock_lease=60)
     run, order = storage._calls.run, []
 
-    async def slow_to_take(script: object, key: str, *arguments: bytes | int) -> int:
+    async def slow_to_take(script: object, key: str, *arguments: bytes | int) -> Answer:
         if script is TAKE:
             await asyncio.sleep(0.05)
         done = await run(script, key, *arguments)  # type: ignore[arg-type]
@@ -151,30 +152,3 @@ def test_closing_in_another_loop_waits_for_nothing_that_the_first_had_sent(share
     loop.run_until_complete(asyncio.wait(left))
     loop.run_until_complete(storage.aclose())
     loop.close()
-
-
-@pytest.mark.parametrize("end", ["an error", "no end"])
-async def test_those_whom_a_replica_refused_are_told_whatever_becomes_of_the_old_connections(
-    server: RedisServer, shared_server: RedisServer, end: str
-) -> None:
-    class StubbornPool(ConnectionPool):
-        """Whose connections do not go: over TLS, a close waits for the other side."""
-
-        async def disconnect(self, inuse_connections: bool = True) -> None:
-            if not inuse_connections:
-                if end == "no end":
-                    await asyncio.Event().wait()
-                raise RuntimeError("Event loop is closed")
-            await super().disconnect(inuse_connections)
-
-    client = Redis(connection_pool=StubbornPool.from_url(server.url))
-    storage = RedisStorage(client, timeout=0.2)
-    with shared_server.client() as master:
-        await client.replicaof("127.0.0.1", master.connection_pool.connection_kwargs["port"])
-    async with asyncio.timeout(PATIENCE):
-        with pytest.raises(StorageError, match="read only"):
-            await storage.insert(KEYS[0], b"", EXPIRES_AT)
-    if end == "no end":
-        await storage.aclose()
-    await client.aclose()
-    await client.connection_pool.disconnect()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import time
+from contextlib import AsyncExitStack
 
 import pytest
 from aiohttp import web
@@ -13,6 +14,7 @@ from redis.asyncio import Redis
 from aiohttp_session_store import SessionCookie, StorageError, get_session, setup
 from aiohttp_session_store.storages.redis import RedisStorage
 from tests.servers.away import EXPIRES_AT, KEY, all_fail, silent_server, started
+from tests.servers.proxy import proxy
 from tests.servers.redis import RedisServer, redis_server
 from tests.web.storages import SECRET
 
@@ -78,17 +80,24 @@ async def test_a_read_only_replica_is_a_storage_error_until_it_is_promoted(
         assert await storage.insert(KEY, b"", EXPIRES_AT)
 
 
-async def test_after_a_failover_connections_to_the_demoted_server_are_let_go(
-    server: RedisServer, shared_server: RedisServer
+async def test_after_a_failover_the_name_of_the_server_is_looked_up_again(
+    server: RedisServer, shared_server: RedisServer, prefix: str
 ) -> None:
-    """Its name may lead to the new one by now, which only a new connection finds."""
-    async with started(RedisStorage.from_url(server.url)) as storage, Redis.from_url(server.url) as client:
-        await storage.fetch(KEY)
+    """It may lead to another server by now, which only a new connection finds.  Nobody sees an error."""
+    async with (
+        proxy(server.port) as name,
+        started(RedisStorage.from_url(name.url, prefix=prefix)) as storage,
+        Redis.from_url(server.url) as client,
+    ):
+        await asyncio.gather(*(storage.fetch(f"{number:064x}") for number in range(100)))  # over four connections
+        name.target = shared_server.port
         await client.replicaof("127.0.0.1", shared_server.port)
-        with pytest.raises(StorageError):
-            await storage.insert(KEY, b"", EXPIRES_AT)
+        assert await storage.insert(KEY, b"", EXPIRES_AT)
+        with shared_server.client() as master:
+            assert master.exists(f"{prefix}{KEY}")
+        found = await asyncio.gather(*(storage.insert(f"{number:064x}", b"", EXPIRES_AT) for number in range(100)))
 
-        assert not any(one.is_connected for one in storage._client.connection_pool._available_connections)
+    assert all(found)
 
 
 async def test_a_server_that_is_loading_is_a_storage_error_until_it_has_loaded(server: RedisServer) -> None:
@@ -110,6 +119,48 @@ async def test_a_server_that_is_loading_is_a_storage_error_until_it_has_loaded(s
                 await asyncio.sleep(0.02)
 
     assert any("loading the dataset" in one for one in said), said
+
+
+@pytest.mark.parametrize("client", ["from_url", "Redis"])
+async def test_connections_that_are_killed_amid_traffic_cost_no_error_and_no_write(
+    shared_server: RedisServer, prefix: str, client: str
+) -> None:
+    """Sixteen visitors write to four sessions through two processes, and all connections are reset twenty times."""
+    async with AsyncExitStack() as stack:
+        way = await stack.enter_async_context(proxy(shared_server.port))
+        storages = []
+        for _ in range(2):
+            if client == "from_url":
+                storage = RedisStorage.from_url(way.url, prefix=prefix)
+            else:
+                storage = RedisStorage(await stack.enter_async_context(Redis(port=way.port)), prefix=prefix)
+            storages.append(await stack.enter_async_context(started(storage)))
+        ids = []
+        for _ in range(4):
+            session = await storages[0].read(None)
+            session["started"] = True
+            ids.append(await storages[0].save(session))
+        written = [0] * 16
+        over = False
+
+        async def visit(number: int) -> None:
+            storage = storages[number % 2]
+            while not over:
+                session = await storage.read(ids[number // 2 % 4])
+                assert session.get(f"visitor {number}", 0) == written[number]
+                session[f"visitor {number}"] = written[number] + 1
+                await storage.save(session)
+                written[number] += 1
+
+        async with asyncio.TaskGroup() as visitors:
+            for number in range(16):
+                visitors.create_task(visit(number))
+            for _ in range(20):
+                before = list(written)
+                while any(now < then + 3 for now, then in zip(written, before, strict=True)):
+                    await asyncio.sleep(0)
+                way.kill()
+            over = True
 
 
 # --- what may be evicted

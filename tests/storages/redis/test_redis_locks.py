@@ -127,15 +127,6 @@ async def test_a_lock_is_given_back_only_by_its_holder(client: Redis, prefix: st
     assert await client.get(f"{prefix}lock:{KEY}") == b"somebody else's token"
 
 
-async def test_taking_a_lock_twice_because_the_answer_was_lost_takes_it_once(client: Redis, prefix: str) -> None:
-    from aiohttp_session_store.storages.redis.scripts import TAKE
-
-    storage = RedisStorage(client, prefix=prefix)
-    name = f"{prefix}lock:{KEY}"
-    assert [await storage._calls.run(TAKE, name, b"mine", 1000) for _ in range(2)] == [1, 1]
-    assert await storage._calls.run(TAKE, name, b"other", 1000) == 0
-
-
 HOLDER = """
 import asyncio, sys
 from aiohttp_session_store.storages.redis import RedisStorage

@@ -78,6 +78,55 @@ async def test_a_node_that_fails_takes_its_slots_alone_and_comes_back() -> None:
         await client.aclose()
 
 
+async def all_succeed(storage: RedisStorage, key: str) -> None:
+    """Check that every verb does its work on *key*, of which there is a record."""
+    stored = await storage.fetch(key)
+    assert stored is not None
+    assert await storage.touch(key, stored.expires_at + 1, stored.version)
+    version = await storage.replace(key, b"newer", EXPIRES_AT, stored.version)
+    assert version
+    assert await storage.replace(key, b"newest", EXPIRES_AT, version)
+    assert await storage.replace(key, b"outdated", EXPIRES_AT, version) is None
+    async with storage.lock(key) as lease:
+        await lease()
+
+
+async def test_while_a_slot_is_moved_to_another_node_nobody_notices() -> None:
+    """Of the two keys of a record, the one with its last versions may be on the other node, or on none."""
+    with redis_cluster() as servers:
+        client = RedisCluster.from_url(servers[0].url)
+        storage = RedisStorage(client)
+        key, created = KEYS[0], KEYS[1]
+        assert await storage.insert(key, b"data", EXPIRES_AT)
+        slot = client.keyslot(f"session:{key}")
+        source = client.get_node_from_key(f"session:{key}")
+        assert source is not None
+        admins = {server.port: SyncRedis(port=server.port) for server in servers}
+        target = next(port for port in admins if port != source.port)
+        ids = {port: admin.execute_command("CLUSTER", "MYID").decode() for port, admin in admins.items()}  # type: ignore[no-untyped-call]
+
+        def move(name: str) -> None:
+            moved = admins[int(source.port)].execute_command("MIGRATE", "127.0.0.1", target, name, 0, 5000)  # type: ignore[no-untyped-call]
+            assert moved in (b"OK", "OK")
+
+        admins[target].execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[int(source.port)])  # type: ignore[no-untyped-call]
+        admins[int(source.port)].execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])  # type: ignore[no-untyped-call]
+        await all_succeed(storage, key)  # both keys are on the source
+        move(f"session:recent:{{session:{key}}}")
+        await all_succeed(storage, key)
+        move(f"session:{key}")
+        await all_succeed(storage, key)  # both are on the target, and the source sends us there
+        for admin in admins.values():
+            admin.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[target])  # type: ignore[no-untyped-call]
+        await all_succeed(storage, key)
+        assert await storage.delete(key)
+        assert await storage.insert(created, b"", EXPIRES_AT)
+        for admin in admins.values():
+            admin.close()
+        await storage.aclose()
+        await client.aclose()
+
+
 @pytest.fixture
 def replica(tmp_path: Path) -> Iterator[RedisServer]:
     """Return a node that is to be a replica in a cluster."""

@@ -1,0 +1,225 @@
+"""Whose sessions they are: listing them, ending them, and how many an owner may have.
+
+The index of an owner is a set of keys.  It may show too much for a moment, but it never shows too little: a session is
+entered before its record is written.  An entry is removed only when a record that can never live again stands at its
+key: a retired record, or a tombstone.  If nothing stands there, a tombstone is inserted first, because a login may be
+just about to insert its record.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from ..errors import SessionUsageError, StorageError
+from ..record.changes import NO_CHANGES
+from ..record.format import LOGIN, REVOKED, TOO_MANY, Retired
+from ..record.head import Head, owner_key
+from ..record.timeouts import last_use
+from ..session.state import Place
+from .ending import bury, close
+from .retry import Attempts
+from .verbs import Verbs
+from .writing import RecordWriter, Unreadable, link, unlink
+
+# Records that are looked at side by side.
+_SLICE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """One session of an owner, as ``sessions_of`` lists it.
+
+    Attributes:
+        key: What ``end_session`` takes.  It may be shown: nobody can use the session by it.
+        owner: The account that the session belongs to.
+        label: What the application called the device at the login, or None.
+        created_at: Whole Unix seconds.
+        authenticated_at: Whole Unix seconds of the login.
+        last_used_at: Whole Unix seconds, right to a tenth of the idle timeout.
+        expires_at: Whole Unix seconds.  The session ends then if it is not used again.
+    """
+
+    key: str
+    owner: str
+    label: str | None
+    created_at: int
+    authenticated_at: int
+    last_used_at: int
+    expires_at: int
+
+
+class Owners:
+    """The sessions of owners in one keyed storage."""
+
+    def __init__(self, writer: RecordWriter) -> None:
+        """Work on the storage of *writer*."""
+        self._writer = writer
+        self._storage: Verbs = writer.storage
+
+    async def sessions_of(self, owner: str) -> list[SessionInfo]:
+        """Return the live sessions of *owner*, the newest login first.
+
+        Raises:
+            SessionUsageError: The storage has no index.
+            StorageError: The storage failed.
+        """
+        found = await self._live(owner)
+        return [
+            SessionInfo(
+                place.key,
+                head.owner,
+                head.label,
+                place.record.created_at,
+                head.authenticated_at,
+                last_use(place.record, place.stored.expires_at),
+                place.ends,
+            )
+            for place, head in _newest_first(found)
+        ]
+
+    async def end_sessions(self, owner: str, keep: Iterable[str] = ()) -> int:
+        """End the sessions of *owner*, and return how many that were.
+
+        Args:
+            owner: The account.
+            keep: The lines of sessions that go on.
+
+        Raises:
+            SessionUsageError: The storage has no index.
+            StorageError: Some of them may still be there.
+        """
+        kept, ended, seen = set(keep), set[str](), set[str]()
+        while todo := [key for key in await self._linked(owner) if key not in seen]:
+            for start in range(0, len(todo), _SLICE):
+                slice_ = todo[start : start + _SLICE]
+                lines = await asyncio.gather(*(self._end(owner, key, kept) for key in slice_))
+                ended |= {line for line in lines if line is not None}
+                seen |= {key for key, line in zip(slice_, lines, strict=True) if line is None}
+        return len(ended)
+
+    async def end_session(self, owner: str, key: str) -> bool:
+        """End the one session of *owner* that was listed with *key*; return whether it was there.
+
+        Raises:
+            SessionUsageError: The storage has no index.
+            StorageError: It may still be there.
+        """
+        self._need_index()
+        passed: set[str | None] = set()
+        found = await self._writer.look(key)
+        while isinstance(found, Retired) and found.why != LOGIN and found.successor not in passed:
+            passed.add(found.successor)
+            key = found.successor or key
+            found = None if found.successor is None else await self._writer.look(key)
+        if not isinstance(found, Place) or found.record.head is None or found.record.head.owner != owner:
+            return False
+        if self._storage.now() >= found.ends:
+            return False
+        ended = await bury(self._storage, key, REVOKED, owner=owner)
+        await unlink(self._storage, ended.head, ended.key)
+        return ended.head is not None
+
+    # --- the limit
+
+    async def newest_login(self, owner: str) -> int:
+        """Return when the newest login of *owner* was, in whole Unix seconds, or 0."""
+        return max((head.authenticated_at for _, head in await self._live(owner)), default=0)
+
+    async def keep_newest(self, owner: str, most: int) -> None:
+        """End all but the *most* newest logins of *owner*, in an order that is the same for everybody.
+
+        Raises:
+            StorageError: Some of them may still be there.
+        """
+        lines: dict[str, list[str]] = {}
+        for place, head in _newest_first(await self._live(owner)):
+            lines.setdefault(head.line, []).append(place.key)
+        for keys in list(lines.values())[most:]:
+            for key in keys:
+                ended = await bury(self._storage, key, TOO_MANY, owner=owner)
+                await unlink(self._storage, ended.head, ended.key)
+                if ended.key != key:
+                    await self._storage.unlink(owner_key(owner), key)
+
+    # --- sessions from before login() was used
+
+    async def adopt(self, place: Place, head: Head) -> Place | None:
+        """Give a session that has no owner yet the owner of *head*; its id stays.
+
+        Returns:
+            Where the session stands, perhaps with the owner that a parallel request gave it; None: it has ended.
+
+        Raises:
+            StorageError: The storage failed.
+        """
+        head = replace(head, until=self._storage.timeouts.until(self._storage.now(), place.record.created_at))
+        await link(self._storage, head, place.key)
+        return await self._writer.write(place, [NO_CHANGES], head=head)
+
+    # --- the index
+
+    def _need_index(self) -> None:
+        if not self._storage.has_index:
+            raise SessionUsageError(
+                f"{type(self._storage).__name__} has no index of owners, so it cannot tell whose sessions they are: it"
+                " lacks the verbs link, unlink and linked"
+            )
+
+    async def _linked(self, owner: str) -> Sequence[str]:
+        self._need_index()
+        return await self._storage.linked(owner_key(owner))
+
+    async def _live(self, owner: str) -> list[tuple[Place, Head]]:
+        """Return the live sessions of *owner*, and remove the entries of dead ones from the index."""
+        keys = await self._linked(owner)
+        found: dict[str, tuple[Place, Head]] = {}
+        for start in range(0, len(keys), _SLICE):
+            for one in await asyncio.gather(*(self._look(owner, key) for key in keys[start : start + _SLICE])):
+                if one is not None:
+                    found[one[0].key] = one
+        return list(found.values())
+
+    async def _look(self, owner: str, key: str) -> tuple[Place, Head] | None:
+        """Return the session that is entered at *key*, or None; an entry that can never live again is removed."""
+        entry, attempts = key, Attempts(key)
+        while True:
+            key, found = await self._followed(entry)
+            if isinstance(found, Unreadable):
+                return None  # it stays: a process of another version may read it
+            head = found.record.head if isinstance(found, Place) else None
+            if isinstance(found, Place) and head is not None and self._storage.now() < found.ends:
+                return (found, head) if head.owner == owner else None
+            try:
+                if key != entry or isinstance(found, Retired) or await close(self._storage, key, found):
+                    await self._storage.unlink(owner_key(owner), entry)
+                    return None
+                await attempts.conflict()  # a login has just inserted its record, or the session was extended
+            except StorageError:
+                return None  # it is removed the next time
+
+    async def _followed(self, key: str) -> tuple[str, Place | Retired | Unreadable | None]:
+        """Return what stands at *key*, or where retired records lead from there."""
+        passed = {key}
+        found = await self._writer.look(key)
+        while isinstance(found, Retired) and found.successor is not None and found.successor not in passed:
+            key = found.successor  # its id was changed after the index was read
+            passed.add(key)
+            found = await self._writer.look(key)
+        return key, found
+
+    async def _end(self, owner: str, key: str, kept: set[str]) -> str | None:
+        """End the session that is entered at *key*, and return its line; None if it goes on, or none is there."""
+        entry = key
+        key, found = await self._followed(entry)
+        head = found.record.head if isinstance(found, Place) else None
+        if isinstance(found, Unreadable) or (head is not None and (head.owner != owner or head.line in kept)):
+            return None
+        ended = await bury(self._storage, entry, REVOKED, owner=owner)
+        await unlink(self._storage, ended.head, ended.key)
+        await self._storage.unlink(owner_key(owner), entry)
+        alive = isinstance(found, Place) and self._storage.now() < found.ends
+        return ended.head.line if alive and ended.head is not None else None
+
+
+def _newest_first(found: Iterable[tuple[Place, Head]]) -> list[tuple[Place, Head]]:
+    return sorted(found, key=lambda one: (one[1].authenticated_at, one[1].line), reverse=True)

@@ -1,0 +1,106 @@
+"""The head of a record: whose session it is, since when, and until when the index of its owner shows it."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+# Long enough for every id, name or address; short enough for an index.
+MAX_OWNER = 255
+_FIELDS = {"owner": str, "authenticated_at": int, "line": str, "until": int, "label": str}
+_OPTIONAL = {"label"}
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a record says of its owner.
+
+    Attributes:
+        owner: The account, as the application knows it.
+        authenticated_at: Whole Unix seconds of the login.
+        line: Random; every login makes another one, and every change of the id carries it on.  So a session whose id
+            changes is known to be the same.
+        until: Whole Unix seconds.  The index shows the session until then, and no save or touch lets it live longer.
+        label: What the application calls the device, or None.
+    """
+
+    owner: str
+    authenticated_at: int
+    line: str
+    until: int
+    label: str | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """Return the head as JSON, without what it does not say."""
+        fields: dict[str, Any] = {
+            "owner": self.owner,
+            "authenticated_at": self.authenticated_at,
+            "line": self.line,
+            "until": self.until,
+        }
+        return fields if self.label is None else {**fields, "label": self.label}
+
+
+class UnknownFieldError(ValueError):
+    """Raised for a head that says something which this version does not know."""
+
+
+def head_of(fields: Any) -> Head:
+    """Return the head that :meth:`Head.fields` wrote.
+
+    Raises:
+        UnknownFieldError: A newer version of this package wrote it.
+        ValueError: It is damaged.
+    """
+    if type(fields) is not dict:
+        raise ValueError("a head is a JSON object")
+    if unknown := fields.keys() - _FIELDS.keys():
+        raise UnknownFieldError(f"the head of a record has the unknown field {min(unknown)!r}")
+    if _FIELDS.keys() - fields.keys() - _OPTIONAL or any(type(fields[name]) is not _FIELDS[name] for name in fields):
+        raise ValueError("the head of a record is damaged")
+    return Head(**fields)
+
+
+def checked_owner(owner: Any) -> str:
+    """Return *owner* if it can be one.
+
+    Raises:
+        TypeError: It is not a string of 1 to 255 characters; the message shows the fix.
+    """
+    if not isinstance(owner, str):
+        raise TypeError(f"an owner is a string that is never reused, not {type(owner).__name__}: login(str(user.id))")
+    if not 0 < len(owner) <= MAX_OWNER:
+        raise TypeError(
+            f"an owner has 1 to {MAX_OWNER} characters, and this one has {len(owner)}: use a short id that is never"
+            " reused, as in login(str(user.id))"
+        )
+    if not owner.isascii():
+        try:
+            owner.encode()
+        except UnicodeEncodeError:
+            raise TypeError("an owner is Unicode text, and this one has half of a surrogate pair") from None
+    return str(owner)
+
+
+def checked_label(label: Any) -> str | None:
+    """Return *label* if it can be one.
+
+    Raises:
+        TypeError: It is neither None nor a string of up to 255 characters.
+    """
+    if label is None:
+        return None
+    if not isinstance(label, str) or len(label) > MAX_OWNER:
+        raise TypeError(f"a label is a string of up to {MAX_OWNER} characters, or None")
+    try:
+        label.encode()
+    except UnicodeEncodeError:
+        raise TypeError("a label is Unicode text, and this one has half of a surrogate pair") from None
+    return str(label)
+
+
+def owner_key(owner: str) -> str:
+    """Return the key of an owner's index, SHA-256 in hex.
+
+    It hides who the owner is at a glance, but does not protect it: a small number is soon guessed.
+    """
+    return hashlib.sha256(f"owner {owner}".encode()).hexdigest()

@@ -1,0 +1,122 @@
+"""The index of owners in files, blocking: ``owners/<owner key>/<key>``, empty, with its end as the modification time.
+
+Making and removing a name is atomic, so parallel processes never undo each other's entries.
+"""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from .directory import OWNERS, SAFE, SessionDirectory
+
+_RETRIES = 5
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | SAFE
+
+
+class OwnerIndex:
+    """The entries of all owners below one directory."""
+
+    def __init__(self, directory: SessionDirectory, *, durable: bool) -> None:
+        """Work in *directory*.  With *durable*, every entry is lasting."""
+        self._directory = directory
+        self._durable = durable
+
+    def link(self, owner_key: str, key: str, until: int) -> None:
+        """Enter *key* until *until*, or move its end later; see :meth:`Verbs.link`.
+
+        Raises:
+            OSError: It could not be written.
+        """
+        for _ in range(_RETRIES):
+            try:
+                with self._folder(owner_key) as folder:
+                    descriptor = os.open(key, os.O_WRONLY | os.O_CREAT | SAFE, 0o600, dir_fd=folder)
+                    try:
+                        last = max(until, int(os.fstat(descriptor).st_mtime))  # a new file has the time of now
+                        os.utime(descriptor, (last, last))
+                    finally:
+                        os.close(descriptor)
+                    if self._durable:
+                        os.fsync(folder)
+                    return
+            except FileNotFoundError:  # no folder yet, or the sweep has just removed the empty one
+                self._make_folder(owner_key)
+        raise FileNotFoundError(errno.ENOENT, "the folder vanishes as soon as it is made", owner_key)
+
+    def unlink(self, owner_key: str, key: str) -> None:
+        """Remove *key*; see :meth:`Verbs.unlink`.
+
+        Raises:
+            OSError: It could not be removed.
+        """
+        with suppress(FileNotFoundError):
+            with self._folder(owner_key) as folder:
+                os.unlink(key, dir_fd=folder)
+            self._remove_if_empty(owner_key)
+
+    def linked(self, owner_key: str) -> list[str]:
+        """Return the keys of an owner; see :meth:`Verbs.linked`.
+
+        Raises:
+            OSError: They could not be read.
+        """
+        with suppress(FileNotFoundError), self._folder(owner_key) as folder:
+            return os.listdir(folder)
+        return []
+
+    # --- the sweep
+
+    def owners(self) -> list[str]:
+        """Return the keys of all owners."""
+        with suppress(FileNotFoundError):
+            descriptor = self._directory.open(OWNERS, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                return os.listdir(descriptor)
+            finally:
+                os.close(descriptor)
+        return []
+
+    def remove_ended(self, owner_keys: list[str], reclaimable: int) -> None:
+        """Remove the entries of some owners that ended at *reclaimable* or before, and folders that became empty."""
+        for owner_key in owner_keys:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                with self._folder(owner_key) as folder:
+                    for key in os.listdir(folder):
+                        with suppress(FileNotFoundError):
+                            if os.stat(key, dir_fd=folder, follow_symlinks=False).st_mtime <= reclaimable:
+                                os.unlink(key, dir_fd=folder)
+                self._remove_if_empty(owner_key)
+
+    # --- folders
+
+    @contextmanager
+    def _folder(self, owner_key: str) -> Iterator[int]:
+        owners = self._directory.open(OWNERS, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            folder = os.open(owner_key, _FOLDER, dir_fd=owners)
+        finally:
+            os.close(owners)
+        try:
+            yield folder
+        finally:
+            os.close(folder)
+
+    def _make_folder(self, owner_key: str) -> None:
+        self._directory.make_folder(OWNERS)
+        owners = self._directory.open(OWNERS, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(owner_key, 0o700, dir_fd=owners)
+            if self._durable:
+                os.fsync(owners)
+        finally:
+            os.close(owners)
+
+    def _remove_if_empty(self, owner_key: str) -> None:
+        with suppress(OSError):
+            owners = self._directory.open(OWNERS, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.rmdir(owner_key, dir_fd=owners)
+            finally:
+                os.close(owners)

@@ -1,0 +1,94 @@
+"""The client for a URL.  No error repeats any part of the URL, which may hold a password."""
+
+import re
+import socket
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from redis.asyncio import Redis
+
+from ...errors import ConfigurationError
+
+__all__ = ["client_for"]
+
+# Parallel requests open as many connections as they need. The server limits how many there may be (maxclients).
+_MANY = 2**31
+# The driver's own values since version 8: an idle connection that has gone silent is closed after 45 seconds, and one
+# that a firewall would forget after a minute is kept open.
+_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+_DATABASE = re.compile(r"/?\d*/?")
+
+_ENCODE = "in a user name or password, all of @ : / ? # [ ] % have to be percent-encoded (urllib.parse.quote)"
+
+
+def client_for(url: object, timeout: float) -> Redis:
+    """Return a client for *url*; no I/O.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``.
+        timeout: Seconds after which the storage gives up a call.
+
+    Raises:
+        ConfigurationError: The URL is not valid.  The message does not repeat it, and there is no cause that would.
+    """
+    fault = _fault(url)
+    if fault is None:
+        client = _client(str(url), timeout)
+        if client is not None:
+            return client
+        fault = "an option in its query is unknown to redis-py or has a wrong value"
+    raise ConfigurationError(f"RedisStorage.from_url: the URL is not valid: {fault}")
+
+
+def _fault(url: object) -> str | None:
+    """Return what is wrong with *url*, in words that do not repeat it."""
+    if not isinstance(url, str):
+        return f"it has to be a string, not {type(url).__name__}"
+    try:
+        parts = urlsplit(url)
+        for part in (parts.username, parts.password, parts.hostname, parts.path):
+            unquote(part or "", errors="strict")
+        parts.port  # noqa: B018  reading it checks it
+    except ValueError:
+        return f"it cannot be parsed. Note that {_ENCODE}"
+    if parts.scheme in ("redis", "rediss"):
+        return _fault_of_tcp(parts, url)
+    if parts.scheme == "unix":
+        return _fault_of_unix(parts, url)
+    return "it has to begin with redis://, rediss:// or unix://"
+
+
+def _fault_of_tcp(parts: SplitResult, url: str) -> str | None:
+    if "#" in url or "@" in parts.path + parts.query or any(space in url.strip() for space in "\t\r\n"):
+        return _ENCODE
+    if not _DATABASE.fullmatch(parts.path):
+        return f"its path has to be the number of a database. Note that {_ENCODE}"
+    return None
+
+
+def _fault_of_unix(parts: SplitResult, url: str) -> str | None:
+    if "#" in url or not (parts.netloc == "" or parts.netloc.endswith("@")) or "@" in parts.query:
+        return _ENCODE
+    return None if parts.path else "it needs the path of a socket"
+
+
+def _client(url: str, timeout: float) -> Redis | None:
+    """Return a client, or None if the driver refuses an option of *url*."""
+    # We limit each call ourselves, because the driver's own limit costs a task for each command it sends. The driver's
+    # pool does not wait for a free connection but fails, with redis-py 8 already at the 101st.
+    options: dict[str, Any] = {"socket_timeout": None, "max_connections": _MANY}
+    if not url.lower().startswith("unix:"):
+        options |= {"socket_keepalive": True, "socket_keepalive_options": _socket_options(timeout)}
+    try:
+        client: Any = Redis.from_url(url, **options)
+        client.connection_pool.make_connection()  # otherwise, only the first command finds out
+    except Exception:  # noqa: BLE001  whatever it is, its text may hold a part of the URL
+        return None
+    return client  # type: ignore[no-any-return]
+
+
+def _socket_options(timeout: float) -> dict[int, int]:
+    """Return options of TCP, as far as this system has them."""
+    # What a connection could not deliver in time must not be delivered later: by then, we have sent it again.
+    wanted = _KEEPALIVE | {"TCP_USER_TIMEOUT": int(timeout * 1000)}
+    return {getattr(socket, name): value for name, value in wanted.items() if hasattr(socket, name)}

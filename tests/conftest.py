@@ -1,0 +1,13 @@
+"""What all tests share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def directories_of_pytest_are_not_temporary() -> Iterator[None]:
+    """Keep the warning about directories for temporary files out of tests that look at what is logged."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("aiohttp_session_store.storages.filesystem.storage.is_temporary", lambda _: False)
+        yield

@@ -1,0 +1,300 @@
+"""The directory: what is refused or repaired at the start, and what other users and git can do with it."""
+
+import logging
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiohttp_session_store import ConfigurationError, FileSystemStorage
+from tests.storages.filesystem.filesystem_tools import (
+    ROOT_ONLY,
+    STRANGER,
+    as_user,
+    exit_code,
+    make_session,
+    run_in_child,
+)
+
+KEY = "ab" + 62 * "0"
+LATER = 4_000_000_000
+
+
+def mode_of(path: str | Path) -> int:
+    return Path(path).stat().st_mode & 0o7777
+
+
+# --- what is no directory for sessions
+
+
+@pytest.mark.parametrize(
+    ("directory", "match"),
+    [
+        ("", "means the current directory, {cwd}"),
+        (".", "means the current directory, {cwd}"),
+        ("./", "means the current directory, {cwd}"),
+        (Path(), "means the current directory, {cwd}"),
+        (None, "a str or a pathlib.Path, not None"),
+        (7, "a str or a pathlib.Path, not 7"),
+        (b"sessions", "not b'sessions'"),
+        ("~/sessions", r"os.path.expanduser\('~/sessions'\), which is '{home}/sessions'"),
+        ("~", "only to a shell"),
+        ("var/ses\0sions", "contains a character"),
+        ("~\0", "contains a character"),
+        ("var/\ud800", "contains a character"),
+        ("x" * 300, "{cwd}/x+ cannot hold sessions: .*too long"),
+        ("file", "{cwd}/file is not a directory"),
+        ("file/sessions", "{cwd}/file/sessions is not a directory"),
+        ("to nowhere", "{cwd}/to nowhere cannot hold sessions: .*No such file"),
+        ("to nowhere/sessions", "{cwd}/to nowhere/sessions cannot hold sessions: .*No such file"),
+        ("loop/sessions", "{cwd}/loop/sessions cannot hold sessions: .*[Ss]ymbolic links"),
+    ],
+)
+def test_a_directory_that_is_a_mistake_is_refused_with_its_full_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, directory: Any, match: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "to nowhere").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/ada")
+    before = sorted(tmp_path.rglob("*"))
+
+    with pytest.raises(ConfigurationError, match=match.format(cwd=tmp_path, home="/home/ada")):
+        FileSystemStorage(directory)
+
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_relative_directory_is_refused_if_the_current_directory_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    with pytest.raises(ConfigurationError, match="'var/sessions' is relative to the current directory, which is gone"):
+        FileSystemStorage("var/sessions")
+
+
+@pytest.mark.parametrize(
+    "directory", ["./~sessions", "a b/ü", "/{here}/../{here}/x//y/", "link/sessions", "up/sessions"]
+)
+def test_unusual_paths_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, directory: str) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to("target")
+    (tmp_path / "target" / "up").symlink_to("../target")
+    (tmp_path / "up").symlink_to("link/up")
+    monkeypatch.chdir(tmp_path)
+    here = str(tmp_path)[1:]
+    expected = os.path.realpath(directory.format(here=here))
+
+    storage = FileSystemStorage(directory.format(here=here))
+
+    assert storage.directory == expected
+    assert mode_of(expected) == 0o700
+
+
+# --- what other users could do
+
+
+def test_missing_parents_are_made_for_our_user_alone_whatever_the_umask(tmp_path: Path) -> None:
+    async def make() -> None:
+        os.umask(0)
+        storage = FileSystemStorage(tmp_path / "x" / "var" / "sessions")
+        await make_session(storage, a=1)
+        storage.default_secrets()
+
+    assert exit_code(run_in_child(make)) == 0
+    made = [tmp_path / "x", *(tmp_path / "x").rglob("*")]
+    assert {mode_of(path) for path in made} == {0o700, 0o600}
+
+
+@pytest.mark.parametrize("level", ["a", "a/b", "a/b/c"])
+@pytest.mark.parametrize("mode", [0o777, 0o703])
+def test_a_parent_that_everybody_can_write_to_is_refused_at_any_level(tmp_path: Path, level: str, mode: int) -> None:
+    (tmp_path / "a/b/c").mkdir(parents=True)
+    (tmp_path / level).chmod(mode)
+
+    with pytest.raises(
+        ConfigurationError, match=f"{tmp_path / level} has mode {mode:04o}.*chmod o-w {tmp_path / level}"
+    ):
+        FileSystemStorage(tmp_path / "a/b/c/sessions")
+
+    assert not (tmp_path / "a/b/c/sessions").exists()
+
+
+def test_a_parent_of_a_link_that_everybody_can_write_to_is_refused(tmp_path: Path) -> None:
+    """Whoever can exchange the link decides where the sessions are."""
+    (tmp_path / "open").mkdir()
+    (tmp_path / "target").mkdir(mode=0o700)
+    (tmp_path / "open/link").symlink_to(tmp_path / "target")
+    (tmp_path / "open").chmod(0o777)
+
+    with pytest.raises(ConfigurationError, match="open has mode 0777"):
+        FileSystemStorage(tmp_path / "open/link/sessions")
+
+
+@pytest.mark.parametrize("mode", [0o1777, 0o775, 0o2775, 0o755])
+def test_parents_that_not_everybody_can_exchange_are_accepted(tmp_path: Path, mode: int) -> None:
+    """/tmp is sticky, and a umask of 002 is common."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a").chmod(mode)
+
+    FileSystemStorage(tmp_path / "a/sessions")
+
+    assert mode_of(tmp_path / "a") == mode
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("mode", [0o1777, 0o775])
+def test_a_link_of_another_user_in_a_directory_of_several_users_is_refused(tmp_path: Path, mode: int) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    place.chmod(mode)
+    (tmp_path / "target").mkdir(mode=0o700)
+    (place / "link").symlink_to(tmp_path / "target")
+    FileSystemStorage(place / "link/sessions")
+    os.lchown(place / "link", STRANGER, STRANGER)
+
+    with pytest.raises(ConfigurationError, match=f"is a link of user {STRANGER}"):
+        FileSystemStorage(place / "link/sessions")
+
+
+@ROOT_ONLY
+async def test_a_running_process_never_uses_a_directory_that_another_user_puts_in_place_of_ours(
+    shared_directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Here, the other user is in a group that may write to the parent directory."""
+    parent = shared_directory
+    storage = FileSystemStorage(parent / "sessions", sweep_interval=None)
+    secret = storage.default_secrets()
+    value = await make_session(storage, user="ada")
+    planted = "cd" + 62 * "0"
+
+    def attack() -> None:
+        (parent / "sessions").rename(parent / "hidden")
+        shard = parent / "sessions" / planted[:2]
+        shard.mkdir(parents=True)
+        (shard / planted[2:]).write_bytes(b"aiosess1 and so on")
+
+    assert as_user(STRANGER, attack) == 0
+    theirs = sorted((parent / "sessions").rglob("*"))
+
+    assert await storage.fetch(planted) is None
+    session = await storage.read(value)
+    session["more"] = 1
+    await storage.save(session)
+    async with storage.lock(session.key) as lease:
+        await lease()
+    await make_session(storage, user="eve")
+    await storage.sweep()
+    await storage._look()
+    await storage._look()
+    assert storage.default_secrets() == secret
+
+    assert dict(await storage.read(value)) == {"user": "ada", "more": 1}
+    assert sorted((parent / "sessions").rglob("*")) == theirs
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert "was moved or replaced while it was in use" in caplog.text
+    await storage.aclose()
+    with pytest.raises(ConfigurationError, match=f"belongs to user {STRANGER}"):
+        FileSystemStorage(parent / "sessions")
+
+
+# --- repairs
+
+
+async def test_a_directory_and_a_secret_that_only_the_group_was_let_into_are_repaired(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Kubernetes sets these bits at each mount of a volume with ``fsGroup``."""
+    storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
+    value, secret = await make_session(storage, a=1), storage.default_secrets()
+    await storage.aclose()
+    for path in (tmp_path / "sessions").rglob("*"):
+        path.chmod(0o2770 if path.is_dir() else 0o660)
+    (tmp_path / "sessions").chmod(0o2770)
+
+    for expected in (1, 0):
+        caplog.clear()
+        storage = FileSystemStorage(tmp_path / "sessions", sweep_interval=None)
+        assert storage.default_secrets() == secret
+        assert dict(await storage.read(value)) == {"a": 1}
+        await storage.aclose()
+        assert len(caplog.records) == expected
+
+    assert mode_of(tmp_path / "sessions") & 0o077 == 0
+    assert {mode_of(path) & 0o077 for path in (tmp_path / "sessions").iterdir()} == {0}
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("name", ["3f", "set-aside", "locks", "secret.key"])
+def test_a_directory_that_the_group_could_write_to_is_refused_if_others_have_put_something_there(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "sessions"
+    path.mkdir()
+    (path / name).mkdir()
+    os.chown(path / name, STRANGER, STRANGER)
+    path.chmod(0o770)
+
+    with pytest.raises(ConfigurationError, match=f"{path / name} belongs to user {STRANGER}"):
+        FileSystemStorage(path)
+
+
+def test_a_directory_whose_mode_cannot_be_changed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a mounted share, whose modes are options of the mount."""
+    path = tmp_path / "sessions"
+    path.mkdir()
+    path.chmod(0o770)
+    monkeypatch.setattr(os, "fchmod", lambda *_: None)
+
+    with pytest.raises(ConfigurationError, match=f"{path} has mode 0770, which cannot be changed here"):
+        FileSystemStorage(path)
+
+
+# --- git
+
+
+async def test_git_adds_neither_sessions_nor_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / "app.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    storage = FileSystemStorage("var/sessions", sweep_interval=None)
+    await make_session(storage, a=1)
+    storage.default_secrets()
+
+    assert added_to_git(tmp_path) == ["app.py"]
+    assert (tmp_path / "var/sessions/.gitignore").read_text() == "*\n"
+    await storage.aclose()
+
+
+async def test_git_still_sees_what_else_is_in_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/model.bin").write_text("")
+    storage = FileSystemStorage(tmp_path / "data", sweep_interval=None)
+    await make_session(storage, a=1)
+    storage.default_secrets()
+    (tmp_path / "data/later.bin").write_text("")
+
+    assert added_to_git(tmp_path) == ["data/later.bin", "data/model.bin"]
+    await storage.aclose()
+
+
+def test_a_gitignore_of_the_user_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text("mine\n")
+
+    FileSystemStorage(tmp_path)
+
+    assert (tmp_path / ".gitignore").read_text() == "mine\n"
+
+
+def added_to_git(repository: Path) -> list[str]:
+    subprocess.run(["git", "-C", str(repository), "add", "."], check=True)
+    command = ["git", "-C", str(repository), "ls-files"]
+    return sorted(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())

@@ -1,0 +1,155 @@
+"""URLs that are valid, and URLs that are not, whose password no error and no log line repeats."""
+
+import logging
+import traceback
+from urllib.parse import quote
+
+import pytest
+import redis as sync_redis
+from redis.asyncio import Redis
+
+from aiohttp_session_store import ConfigurationError
+from aiohttp_session_store.storages.redis import RedisStorage
+from tests.servers.redis import RedisServer
+
+SECRET = "hunter2"
+
+MALFORMED = [
+    # a reserved character in the password
+    f"redis://user:{SECRET}#{SECRET}@host:6379/0",
+    f"redis://user:{SECRET}/{SECRET}@host:6379/0",
+    f"redis://user:{SECRET}?{SECRET}@host:6379/0",
+    f"redis://user:{SECRET}[{SECRET}@host:6379/0",
+    f"redis://user:{SECRET}]{SECRET}@host:6379/0",
+    f"redis://user:[{SECRET}]{SECRET}@host:6379/0",
+    f"redis://user:{SECRET}@[{SECRET}/0",
+    f"redis://user:{SECRET}\n{SECRET}@host:6379/0",
+    f"redis://user:{SECRET}%ff@host:6379/0",
+    f"redis://user:{SECRET}\u2100@host:6379/0",  # as a and c with a slash between, by the rules for host names
+    f"rediss://user:{SECRET}#@host:6379/0",
+    f"rediss://user:{SECRET}/@host:6379/0",
+    f"rediss://user:{SECRET}?@host:6379/0",
+    f"unix://user:{SECRET}#@/run/redis.sock",
+    f"unix://user:{SECRET}/@/run/redis.sock",
+    f"unix://user:{SECRET}?@/run/redis.sock",
+    # the same, where what comes before could be a port
+    f"redis://:6379#{SECRET}@host:6379/0",
+    f"redis://:6379/{SECRET}@host:6379/0",
+    f"redis://:6379?{SECRET}@host:6379/0",
+    f"redis://user:6379?{SECRET}=1@host",
+    f"redis://user:a@b?{SECRET}@host:6379/0",
+    f"redis://user:a@b/{SECRET}@host:6379/0",
+    f"redis://user:a@b#{SECRET}@host:6379/0",
+    # another scheme, or none
+    f"redish://user:{SECRET}@host",
+    f"http://user:{SECRET}@host",
+    f"redis+sentinel://user:{SECRET}@host",
+    f"user:{SECRET}@host",
+    f"//user:{SECRET}@host",
+    f"redis:user:{SECRET}@host",
+    f"{SECRET}://host",
+    SECRET,
+    "",
+    # ports, databases and options
+    f"redis://host:{SECRET}",
+    f"redis://user:{SECRET}@host:66666",
+    f"redis://user:{SECRET}@host:-1",
+    f"redis://user:{SECRET}@host/{SECRET}",
+    f"redis://user:{SECRET}@host/0/1",
+    f"redis://host?{SECRET}=1",
+    f"redis://host?password={SECRET}&nonsense=1",
+    f"redis://host?db={SECRET}",
+    f"redis://host?socket_timeout={SECRET}",
+    f"redis://host?protocol={SECRET}",
+    f"redis://user:{SECRET}@host?protocol=17",
+    f"redis://user:{SECRET}@host?path=/run/redis.sock",
+    f"unix://user:{SECRET}@",
+    f"unix://{SECRET}",
+    f"unix://user:{SECRET}@host/run/redis.sock",
+    f"unix:///run/redis.sock?db={SECRET}",
+]
+
+
+@pytest.mark.parametrize("url", MALFORMED)
+def test_a_malformed_url_is_refused_and_not_repeated(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(ConfigurationError, match=r"RedisStorage\.from_url: the URL is not valid") as caught:
+        RedisStorage.from_url(url)
+
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    shown = "".join(traceback.format_exception(caught.value)[-1:]) + repr(caught.value) + caplog.text
+    assert SECRET not in shown
+    assert "6379" not in shown
+
+
+@pytest.mark.parametrize("url", [None, 6379, SECRET.encode(), ["redis://host"]])
+def test_what_is_no_string_is_refused_by_its_type(url: object) -> None:
+    with pytest.raises(ConfigurationError, match=f"not {type(url).__name__}"):
+        RedisStorage.from_url(url)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://", {}),
+        ("redis://host", {"host": "host"}),
+        ("REDIS://host:1/2", {"host": "host", "port": 1, "db": 2}),
+        ("redis://host/", {"host": "host"}),
+        ("redis://host/3/", {"host": "host", "db": 3}),
+        ("redis://host?db=4", {"host": "host", "db": 4}),
+        ("redis://[::1]:1", {"host": "::1", "port": 1}),
+        ("redis://:pw@host", {"password": "pw", "host": "host"}),
+        ("redis://user:p@ss@host", {"username": "user", "password": "p@ss", "host": "host"}),
+        ("redis://user:a:b@host", {"password": "a:b"}),
+        ("redis://user:100%@host", {"password": "100%"}),
+        ("redis://host?client_name=a%40b", {"client_name": "a@b"}),
+        ("redis://host\n", {"host": "host"}),
+        ("rediss://:pw@host:1/2", {"password": "pw", "host": "host", "port": 1, "db": 2}),
+        ("rediss://host?ssl_cert_reqs=none", {"host": "host"}),
+        ("unix:///run/redis.sock", {"path": "/run/redis.sock"}),
+        ("unix://user:pw@/run/a@b.sock?db=1", {"path": "/run/a@b.sock", "username": "user", "password": "pw", "db": 1}),
+        *(
+            (f"redis://{quote(word, '')}:{quote(word, '')}@host", {"username": word, "password": word, "host": "host"})
+            for word in ("a#b", "a/b", "a?b", "a@b", "a:b", "a[b]", "a%b", "a b", "é", "\u2100", "%23")
+        ),
+    ],
+)
+def test_a_valid_url_is_taken_as_the_driver_takes_it(url: str, expected: dict[str, object]) -> None:
+    storage = RedisStorage.from_url(url)
+    options = storage._client.connection_pool.connection_kwargs
+
+    assert {name: options.get(name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("client", [f"redis://:{SECRET}@host", f"redis://:{SECRET}@host".encode()])
+def test_a_url_in_the_place_of_a_client_is_refused_and_not_repeated(client: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"use RedisStorage\.from_url") as caught:
+        RedisStorage(client)  # type: ignore[arg-type]
+
+    assert SECRET not in str(caught.value)
+
+
+class Odd:
+    """Something whose text holds a secret."""
+
+    def __repr__(self) -> str:
+        return SECRET
+
+
+@pytest.mark.parametrize("client", [None, Odd(), 5, Redis, {"password": SECRET}])
+def test_what_is_no_client_is_refused_by_its_type(client: object) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"a client of redis\.asyncio, not a .*\." + type(client).__name__
+    ) as e:
+        RedisStorage(client)  # type: ignore[arg-type]
+
+    assert SECRET not in str(e.value)
+
+
+def test_a_client_that_blocks_the_loop_is_refused(shared_server: RedisServer) -> None:
+    with (
+        sync_redis.Redis(port=shared_server.port) as client,
+        pytest.raises(ConfigurationError, match=r"a client of redis\.asyncio, not a redis\.client\.Redis"),
+    ):
+        RedisStorage(client)

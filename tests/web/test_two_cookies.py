@@ -1,0 +1,104 @@
+"""A browser that sends two cookies of our name, after a change of the cookie's path or domain."""
+
+import logging
+
+import pytest
+from aiohttp import web
+
+from aiohttp_session_store import KeyedStorage, SessionCookie, StorageError, get_session, new_session, setup
+from aiohttp_session_store.testing import FailingStorage
+from tests.web.storages import SECRET
+from tests.web.visits import ClientOf
+
+
+async def leave(request: web.Request) -> web.Response:
+    (await get_session(request)).destroy()
+    return web.Response()
+
+
+async def leave_and_fail(request: web.Request) -> web.Response:
+    (await get_session(request)).destroy()
+    raise RuntimeError("on purpose")
+
+
+async def start_anew(request: web.Request) -> web.Response:
+    (await new_session(request))["fresh"] = True
+    return web.Response()
+
+
+async def login(request: web.Request) -> web.Response:
+    session = await get_session(request)
+    session["fresh"] = True
+    session.regenerate_id(True)
+    return web.Response()
+
+
+async def write(request: web.Request) -> web.Response:
+    (await get_session(request))["written"] = True
+    return web.Response()
+
+
+async def two_sessions(storage: KeyedStorage) -> list[str]:
+    ids = []
+    for name in ("ada", "bob"):
+        session = await storage.read(None)
+        session["user"] = name
+        session_id = await storage.save(session)
+        assert session_id
+        ids.append(session_id)
+    return ids
+
+
+def header(storage: KeyedStorage, ids: list[str]) -> dict[str, str]:
+    cookie = SessionCookie(secrets=SECRET).bind(storage)
+    return {"Cookie": "; ".join(f"session={cookie.seal(session_id)}" for session_id in ids)}
+
+
+def app_with(storage: KeyedStorage, handler: object) -> web.Application:
+    app = web.Application()
+    app.router.add_get("/", handler)  # type: ignore[arg-type]
+    setup(app, storage, cookie=SessionCookie(secrets=SECRET))
+    return app
+
+
+@pytest.mark.parametrize("handler", [leave, leave_and_fail, start_anew, login])
+async def test_whatever_ends_one_session_ends_the_other_too(
+    client_of: ClientOf, storage: KeyedStorage, handler: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = await two_sessions(storage)
+    client = await client_of(app_with(storage, handler))
+    await client.get("/", headers=header(storage, ids))
+
+    for session_id in ids:
+        assert (await storage.read(session_id)).new
+    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert ["two session cookies" in record.getMessage() for record in warnings] == [True]
+    assert not any(session_id in caplog.text for session_id in ids)
+
+
+async def test_a_write_leaves_the_other_session_alone(client_of: ClientOf, storage: KeyedStorage) -> None:
+    ids = await two_sessions(storage)
+    client = await client_of(app_with(storage, write))
+    await client.get("/", headers=header(storage, ids))
+
+    assert [dict(await storage.read(session_id)) for session_id in ids] == [
+        {"user": "ada", "written": True},
+        {"user": "bob"},
+    ]
+
+
+async def test_a_logout_that_ends_only_one_of_them_is_not_confirmed(client_of: ClientOf) -> None:
+    storage = FailingStorage()
+    ids = await two_sessions(storage)
+    client = await client_of(app_with(storage, leave))
+    read = storage.read
+
+    async def fail_for_the_second(value: str | None) -> object:
+        if value == ids[1]:
+            raise StorageError("the second one is not to be had")
+        return await read(value)
+
+    storage.read = fail_for_the_second  # type: ignore[method-assign,assignment]
+    response = await client.get("/", headers=header(storage, ids))
+
+    assert response.status == 503
