@@ -12,7 +12,7 @@ SERVERS ?=
 export SERVERS
 
 # Every test that talks to Redis or PostgreSQL; tests/servers/test_binaries.py holds this list against the tests.
-WITH_SERVERS := tests/benchmarks tests/migrate tests/processes tests/races tests/servers tests/storages/postgres tests/storages/redis
+WITH_SERVERS := tests/benchmarks tests/history tests/migrate tests/processes tests/races tests/servers tests/storages/postgres tests/storages/redis
 
 .PHONY: demo test check servers pythons lint types mypy public-types proofs docs bench figures clean
 
@@ -48,7 +48,7 @@ mypy: $(VENV)/.test
 public-types: $(VENV)/.test
 	$(BIN)/python tests/check_public_types.py
 
-# Proofs that take minutes.
+# Proofs that take minutes; for longer histories: python -m tests.history --minutes 60 --storage redis --chaos
 proofs: $(VENV)/.test
 	$(TESTS) --dist load -m long $(PYTEST)
 

@@ -134,7 +134,8 @@ async def _entomb(storage: Verbs, key: str, stored: Stored, why: str) -> bool:
             raise
         try:
             return await storage.delete(key, stored.version)
-        except StorageError:
+        except StorageError as failed:
+            refused.maybe_stored |= failed.maybe_stored
             raise refused from refused.__cause__
 
 

@@ -306,7 +306,7 @@ class Saver:
             else:
                 await self._write(state, place, changes)
         except StorageError as error:
-            if changes.by_handler or isinstance(error, SessionLockError):
+            if changes.by_handler or state.confirm or isinstance(error, SessionLockError):
                 raise
             _logger.warning("session %s: a flash that was read could not be removed", place.key, exc_info=True)
 
@@ -331,6 +331,8 @@ class Saver:
             self._stands(state, outcome, changes)
         elif changes.by_handler and state.place is not None:
             self._gone(state, state.place.key)
+        elif state.confirm:  # only a flash was to be removed, but save_session asks whether the session stands
+            state.mark_destroyed()
 
     async def _confirm(self, state: SessionState, place: Place) -> None:
         """Ask whether the session still stands, and extend it: the handler uses it now."""

@@ -162,3 +162,26 @@ async def test_a_storage_that_stays_down_during_a_rotation_fails_it_once(storage
     nothing_fails(storage)
 
     assert dict(await storage.read(session_id)) == {"user": 5}
+
+
+@pytest.mark.parametrize("renewed_first", [True, False])
+async def test_a_renewal_that_became_a_plain_save_says_so_if_its_answer_is_lost(
+    storage: RacyStorage, renewed_first: bool
+) -> None:
+    """Another request renewed the id, before this one loaded it or after.  Found by the history checker."""
+    session_id = await stored_id(storage)
+    session = None if renewed_first else await storage.read(session_id)
+    other = await storage.read(session_id)
+    other.regenerate_id()
+    newer_id = await storage.save(other)
+    session = session or await storage.read(session_id)
+    session["a"] = 1
+    session.regenerate_id()
+
+    lost = failing("replace", times=1)
+    storage.lose_answer = lambda verb, key: key == key_of(str(newer_id)) and lost(verb, key)
+    with pytest.raises(StorageError) as failed:
+        await storage.save(session)
+
+    assert dict(await storage.read(newer_id)) == {"user": 5, "a": 1}
+    assert failed.value.maybe_stored

@@ -153,6 +153,21 @@ async def test_a_failed_logout_can_be_tried_again(storage: RacyStorage) -> None:
 # --- a new session that replaces another one, and cannot end it
 
 
+async def test_a_logout_that_was_refused_says_that_it_may_be_done_if_the_answer_to_its_deletion_is_lost(
+    storage: RacyStorage,
+) -> None:
+    """Found by the history checker."""
+    session_id = await stored_id(storage)
+    session = await storage.read(session_id)
+    session.destroy()
+    storage.fail, storage.lose_answer = failing("replace"), failing("delete")
+    with pytest.raises(StorageError) as failed:
+        await storage.save(session)
+
+    assert (await storage.read(session_id)).new
+    assert failed.value.maybe_stored
+
+
 async def test_a_new_session_that_cannot_end_the_old_one_is_not_stored(storage: RacyStorage) -> None:
     old_id = await stored_id(storage)
     fresh = await replacing(storage, old_id)

@@ -81,7 +81,8 @@ async def test_two_restarts_of_the_server_during_writes_lose_no_answered_write(
     over.set()
     await asyncio.gather(*writers)
 
-    assert failed
+    if not isinstance(server, RedisServer):  # it is back before the time for an answer is over
+        assert failed
     for (number, key), count in answered.items():
         assert (await storage.read(ids[number]))[key] >= count
 

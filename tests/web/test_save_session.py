@@ -156,6 +156,35 @@ async def test_after_a_logout_by_another_request_it_returns_false_and_no_cookie_
     assert await data_of(client, cookie) == {}
 
 
+async def test_after_a_logout_by_another_request_it_returns_false_although_only_a_flash_was_used_up(
+    client_of: ClientOf, storage: KeyedStorage
+) -> None:
+    """The history checker found that the removal of a flash was taken for an answer."""
+    loaded, go_on = asyncio.Event(), asyncio.Event()
+
+    async def handler(request: web.Request) -> web.Response:
+        session = await get_session(request)
+        if "leave" in request.query:
+            session["user"] = "ada"
+            session.flash("notice", "hello")
+            return web.Response()
+        assert session["notice"] == "hello"
+        loaded.set()
+        await go_on.wait()
+        return web.json_response(await save_session(request))
+
+    client = await client_of(app_with(storage, handler))
+    cookie = (await visit(client, "/?leave=1")).cookie
+    running = asyncio.create_task(visit(client, "/", cookie))
+    await loaded.wait()
+    await visit(client, "/logout", cookie)
+
+    go_on.set()
+    response = await running
+
+    assert (response.text, response.set_cookie) == ("false", None)
+
+
 async def test_after_a_write_by_another_request_it_returns_true_without_writing(client_of: ClientOf) -> None:
     storage = CountingStorage()
     loaded, go_on = asyncio.Event(), asyncio.Event()
@@ -179,18 +208,27 @@ async def test_after_a_write_by_another_request_it_returns_true_without_writing(
     assert storage.take_calls() == ["touch", "touch", "fetch", "touch", "touch"]
 
 
-async def test_it_raises_if_it_cannot_find_out_whether_the_session_still_exists(client_of: ClientOf) -> None:
+@pytest.mark.parametrize("leave_a_flash", [False, True])
+async def test_it_raises_if_it_cannot_find_out_whether_the_session_still_exists(
+    client_of: ClientOf, leave_a_flash: bool
+) -> None:
+    """Also if only a flash was used up, whose removal may fail otherwise."""
     storage = FailingStorage()
 
     async def handler(request: web.Request) -> web.Response:
-        await get_session(request)
-        storage.failing = frozenset({"touch"})
+        session = await get_session(request)
+        if session.new:
+            session["user"] = "ada"
+            if leave_a_flash:
+                session.flash("notice", "hello")
+            return web.Response()
+        storage.failing = frozenset({"touch", "replace"})
         with pytest.raises(StorageError):
             await save_session(request)
         return web.Response()
 
     client = await client_of(app_with(storage, handler))
-    cookie = (await visit(client, "/write?user=ada")).cookie
+    cookie = (await visit(client, "/")).cookie
 
     assert (await visit(client, "/", cookie)).status == 200
 
