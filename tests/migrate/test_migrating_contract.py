@@ -16,9 +16,13 @@ from aiohttp_session_store.testing.contract.verbs import HOUR, inserted, new_key
 from tests.engine.suspending import SuspendingStorage
 from tests.migrate.moving import OldResident
 
+long = pytest.mark.long
+
 
 class Moving(StorageContract):
-    @pytest.fixture(params=["memory", "suspending", "files", "files to memory"])
+    @pytest.fixture(
+        params=[pytest.param("memory", marks=long), "suspending", pytest.param("files", marks=long), "files to memory"]
+    )
     def both(self, request: pytest.FixtureRequest, clock: ManualClock, tmp_path: Path) -> tuple[Any, Any]:
         options: dict[str, Any] = {"clock": clock, "sweep_interval": None}
         if request.param == "memory":

@@ -1,7 +1,6 @@
 """Sessions move from one storage to another: nothing is lost and nothing comes back, wherever a process dies."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +15,7 @@ from aiohttp_session_store import (
     StorageError,
 )
 from aiohttp_session_store.migrate import MigratingStorage
-from aiohttp_session_store.testing import ManualClock, StorageContract
-from tests.engine.suspending import RacyStorage, SuspendingStorage
-
-
-class TestBetweenMemories(StorageContract):
-    @pytest.fixture
-    async def storage(self, clock: ManualClock) -> AsyncIterator[KeyedStorage]:
-        storage = MigratingStorage(SuspendingStorage(clock=clock), SuspendingStorage(clock=clock))
-        yield storage
-        await storage.aclose()
-
-
-class TestBetweenFilesAndMemory(StorageContract):
-    @pytest.fixture
-    async def storage(self, clock: ManualClock, tmp_path: Path) -> AsyncIterator[KeyedStorage]:
-        storage = MigratingStorage(MemoryStorage(clock=clock), FileSystemStorage(tmp_path / "s", clock=clock))
-        yield storage
-        await storage.aclose()
-
-
-class TestBeforeTheMove(StorageContract):
-    @pytest.fixture
-    async def storage(self, clock: ManualClock) -> AsyncIterator[KeyedStorage]:
-        storage = MigratingStorage(MemoryStorage(clock=clock), MemoryStorage(clock=clock), moving=False)
-        yield storage
-        await storage.aclose()
+from tests.engine.suspending import RacyStorage
 
 
 async def stored_id(storage: KeyedStorage, **data: Any) -> str:

@@ -21,6 +21,7 @@ class TestPostgresStorage(StorageContract):
         await storage.aclose()
 
 
+@pytest.mark.long
 class TestPostgresStorageWithAPoolOfItsOwn(StorageContract):
     @pytest.fixture
     async def storage(

@@ -34,6 +34,7 @@ class TestRedisStorage(StorageContract):
         await client.aclose()
 
 
+@pytest.mark.long
 class TestRedisStorageWithAClientForText(StorageContract):
     sweeps = False
 
