@@ -513,10 +513,14 @@ async def test_looks_that_hang_leave_half_of_the_connections_to_others(
         await connection.execute(f"LOCK TABLE {storage._statements.locks}")
         asking = [asyncio.create_task(hold(other, f"{number:064x}", leave)) for number in range(20)]
         hanging = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = $1::text::regclass"
-        await until(lambda: pool.fetchval(hanging, storage._statements.locks))
+
+        async def two_hang() -> bool:
+            return bool(await pool.fetchval(hanging, storage._statements.locks) == 2)
+
+        await until(two_hang)
         async with asyncio.timeout(2):
             await asyncio.gather(*(other.fetch(KEY) for _ in range(20)))
-        assert await pool.fetchval(hanging, storage._statements.locks) == 2
+        assert await two_hang()
         assert not any(task.done() for task in asking)
     await asyncio.gather(*asking)
     await other.aclose()
