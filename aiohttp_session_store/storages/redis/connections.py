@@ -139,6 +139,10 @@ class _Exchange:
 
     async def run(self, connection: Any, limit: asyncio.Timeout) -> None:
         """Send all calls and read all answers.  From the first answer on, the rest has until the deadline."""
+        # Python 3.12.1 writes to a closed connection all the same, and so disturbs the next one with its file number.
+        writer = getattr(connection, "_writer", None)
+        if writer is not None and writer.is_closing():
+            raise DisconnectedError("the connection was closed")
         packed = connection.pack_commands([call.command for call in self._calls])
         self.sent = len(self._calls)
         try:
