@@ -143,7 +143,7 @@ class Model:
         if request.original is not None:
             return self._rotate(request, now, held=held)
         if request.by_handler or request.used:
-            self._update(request, now, held=held)
+            self._update(request, now, confirm=confirm, held=held)
         elif confirm:
             self._confirm(request, now, held=held)
         return None
@@ -179,14 +179,14 @@ class Model:
             request.replaces, answer = None, answer or ""
         return answer
 
-    def _update(self, request: Request, now: int, *, held: bool) -> None:
+    def _update(self, request: Request, now: int, *, confirm: bool, held: bool) -> None:
         written = self._write(request, now, held=held)
         if written is not None:
             request.stand(*written)
             return
         by_handler = request.by_handler
         request.taken()
-        if by_handler:
+        if by_handler or confirm:
             request.end()
 
     def _confirm(self, request: Request, now: int, *, held: bool) -> None:

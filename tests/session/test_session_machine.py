@@ -305,7 +305,21 @@ class Sessions(World):
 pytestmark = pytest.mark.no_cover
 
 TestSessions = Sessions.TestCase
-TestSessions.settings = settings(max_examples=400, stateful_step_count=50, deadline=None, derandomize=True)
+TestSessions.settings = settings(max_examples=100, stateful_step_count=50, deadline=None, derandomize=True)
+
+
+def test_a_request_that_only_read_a_flash_learns_that_its_session_has_ended_elsewhere() -> None:
+    world = Sessions()
+    world.a_visitor_has_a_session(data={"a": 0}, parallel=0)
+    world.flashes(0, "a")
+    world.saves(0)
+    world.a_request_comes(0)
+    world.a_request_comes(0)
+    world.acts(2, "log in")
+    world.saves(2)
+    world.asks_whether_it_still_stands(1)
+    assert world.requests[1][1].destroyed
+    world.teardown()
 
 
 @pytest.mark.long
