@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from aiohttp import web
 
 from ..engine.verbs import unlosable
-from ..errors import SessionCommittedError, SessionLockError, SessionUsageError
+from ..errors import SessionCommittedError, SessionLockError, SessionUsageError, StorageError
 from ..record.session_id import key_of
 from ..session.session import Session, state_of
 from ..session.state import Fate, SessionState
@@ -66,6 +66,7 @@ class RequestSession:
         session: The session, once it is loaded.
         owed: The unsealed cookie value that must be sent to the browser.  ``""`` clears the cookie, and None sends
             nothing.
+        resend: A cookie value that the browser has, and is to get again, such as with a new signature; or None.
         headers_sent: The handler prepared a response itself, and its headers are sent.
         status: The status of that response.
         finished: The handler has finished, and nothing more is saved.
@@ -76,6 +77,7 @@ class RequestSession:
 
     session: Session | None = None
     owed: str | None = None
+    resend: str | None = None
     headers_sent: bool = False
     status: int = 200
     finished: bool = False
@@ -137,8 +139,8 @@ class RequestSession:
             if state_of(session).place is not None:
                 # If an older secret signed the cookie, it is sent again, signed by the first secret.
                 # A regenerated id is not sent again, because it would replace its successor in the browser.
-                if candidate.stale and not state_of(session).led_on:
-                    self.owed = candidate.value
+                if candidate.stale and not self.headers_sent and not state_of(session).led_on:
+                    self.resend = candidate.value
                 if number + 1 < len(candidates):
                     self._others = [other.value for other in candidates[number + 1 :]]
                 if self.app.owner_of is not None:
@@ -344,14 +346,36 @@ class RequestSession:
             state.withdraw()
         elif status == NOT_MODIFIED:
             state.log.flashes.spare()  # the browser shows the page that it has
+        before = state.place
         if status >= SERVER_ERROR and not state.destroy_pending:
             await self._await_save(state)
         else:
             self.owe(await self._store(self.session))
-        if self.owed and (
-            state.destroyed or state.led_on
-        ):  # an id that was to be sent with a new signature is worthless now, or will be soon
+        if self.owed and (state.destroyed or state.led_on):  # this id is worthless now, or will be soon
             self.owed = None
+        resend, self.resend = self.resend, None
+        if resend is not None and status < SERVER_ERROR and self.owed is None:
+            await self._send_again(self.session, resend, written=state.place is not before)
+
+    async def _send_again(self, session: Session, cookie_value: str, *, written: bool) -> None:
+        """Send the browser the id that it has once more, unless that id is worthless by now.
+
+        A login in a parallel request may have sent the browser another id.  The old one, in the response of a slow
+        request, would take its place and log the visitor out.  So the storage is asked first, unless the save has just
+        *written* the session.
+        """
+        state = state_of(session)
+        if not written and state.on_server and not state.new and not state.destroyed:
+            state.confirm = True
+            try:
+                self.owe(await self._store(session))
+            except StorageError:  # the next request tries again
+                _logger.warning("the cookie of session %s could not be sent again", session.key, exc_info=True)
+                return
+            finally:
+                state.confirm = False
+        if self.owed is None and not (state.new or state.destroyed or state.led_on):
+            self.owed = cookie_value
 
     async def _await_save(self, state: SessionState) -> None:
         """Wait for a save that is still running although the handler gave up on it, and note its cookie."""
@@ -387,7 +411,7 @@ class RequestSession:
             return False
         state = state_of(self.session)
         state.sealed = True
-        return not state.is_settled(self.app.storage.now())
+        return self.resend is not None or not state.is_settled(self.app.storage.now())
 
     # --- the end of its lifetime
 
