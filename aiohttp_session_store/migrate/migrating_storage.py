@@ -37,6 +37,7 @@ from ..engine.verbs import Lease
 from ..errors import ConfigurationError, StorageError
 from ..record.format import TOMBSTONE, Record, Stored, encode_retired
 from ..record.head import owner_key
+from ..record.settings import check_flag
 from ..storages.base import KeyedStorage
 
 __all__ = ["MigratingStorage"]
@@ -99,10 +100,12 @@ class MigratingStorage(KeyedStorage):
                 are still processes that know only *old*.
 
         Raises:
-            ConfigurationError: They are not two different storages that keep records on the server.
+            ConfigurationError: They are not two different storages that keep records on the server, or *moving* is no
+                bool.
         """
         if new is old or not (isinstance(new, KeyedStorage) and isinstance(old, KeyedStorage)):
             raise ConfigurationError("MigratingStorage moves sessions between two different storages on the server")
+        check_flag("moving", moving)
         super().__init__(
             idle_timeout=new.timeouts.idle,
             lifetime=new.timeouts.lifetime,

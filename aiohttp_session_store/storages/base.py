@@ -19,6 +19,7 @@ from ..errors import ConfigurationError
 from ..record.format import NewerRecordError, Stored
 from ..record.head import checked_owner
 from ..record.json_encoders import Codec
+from ..record.settings import whole_number
 from ..record.timeouts import Timeouts, seconds
 from ..session.session import Session, state_of
 
@@ -104,10 +105,13 @@ def check_options(storage: object, options: StorageOptions, kind: type[StorageOp
     """Refuse options that *kind* does not have, as Python does for unknown keyword arguments.
 
     Raises:
+        ConfigurationError: The clock is no function.
         TypeError: There is no such option.
     """
     for name in options.keys() - kind.__annotations__.keys():
         raise TypeError(f"{type(storage).__name__}() got an unexpected keyword argument {name!r}")
+    if not callable(options.get("clock", time.time)):
+        raise ConfigurationError("clock must be a function that returns the Unix time in seconds, such as time.time")
 
 
 class SessionStorage(Protocol):
@@ -254,11 +258,11 @@ class KeyedStorage(Verbs, ABC):
         )
         grace = options.get("rotation_grace", DEFAULT_ROTATION_GRACE)
         self.rotation_grace: int = seconds("rotation_grace", grace) or DEFAULT_ROTATION_GRACE
-        self.max_session_size: int = _whole(
+        self.max_session_size: int = whole_number(
             "max_session_size", options.get("max_session_size", DEFAULT_MAX_SESSION_SIZE)
         )
         most = options.get("max_sessions_per_owner")
-        self.max_sessions_per_owner: int | None = None if most is None else _whole("max_sessions_per_owner", most)
+        self.max_sessions_per_owner: int | None = None if most is None else whole_number("max_sessions_per_owner", most)
         if most is not None and not self.has_index:
             raise ConfigurationError(f"{type(self).__name__} has no index of owners, so it cannot count their sessions")
         self.clock: Clock = options.get("clock", time.time)
@@ -342,9 +346,3 @@ class KeyedStorage(Verbs, ABC):
     async def adopt(self, session: Session, owner: str) -> None:
         """See :meth:`SessionStorage.adopt`."""
         await self._saver.adopt(state_of(session), checked_owner(owner))
-
-
-def _whole(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"{name} is a whole number, 1 or more, not {value!r}")
-    return value

@@ -9,8 +9,9 @@ from functools import partial
 from typing import Unpack
 
 from ...engine.verbs import Lease
-from ...errors import ConfigurationError, SessionLockError, StorageError
+from ...errors import SessionLockError, StorageError
 from ...record.format import NewerRecordError, Stored
+from ...record.settings import check_flag, whole_number
 from ..base import RECLAIM_AFTER, KeyedStorage, SweptOptions
 from ..keyed_lock import KeyedLock
 from .atomic_files import RecordFiles
@@ -67,8 +68,8 @@ class FileSystemStorage(KeyedStorage):
                 exchange it; or a setting makes no sense.
         """
         super().__init__(**options)
-        if isinstance(cache_size, bool) or not isinstance(cache_size, int) or cache_size < 0:
-            raise ConfigurationError(f"cache_size must be a number of records, 0 for none, not {cache_size!r}")
+        whole_number("cache_size", cache_size, 0)
+        check_flag("durable", durable)
         self._open = SessionDirectory(directory)
         self.directory: str = self._open.path
         self._secret = SharedSecret(self._open)

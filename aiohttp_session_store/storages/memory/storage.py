@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import ClassVar, Unpack
 
-from ...errors import ConfigurationError
 from ...record.format import Stored
+from ...record.settings import whole_number
 from ..base import (
     RECLAIM_AFTER,
     KeyedStorage,
@@ -60,9 +60,7 @@ class MemoryStorage(KeyedStorage):
             ConfigurationError: A setting makes no sense.
         """
         super().__init__(**options)
-        if isinstance(max_sessions, bool) or not isinstance(max_sessions, int) or max_sessions < 1:
-            raise ConfigurationError(f"max_sessions must be a whole number, at least 1, not {max_sessions!r}")
-        self._max_sessions = max_sessions
+        self._max_sessions = whole_number("max_sessions", max_sessions)
         self._records: OrderedDict[str, _Entry] = OrderedDict()
         self._calendar = ExpiryCalendar()
         self._owners: dict[str, dict[str, int]] = {}  # the keys of each owner, and until when they are entered

@@ -13,6 +13,7 @@ import asyncpg
 from ...engine.verbs import Lease
 from ...errors import ConfigurationError, StorageError
 from ...record.format import Stored
+from ...record.settings import check_flag, number_of_seconds, whole_number
 from ..base import (
     RECLAIM_AFTER,
     KeyedStorage,
@@ -87,12 +88,10 @@ class PostgresStorage(KeyedStorage):
                 f"PostgresStorage takes a pool of asyncpg, not {type(pool).__name__}: for a DSN, call"
                 " PostgresStorage.from_dsn"
             )
-        size = pool.get_max_size()
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ConfigurationError(f"pool_size must be a number of connections, at least 1, not {size!r}")
+        size = whole_number("pool_size", pool.get_max_size())
         self._statements = Statements.build(table, schema)
-        self._lock_lease = _span("lock_lease", lock_lease, 1)
-        self._connections = Connections(pool, _span("timeout", timeout, 0.001))
+        self._lock_lease = number_of_seconds("lock_lease", lock_lease, 1)
+        self._connections = Connections(pool, number_of_seconds("timeout", timeout, 0.001))
         self._exclusive = KeyedLock()
         self._looks = Looks(max(1, size // 2))
         self._releases: set[asyncio.Task[None]] = set()
@@ -122,7 +121,8 @@ class PostgresStorage(KeyedStorage):
         Raises:
             ConfigurationError: A setting makes no sense.  The message does not show the DSN.
         """
-        timeout = _span("timeout", timeout, 0.001)
+        timeout = number_of_seconds("timeout", timeout, 0.001)
+        check_flag("prepared_statements", prepared_statements)
         pool = OwnPool(dsn, pool_size, timeout, prepared_statements=prepared_statements)
         return cls(pool, timeout=timeout, **options)
 
@@ -296,9 +296,3 @@ class PostgresStorage(KeyedStorage):
             await asyncio.wait(releases)
         if self._users == 0:
             await self._connections.aclose()
-
-
-def _span(name: str, value: float, least: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < float("inf"):
-        raise ConfigurationError(f"{name} must be a number of seconds, at least {least:g}, not {value!r}")
-    return float(value)

@@ -15,6 +15,7 @@ from redis.exceptions import NoPermissionError
 from ...engine.verbs import Lease
 from ...errors import ConfigurationError, StorageError
 from ...record.format import Stored
+from ...record.settings import number_of_seconds
 from ..base import (
     RECLAIM_AFTER,
     KeyedOptions,
@@ -92,9 +93,9 @@ class RedisStorage(KeyedStorage):
         self._client: Any = client
         self._prefix = prefix
         self._recent = f"{prefix}recent:"
-        self._calls = Calls(client, _span("timeout", timeout, 0.001))
+        self._calls = Calls(client, number_of_seconds("timeout", timeout, 0.001))
         self._remembered = int(max(_REMEMBERED, _REMEMBERED_CALLS * self._calls.timeout) * 1000)
-        self._lock_lease = _span("lock_lease", lock_lease, 1)
+        self._lock_lease = number_of_seconds("lock_lease", lock_lease, 1)
         self._exclusive = KeyedLock()
         self._releases: set[asyncio.Task[None]] = set()
         self._owns_client = False
@@ -111,7 +112,7 @@ class RedisStorage(KeyedStorage):
             ConfigurationError: A setting makes no sense, or the URL is not valid.  The message does not repeat the
                 URL, which may hold a password.
         """
-        client = client_for(url, _span("timeout", options.get("timeout", DEFAULT_TIMEOUT), 0.001))
+        client = client_for(url, number_of_seconds("timeout", options.get("timeout", DEFAULT_TIMEOUT), 0.001))
         storage = cls(client, **options)
         storage._owns_client = True
         return storage
@@ -281,9 +282,3 @@ def _digits(expires_at: int) -> bytes:
 
 def _reclaim_at(expires_at: int) -> int:
     return (expires_at + RECLAIM_AFTER) * 1000
-
-
-def _span(name: str, value: float, least: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < float("inf"):
-        raise ConfigurationError(f"{name} must be a number of seconds, at least {least:g}, not {value!r}")
-    return float(value)
