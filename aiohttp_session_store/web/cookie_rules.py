@@ -4,6 +4,8 @@ import re
 from typing import Protocol
 
 from ..errors import ConfigurationError
+from ..record.settings import check_flag
+from .cookie_domain import check_domain
 
 # RFC 6265bis, section 5.5: browsers cap a cookie's age at 400 days.
 MAX_AGE = 400 * 24 * 60 * 60
@@ -23,13 +25,14 @@ class CookieAttributes(Protocol):
     httponly: bool
     samesite: str | None
     partitioned: bool
+    persistent: bool
 
 
 def check_parts(cookie: CookieAttributes) -> None:
     """Refuse names and attributes that browsers do not accept.
 
     Raises:
-        ConfigurationError: A part has a forbidden character or is too long.
+        ConfigurationError: A part has a forbidden character or is too long, or a flag is no bool.
     """
     if not isinstance(cookie.name, str) or not _NAME.fullmatch(cookie.name):
         raise ConfigurationError(
@@ -40,10 +43,11 @@ def check_parts(cookie: CookieAttributes) -> None:
             "a cookie path must start with / and have up to 1024 printable ASCII characters without a semicolon, but it"
             f" is {cookie.path!r}"
         )
-    if cookie.domain is not None and (not isinstance(cookie.domain, str) or not _ATTRIBUTE.fullmatch(cookie.domain)):
-        raise ConfigurationError(
-            f"a cookie domain must be a host name of up to 1024 characters, but it is {cookie.domain!r}"
-        )
+    check_domain(cookie.domain)
+    for flag in ("httponly", "partitioned", "persistent"):
+        check_flag(flag, getattr(cookie, flag))
+    if cookie.secure is not None:
+        check_flag("secure", cookie.secure)
     if cookie.samesite not in ("Lax", "Strict", "None", None):
         raise ConfigurationError(f'samesite is "Lax", "Strict", "None" or None, not {cookie.samesite!r}')
 
