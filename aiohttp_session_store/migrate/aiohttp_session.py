@@ -198,6 +198,6 @@ def accept_old_sessions(app: "web.Application", *readers: OldSessionReader) -> N
         raise ConfigurationError("accept_old_sessions() needs at least one reader")
     if sessions.adopter is not None:
         raise ConfigurationError("this app accepts old sessions already: pass all readers in one call")
-    if any(reader.cookie_name == sessions.cookie.name for reader in readers):
+    if any(reader.cookie_name in sessions.cookie.names for reader in readers):
         raise ConfigurationError(f"the old cookie and ours are both called {sessions.cookie.name!r}: rename ours")
     sessions.adopter = OldSessionAdopter(sessions.storage, readers, sessions.cookie.value_limit)

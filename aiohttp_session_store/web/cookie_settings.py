@@ -1,13 +1,13 @@
 """The session cookie: its settings, and the Cookie and Set-Cookie headers that carry it."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from ..errors import ConfigurationError, SessionUsageError
 from ..record.size import COOKIE_LIMIT
-from .cookie_rules import MAX_AGE, check_parts, check_prefixes
-from .cookie_signature import SIGNATURE_LENGTH, VERIFIED_KEPT, CookieSignature, Opened, checked_secrets
+from .cookie_rules import MAX_AGE, check_parts, check_prefixes, checked_old_names
+from .cookie_signature import SENT_LENGTH, SIGNATURE_LENGTH, VERIFIED_KEPT, CookieSignature, Opened, checked_secrets
 from .request_headers import pattern_for, values_in
 
 __all__ = ["SessionCookie"]
@@ -42,6 +42,8 @@ class SessionCookie:
         samesite: str | None = "Lax",
         partitioned: bool = False,
         persistent: bool = False,
+        salt: str = "",
+        old_names: Sequence[str] = (),
     ) -> None:
         """Check the settings against the rules that browsers silently apply.
 
@@ -60,10 +62,15 @@ class SessionCookie:
             partitioned: Whether browsers keep a separate cookie for each top-level site (CHIPS).  Needs
                 ``secure=True``.
             persistent: Whether the cookie outlives the browser session.  Browsers then keep it for the lifetime of our
-                session, at most 400 days.
+                session.  They keep no cookie for more than 400 days, so if our session can last longer, it is sent
+                again after each 40 days.
+            salt: Keeps apart the cookies of two apps that have the same secret and the same cookie name.  Another salt
+                makes all cookies invalid that were sent before.
+            old_names: Names that the cookie had before.  A cookie of such a name still opens its session.  It is then
+                sent again under *name*, and the old one is cleared, which takes the same path and domain.
 
         Raises:
-            ConfigurationError: Browsers would drop such a cookie, or a secret is weak.
+            ConfigurationError: Browsers would drop such a cookie, a secret is weak, or a setting makes no sense.
 
         References:
             RFC 6265bis, sections 4.1 and 5.6; OWASP ASVS 5.0, 3.3.
@@ -76,20 +83,27 @@ class SessionCookie:
         self.samesite: str | None = samesite.capitalize() if isinstance(samesite, str) else samesite
         self.partitioned = partitioned
         self.persistent = persistent
+        self.salt = salt
         self._secrets = None if secrets is None else checked_secrets(secrets)
         check_parts(self)
-        check_prefixes(self)
+        check_prefixes(self, name)
+        self.old_names: tuple[str, ...] = checked_old_names(self, old_names)
         if not httponly:
             warnings.warn("httponly=False lets any script on the page steal the session", UserWarning, stacklevel=2)
         #: Bytes available for an unsealed value, so that name and value stay within what browsers keep.
-        self.value_limit: int = COOKIE_LIMIT - len(name) - SIGNATURE_LENGTH
-        self._pattern = pattern_for(name)
+        self.value_limit: int = COOKIE_LIMIT - len(name) - SIGNATURE_LENGTH - (SENT_LENGTH if persistent else 0)
+        self._patterns = [pattern_for(one) for one in self.names]
         self._tails = {https: self._tail(https=https) for https in (False, True)}
-        self._signature: CookieSignature | None = None
+        self._signatures: Sequence[CookieSignature] = ()  # in the order of the names
 
     def __repr__(self) -> str:
         """Show the name, never the secrets."""
         return f"<SessionCookie {self.name}>"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name and the old names."""
+        return (self.name, *self.old_names)
 
     # --- sealing
 
@@ -110,9 +124,12 @@ class SessionCookie:
             secrets = checked_secrets(own)
         bound = object.__new__(SessionCookie)
         bound.__dict__.update(self.__dict__)
-        salt = f"aiohttp_session_store.{storage.kind}.{self.name}"
         kept = VERIFIED_KEPT if storage.kind == "id" else VERIFIED_KEPT // 16  # others hold whole records
-        bound._signature = CookieSignature(secrets, salt, kept)
+        end = f" {self.salt}" if self.salt else ""  # no name has a space
+        bound._signatures = [
+            CookieSignature(name, secrets, f"aiohttp_session_store.{storage.kind}.{name}{end}", kept)
+            for name in self.names
+        ]
         return bound
 
     def seal(self, value: str) -> str:
@@ -121,47 +138,85 @@ class SessionCookie:
         Raises:
             SessionUsageError: The cookie is not bound to a storage.
         """
-        return self._bound_signature().seal(value)
+        return self._bound()[0].seal(value)
 
     def open(self, sealed: str) -> str | None:
         """Return the value that was sealed, for a storage's ``read``, or None if the signature is not ours.
 
+        A cookie of an old name does not open.
+
         Raises:
             SessionUsageError: The cookie is not bound to a storage.
         """
-        opened = self._bound_signature().open(sealed)
+        opened = self._bound()[0].open(sealed)
         return None if opened is None else opened.value
 
-    def _bound_signature(self) -> CookieSignature:
-        if self._signature is None:
+    def _bound(self) -> Sequence[CookieSignature]:
+        if not self._signatures:
             raise SessionUsageError("call cookie.bind(storage) first: the signature depends on the kind of storage")
-        return self._signature
+        return self._signatures
 
     # --- headers
 
-    def candidates(self, headers: Iterable[str]) -> list[Opened]:
-        """Return the values in the given Cookie headers that have our signature, at most four."""
-        found = []
-        for sealed in values_in(headers, self._pattern)[:MAX_SIGNATURE_TRIES]:
-            opened = self._bound_signature().open(sealed)
-            if opened is not None:
-                found.append(opened)
-                if len(found) == MAX_LIVE_TRIES:
-                    break
+    def candidates(self, headers: Sequence[str]) -> list[Opened]:
+        """Return the values in the given Cookie headers that have our signature, at most four.
+
+        Those of the cookie's present name come first.
+        """
+        found: list[Opened] = []
+        for pattern, signature in zip(self._patterns, self._bound(), strict=True):
+            for sealed in values_in(headers, pattern)[:MAX_SIGNATURE_TRIES]:
+                opened = signature.open(sealed)
+                if opened is not None:
+                    found.append(opened)
+                    if len(found) == MAX_LIVE_TRIES:
+                        return found
         return found
 
-    def header(self, value: str, *, https: bool, max_age: int | None = None) -> str:
+    def is_due(self, cookie: Opened, now: int, left: int | None) -> bool:
+        """Return whether the browser should get a cookie once more, although its session is unchanged.
+
+        This is the case if it has an old name or the signature of an older secret, or if it is persistent and a tenth
+        of the time has passed for which browsers keep it.
+
+        Args:
+            cookie: As it came.
+            now: Whole Unix seconds.
+            left: Seconds until the lifetime of its session ends, or None if it has no lifetime.
+        """
+        if cookie.stale or cookie.name != self.name:
+            return True
+        if not self.persistent:
+            return False
+        if cookie.sent is None:  # browsers keep it to the end of its session; otherwise it would say when it was sent
+            return left is None or left > MAX_AGE
+        return now - cookie.sent >= MAX_AGE // 10
+
+    def header(self, value: str, *, https: bool, max_age: int | None = None, now: int | None = None) -> str:
         """Return the Set-Cookie header that sends *value* to the browser.
 
         Args:
             value: The unsealed value.  ``""`` clears the cookie.
             https: Whether the request came over HTTPS.  Only used if ``secure`` is None.
-            max_age: Seconds for which browsers keep a persistent cookie.  None if the cookie is not persistent.
+            max_age: Seconds for which browsers should keep a persistent cookie.  None if the cookie is not persistent.
+            now: Whole Unix seconds.  A cookie that browsers keep for a shorter time than it should be says when it was
+                sent.  None leaves that out.
         """
         if not value:
-            return f"{self.name}=; Max-Age=0{self._tails[https]}"
-        age = "" if max_age is None else f"; Max-Age={min(max_age, MAX_AGE)}"
-        return f"{self.name}={self.seal(value)}{age}{self._tails[https]}"
+            return self.clearing(self.name, https=https)
+        age, sent = "", None
+        if max_age is not None:
+            age, sent = f"; Max-Age={min(max_age, MAX_AGE)}", now if max_age > MAX_AGE else None
+        return f"{self.name}={self._bound()[0].seal(value, sent)}{age}{self._tails[https]}"
+
+    def clearing(self, name: str, *, https: bool) -> str:
+        """Return the Set-Cookie header that clears the cookie *name*, which is this one's or an old one.
+
+        Args:
+            name: One of ``names``.
+            https: See :meth:`header`.
+        """
+        return f"{name}=; Max-Age=0{self._tails[https]}"
 
     def is_secure(self, *, https: bool) -> bool:
         """Return whether the cookie gets the Secure attribute.
@@ -172,8 +227,11 @@ class SessionCookie:
         return https if self.secure is None else self.secure
 
     def replaces(self, other: "SessionCookie") -> bool:
-        """Return whether a browser keeps only the last of this cookie and *other*: they have one name and one path."""
-        return (self.name, self.path.rstrip("/")) == (other.name, other.path.rstrip("/"))
+        """Return whether one of this cookie and *other* takes the place of the other one in a browser, or clears it.
+
+        They have the same path, and a name of one of them is a name of the other one.
+        """
+        return self.path.rstrip("/") == other.path.rstrip("/") and not set(self.names).isdisjoint(other.names)
 
     def _tail(self, *, https: bool) -> str:
         parts = [f"Path={self.path}"]

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,31 +20,51 @@ VERIFIED_KEPT = 4096
 SIGNATURE_LENGTH: int = len(".") + 43  # SHA-256 in base64 without padding
 
 
+# Behind the value, if it matters when the cookie was sent. A value that happens to end like this gets an empty time.
+_SENT = re.compile(r"(.*)\.\.([0-9]{0,11})", re.ASCII | re.DOTALL)
+SENT_LENGTH: int = len("..") + 11
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A cookie value whose signature is ours.  *stale* says that an older secret made the signature."""
+    """A cookie value whose signature is ours.
+
+    Attributes:
+        value: The unsealed value.
+        name: The name of the cookie.
+        stale: An older secret made the signature.
+        sent: When the cookie was sent, in whole Unix seconds, or None if it does not say.
+    """
 
     value: str
+    name: str
     stale: bool
+    sent: int | None
 
 
 class CookieSignature:
     """Signs cookie values and checks signatures (HMAC-SHA256 by itsdangerous)."""
 
-    def __init__(self, secrets: Sequence[str | bytes], salt: str, kept: int = VERIFIED_KEPT) -> None:
+    def __init__(self, name: str, secrets: Sequence[str | bytes], salt: str, kept: int = VERIFIED_KEPT) -> None:
         """Derive the signing keys from the secrets.
 
         Args:
+            name: The name of the cookie.
             secrets: Newest first.  The first one signs, and all of them verify.
             salt: Keeps signatures of different purposes apart.
             kept: How many verified values are remembered.
         """
+        self._name = name
         self._signers = [_Signer(secret, salt) for secret in secrets]
         # A forged value raises an exception and is therefore never remembered.
         self._verify: Callable[[str], Opened] = lru_cache(kept)(self._verified)
 
-    def seal(self, value: str) -> str:
-        """Return *value* with its signature."""
+    def seal(self, value: str, sent: int | None = None) -> str:
+        """Return *value* with its signature, and with the time when it was *sent* unless that is None."""
+        if sent is not None:
+            value = f"{value}..{sent}"
+        elif _SENT.fullmatch(value):
+            value += ".."
         return self._signers[0].sign(value).decode("ascii")
 
     def open(self, sealed: str) -> Opened | None:
@@ -59,10 +80,17 @@ class CookieSignature:
         *others, oldest = self._signers
         for signer in others:
             try:
-                return Opened(signer.unsign(sealed).decode("ascii"), signer is not others[0])
+                return self._opened(signer.unsign(sealed), stale=signer is not others[0])
             except BadSignature:
                 continue
-        return Opened(oldest.unsign(sealed).decode("ascii"), bool(others))
+        return self._opened(oldest.unsign(sealed), stale=bool(others))
+
+    def _opened(self, signed: bytes, *, stale: bool) -> Opened:
+        value = signed.decode("ascii")
+        timed = _SENT.fullmatch(value)
+        if timed is None:
+            return Opened(value, self._name, stale, None)
+        return Opened(timed[1], self._name, stale, int(timed[2]) if timed[2] else None)
 
 
 class _Signer(Signer):

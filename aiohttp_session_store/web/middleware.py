@@ -11,8 +11,9 @@ from aiohttp import web
 from ..errors import ConfigurationError, SessionLockError, SessionUsageError, StorageError
 from ..session.session import Session
 from ..storages.base import SessionStorage
+from .app_sessions import AppSessions
 from .cookie_settings import SessionCookie
-from .request_session import SERVER_ERROR, AppSessions, RequestSession
+from .request_session import SERVER_ERROR, RequestSession
 from .response_headers import add_headers, take_back
 
 if TYPE_CHECKING:
@@ -301,24 +302,30 @@ def _keep_off_the_wire(request: web.Request, response: web.StreamResponse) -> No
 def _check_cookie_names(app: web.Application) -> None:
     """Refuse a sub-app that would overwrite the cookie of an app around it, and mark the others as nested."""
     sessions = app[_APP]
-    name = sessions.cookie.name
     beside = set(_apps_within(_outermost_app_around(app))) - {app, *_apps_within(app)}
-    if any(_APP in other and _exclude_each_other(sessions, other[_APP]) for other in beside):
+    for other in (app[_APP] for app in beside if _APP in app):
+        if not _exclude_each_other(sessions, other):
+            continue
         raise ConfigurationError(
-            f"two sub-apps both name their session cookie {name!r}, but do not share their sessions, so they would log"
-            " each other's visitors out. Give each setup() a cookie with a name or path of its own, or call setup() on"
-            " the app around them to share the session"
+            f"two sub-apps both use a session cookie {_named(sessions, other)!r}, but do not share their sessions, so"
+            " they would log each other's visitors out. Give each setup() a cookie with a name or path of its own, or"
+            " call setup() on the app around them to share the session"
         )
     for inner in _apps_within(app):
         if _APP not in inner:
             continue
         inner[_APP].nested = True
-        if inner[_APP].cookie.name == name:
+        if _named(sessions, inner[_APP]):
             raise ConfigurationError(
-                f"the app and a sub-app both name their session cookie {name!r}, so they would overwrite each other's"
-                " cookie. Give the sub-app's setup() a cookie with another name, or remove that setup() to share the"
-                " session"
+                f"the app and a sub-app both use a session cookie {_named(sessions, inner[_APP])!r}, so they would"
+                " overwrite each other's cookie. Give the sub-app's setup() a cookie with another name, also among its"
+                " old_names, or remove that setup() to share the session"
             )
+
+
+def _named(one: AppSessions, other: AppSessions) -> str:
+    """Return a name that the cookies of both have or had before, or ""."""
+    return next((name for name in one.cookie.names if name in other.cookie.names), "")
 
 
 def _exclude_each_other(one: AppSessions, other: AppSessions) -> bool:

@@ -2,11 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
@@ -15,9 +13,9 @@ from ..errors import SessionCommittedError, SessionLockError, SessionUsageError,
 from ..record.session_id import key_of
 from ..session.session import Session, state_of
 from ..session.state import Fate, SessionState
-from ..storages.base import SessionStorage
-from .adoption import Adopter
-from .cookie_settings import SessionCookie
+from .app_sessions import AppSessions
+from .arriving import Arrival, find_session, old_names
+from .cookie_signature import Opened
 from .request_headers import shows_nothing
 
 _logger = logging.getLogger("aiohttp_session_store")
@@ -25,36 +23,6 @@ _logger = logging.getLogger("aiohttp_session_store")
 # A status from here on means that the server failed, so the handler's changes are not kept (RFC 9110, section 15.6).
 SERVER_ERROR = 500
 NOT_MODIFIED = 304
-
-
-@dataclass(slots=True, eq=False)
-class AppSessions:
-    """What ``setup`` puts on an app: the storage, the cookie, and the warnings that were already given.
-
-    Attributes:
-        nested: Whether an app around this one has sessions, too.  None until the app has started.
-        outermost: Whether this app's session middleware is its first one.
-        owner_of: Returns the owner of a session from before ``login`` was used, or None.
-        adopter: Takes over sessions of another library for visitors who have none of ours, or None.
-        answered: The sessions of requests whose handlers have finished, by the writer of the response.  A middleware
-            outside of the app may have cloned the request and replaced the response.  Neither of them leads to the
-            session then, but both still have the same writer.
-    """
-
-    storage: SessionStorage
-    cookie: SessionCookie
-    nested: bool | None = None
-    outermost: bool = False
-    owner_of: "Callable[[Session], str | None] | None" = None
-    adopter: Adopter | None = None
-    warned: set[str] = field(default_factory=set)
-    answered: "WeakKeyDictionary[Any, RequestSession]" = field(default_factory=WeakKeyDictionary)
-
-    def warn_once(self, topic: str, message: str, *args: object) -> None:
-        """Log *message* as a warning, once for each *topic*."""
-        if topic not in self.warned:
-            self.warned.add(topic)
-            _logger.warning(message, *args)
 
 
 class RequestSession:
@@ -66,7 +34,8 @@ class RequestSession:
         session: The session, once it is loaded.
         owed: The unsealed cookie value that must be sent to the browser.  ``""`` clears the cookie, and None sends
             nothing.
-        resend: A cookie value that the browser has, and is to get again, such as with a new signature; or None.
+        resend: A cookie value that the browser has and is to get once more, or None.
+        spent: Old names of the cookie, under which the browser sent cookies that are cleared when it gets a new one.
         headers_sent: The handler prepared a response itself, and its headers are sent.
         status: The status of that response.
         finished: The handler has finished, and nothing more is saved.
@@ -78,6 +47,7 @@ class RequestSession:
     session: Session | None = None
     owed: str | None = None
     resend: str | None = None
+    spent: frozenset[str] = frozenset()
     headers_sent: bool = False
     status: int = 200
     finished: bool = False
@@ -86,7 +56,7 @@ class RequestSession:
     _exclusive: bool = False
     _locks: AsyncExitStack | None = None
     _held_key: str = ""
-    _others: "Sequence[str]" = ()
+    _others: "Sequence[Opened]" = ()
     _waiting: "list[asyncio.Future[None]] | None" = None
 
     def __init__(self, app: AppSessions, outer: "RequestSession | None") -> None:
@@ -118,7 +88,7 @@ class RequestSession:
             if self._waiting is None:
                 waiting = self._waiting = []
                 try:
-                    self._begin(await self._read(request.headers), request)
+                    self._arrive(await find_session(self.app, request.headers, headers_sent=self.headers_sent), request)
                 finally:  # no task and no shield (24 us): if this loader is cancelled, a waiter loads in its place
                     self._waiting = None
                     for waiter in waiting:
@@ -130,39 +100,9 @@ class RequestSession:
                 await woken
         return self.session
 
-    async def _read(self, headers: Any) -> Session:
-        storage, cookie = self.app.storage, self.app.cookie
-        session: Session | None = None
-        candidates = cookie.candidates(headers.getall("Cookie", ()))
-        for number, candidate in enumerate(candidates):
-            session = await storage.read(candidate.value)
-            if state_of(session).place is not None:
-                # If an older secret signed the cookie, it is sent again, signed by the first secret.
-                # A regenerated id is not sent again, because it would replace its successor in the browser.
-                if candidate.stale and not self.headers_sent and not state_of(session).led_on:
-                    self.resend = candidate.value
-                if number + 1 < len(candidates):
-                    self._others = [other.value for other in candidates[number + 1 :]]
-                if self.app.owner_of is not None:
-                    await self._own(session, self.app.owner_of)
-                if self.app.adopter is not None:
-                    self.clears = await self.app.adopter.spend(headers.getall("Cookie", ()))
-                return session
-        if self.app.adopter is not None and not self.headers_sent:  # adopting needs a cookie
-            adopted = await self.app.adopter.adopt(headers.getall("Cookie", ()))
-            if adopted is not None:
-                self.clears, self.adopted = adopted.clear, True
-                if self.app.owner_of is not None:
-                    await self._own(adopted.session, self.app.owner_of)
-                return adopted.session
-        return session if session is not None else await storage.read(None)
-
-    async def _own(self, session: Session, owner_of: "Callable[[Session], str | None]") -> None:
-        """Give a session from before ``login`` was used its owner, at its first load."""
-        if session.owner is None:
-            owner = owner_of(session)
-            if owner is not None:
-                await self.app.storage.adopt(session, owner)
+    def _arrive(self, arrival: Arrival, request: Any) -> None:
+        session, self.resend, self._others, self.spent, self.clears, self.adopted = arrival
+        self._begin(session, request)
 
     def _begin(self, session: Session, request: Any) -> None:
         state = state_of(session)
@@ -299,12 +239,13 @@ class RequestSession:
         cookie_value = await self.app.storage.save(session)
         if ends:
             others, self._others = self._others, ()
+            self.spent |= old_names(self.app, others)
             await asyncio.shield(self._end(others))
         return cookie_value
 
-    async def _end(self, cookie_values: Sequence[str]) -> None:
-        for value in cookie_values:
-            session = await self.app.storage.read(value)
+    async def _end(self, cookies: Sequence[Opened]) -> None:
+        for cookie in cookies:
+            session = await self.app.storage.read(cookie.value)
             if not session.new:
                 session.destroy()
                 await self.app.storage.save(session)
@@ -417,12 +358,5 @@ class RequestSession:
 
     def is_over(self) -> bool:
         """Return whether the session's lifetime has passed while the request was running."""
-        left = self.seconds_left()
+        left = None if self.session is None else self.app.seconds_left(self.session)
         return left is not None and left <= 0
-
-    def seconds_left(self) -> int | None:
-        """Return the seconds until the end of the session's lifetime, or None if it has none."""
-        storage, session = self.app.storage, self.session
-        if session is None or storage.timeouts.lifetime is None:
-            return None
-        return session.created_at + storage.timeouts.lifetime - storage.now()

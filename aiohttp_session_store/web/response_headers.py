@@ -2,12 +2,17 @@
 
 from typing import TYPE_CHECKING, Any
 
+from .app_sessions import AppSessions
 from .cookie_rules import MAX_AGE
 from .request_headers import is_loopback, says_https
-from .request_session import AppSessions, RequestSession
+from .request_session import RequestSession
 
 if TYPE_CHECKING:
     from multidict import CIMultiDict
+
+
+# Longer than browsers keep any cookie, for a session without a lifetime.
+_ENDLESS = 2 * MAX_AGE
 
 
 class SentCookie(str):
@@ -34,6 +39,8 @@ def add_headers(holder: RequestSession, headers: Any, request: Any) -> None:
     else:
         _forbid_caching(holder.app, headers)
         headers.add("Set-Cookie", SentCookie(_set_cookie(holder, holder.owed, request)))
+        for name in holder.spent:
+            headers.add("Set-Cookie", SentCookie(holder.app.cookie.clearing(name, https=_is_https(request))))
     if holder.clears is not None and (holder.owed is not None or not holder.adopted):
         headers.add("Set-Cookie", holder.clears)
 
@@ -44,7 +51,7 @@ def take_back(sessions: AppSessions, headers: "CIMultiDict[str]") -> None:
     The cookie was added to another response, whose headers the app kept and used for this one.  A session cookie that
     the app passes on from another server stays.
     """
-    lines, begin = headers.getall("Set-Cookie"), f"{sessions.cookie.name}="
+    lines, begin = headers.getall("Set-Cookie"), tuple(f"{name}=" for name in sessions.cookie.names)
     kept = [line for line in lines if not (isinstance(line, SentCookie) and line.startswith(begin))]
     if len(kept) < len(lines):
         del headers["Set-Cookie"]
@@ -57,8 +64,7 @@ def take_back(sessions: AppSessions, headers: "CIMultiDict[str]") -> None:
 
 
 def _set_cookie(holder: RequestSession, value: str, request: Any) -> str:
-    cookie, headers, host = holder.app.cookie, request.headers, request.host
-    https = request.scheme == "https" or says_https(headers.get("X-Forwarded-Proto", ""), headers.get("Forwarded", ""))
+    cookie, https, host = holder.app.cookie, _is_https(request), request.host
     if not cookie.is_secure(https=https) and not is_loopback(host):
         holder.app.warn_once(
             "insecure",
@@ -67,12 +73,18 @@ def _set_cookie(holder: RequestSession, value: str, request: Any) -> str:
             cookie.name,
             host,
         )
-    return cookie.header(value, https=https, max_age=_max_age(holder) if cookie.persistent else None)
+    age = _max_age(holder) if cookie.persistent else None
+    return cookie.header(value, https=https, max_age=age, now=holder.app.storage.now())
+
+
+def _is_https(request: Any) -> bool:
+    headers = request.headers
+    return request.scheme == "https" or says_https(headers.get("X-Forwarded-Proto", ""), headers.get("Forwarded", ""))
 
 
 def _max_age(holder: RequestSession) -> int:
-    left = holder.seconds_left()
-    return MAX_AGE if left is None else max(0, left)
+    left = None if holder.session is None else holder.app.seconds_left(holder.session)
+    return _ENDLESS if left is None else max(0, left)
 
 
 def _forbid_caching(app: AppSessions, headers: Any) -> None:

@@ -344,6 +344,33 @@ def test_a_cookie_signed_with_another_secret_does_not_open() -> None:
     assert SessionCookie(secrets=OTHER).bind(MemoryStorage()).open(SEALED_ID) is None
 
 
+# --- the salt
+
+
+def test_two_apps_with_one_secret_and_name_but_another_salt_do_not_open_each_others_cookies() -> None:
+    shop, blog, none = (SessionCookie(secrets=SECRET, salt=salt).bind(CookieStorage()) for salt in ("shop", "blog", ""))
+    assert shop.open(shop.seal(KNOWN_DATA)) == KNOWN_DATA
+    assert [cookie.open(shop.seal(KNOWN_DATA)) for cookie in (blog, none)] == [None, None]
+    assert shop.open(none.seal(KNOWN_DATA)) is None
+
+
+def test_a_name_and_a_salt_are_not_taken_for_another_name() -> None:
+    salted = SessionCookie("session", secrets=SECRET, salt="shop").bind(MemoryStorage())
+    for name in ("session.shop", "sessionshop", "session-shop"):
+        assert SessionCookie(name, secrets=SECRET).bind(MemoryStorage()).open(salted.seal(KNOWN_ID)) is None
+
+
+def test_the_sealed_form_with_a_salt_does_not_change() -> None:
+    sealed = KNOWN_ID + ".bUj27RS1MNffoXGsYccalbFjmYU-bHx8H6iRlxXmvLY"
+    assert SessionCookie(secrets=SECRET, salt="shop").bind(MemoryStorage()).seal(KNOWN_ID) == sealed
+
+
+@pytest.mark.parametrize("salt", [None, 5, b"shop", ["shop"]])
+def test_a_salt_that_is_no_string_is_refused(salt: Any) -> None:
+    with pytest.raises(ConfigurationError, match='salt must be a string such as "shop"'):
+        SessionCookie(salt=salt)
+
+
 # --- rotation of secrets over HTTP
 
 

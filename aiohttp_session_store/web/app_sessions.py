@@ -1,0 +1,49 @@
+"""What ``setup`` puts on an app."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from ..session.session import Session
+from ..storages.base import SessionStorage
+from .adoption import Adopter
+from .cookie_settings import SessionCookie
+
+_logger = logging.getLogger("aiohttp_session_store")
+
+
+@dataclass(slots=True, eq=False)
+class AppSessions:
+    """What ``setup`` puts on an app: the storage, the cookie, and the warnings that were already given.
+
+    Attributes:
+        nested: Whether an app around this one has sessions, too.  None until the app has started.
+        outermost: Whether this app's session middleware is its first one.
+        owner_of: Returns the owner of a session from before ``login`` was used, or None.
+        adopter: Takes over sessions of another library for visitors who have none of ours, or None.
+        answered: The sessions of requests whose handlers have finished, by the writer of the response.  A middleware
+            outside of the app may have cloned the request and replaced the response.  Neither of them leads to the
+            session then, but both still have the same writer.
+    """
+
+    storage: SessionStorage
+    cookie: SessionCookie
+    nested: bool | None = None
+    outermost: bool = False
+    owner_of: "Callable[[Session], str | None] | None" = None
+    adopter: Adopter | None = None
+    warned: set[str] = field(default_factory=set)
+    answered: "WeakKeyDictionary[Any, Any]" = field(default_factory=WeakKeyDictionary)
+
+    def warn_once(self, topic: str, message: str, *args: object) -> None:
+        """Log *message* as a warning, once for each *topic*."""
+        if topic not in self.warned:
+            self.warned.add(topic)
+            _logger.warning(message, *args)
+
+    def seconds_left(self, session: Session) -> int | None:
+        """Return the seconds until the end of the lifetime of *session*, or None if it has none."""
+        lifetime = self.storage.timeouts.lifetime
+        return None if lifetime is None else session.created_at + lifetime - self.storage.now()

@@ -1,0 +1,84 @@
+"""Which session the cookies of a request lead to, and what becomes of those cookies."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ..session.session import Session, state_of
+from ..storages.base import SessionStorage
+from .app_sessions import AppSessions
+from .cookie_signature import Opened
+
+
+class Arrival(NamedTuple):
+    """The session that a request came with, or a new one.
+
+    Attributes:
+        session: The session.
+        resend: The cookie value that the browser has, if it is to get it once more: under the cookie's present name,
+            with a new signature, or for longer.
+        others: Cookies that may lead to other live sessions.
+        spent: The old names of cookies that the browser no longer needs once it has a new one.
+        clears: A Set-Cookie header that clears the cookie of another library, or None.
+        adopted: The session was taken over from that library.
+    """
+
+    session: Session
+    resend: str | None = None
+    others: Sequence[Opened] = ()
+    spent: frozenset[str] = frozenset()
+    clears: str | None = None
+    adopted: bool = False
+
+
+async def find_session(app: AppSessions, headers: Any, *, headers_sent: bool) -> Arrival:
+    """Return the session that the first live cookie leads to, one of another library, or a new one.
+
+    Args:
+        app: The sessions of the app.
+        headers: Those of the request.
+        headers_sent: Those of the response are sent, so that no cookie can be sent any more.
+
+    Raises:
+        StorageError: The storage failed.
+    """
+    storage, cookie, lines = app.storage, app.cookie, headers.getall("Cookie", ())
+    session: Session | None = None
+    candidates = cookie.candidates(lines)
+    for number, candidate in enumerate(candidates):
+        session = await storage.read(candidate.value)
+        state = state_of(session)
+        if state.place is not None:
+            if app.owner_of is not None:
+                await _own(storage, session, app.owner_of)
+            clears = None if app.adopter is None else await app.adopter.spend(lines)
+            left = app.seconds_left(session) if cookie.persistent else None
+            # A regenerated id is not sent again, because it would replace its successor in the browser.
+            due = cookie.is_due(candidate, storage.now(), left) and not headers_sent and not state.led_on
+            others: Sequence[Opened] = ()
+            if len(candidates) > 1:
+                others = [other for other in candidates[number + 1 :] if other.value != candidate.value]
+                candidates = [one for one in candidates if one not in others]
+            return Arrival(session, candidate.value if due else None, others, old_names(app, candidates), clears)
+    spent = old_names(app, candidates)
+    if app.adopter is not None and not headers_sent:  # adopting needs a cookie
+        adopted = await app.adopter.adopt(lines)
+        if adopted is not None:
+            if app.owner_of is not None:
+                await _own(storage, adopted.session, app.owner_of)
+            return Arrival(adopted.session, spent=spent, clears=adopted.clear, adopted=True)
+    return Arrival(session if session is not None else await storage.read(None), spent=spent)
+
+
+def old_names(app: AppSessions, cookies: Sequence[Opened]) -> frozenset[str]:
+    """Return those names of *cookies* that the cookie of *app* had before."""
+    if not app.cookie.old_names:
+        return frozenset()
+    return frozenset(cookie.name for cookie in cookies) - {app.cookie.name}
+
+
+async def _own(storage: SessionStorage, session: Session, owner_of: Callable[[Session], str | None]) -> None:
+    """Give a session from before ``login`` was used its owner, at its first load."""
+    if session.owner is None:
+        owner = owner_of(session)
+        if owner is not None:
+            await storage.adopt(session, owner)
