@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from aiohttp import web
+
 from ..session.session import Session
 from ..storages.base import SessionStorage
 from .adoption import Adopter
@@ -47,3 +49,7 @@ class AppSessions:
         """Return the seconds until the end of the lifetime of *session*, or None if it has none."""
         lifetime = self.storage.timeouts.lifetime
         return None if lifetime is None else session.created_at + lifetime - self.storage.now()
+
+
+#: At module level, because aiohttp names a key after the module that makes it. It cannot do so in a thread.
+APP = web.AppKey("aiohttp_session_store", AppSessions)

@@ -1,6 +1,5 @@
 """The middleware: ``setup``, and the functions that handlers call."""
 
-import inspect
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -8,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from ..errors import ConfigurationError, SessionLockError, SessionUsageError, StorageError
+from ..errors import SessionLockError, SessionUsageError, StorageError
 from ..session.session import Session
 from ..storages.base import SessionStorage
-from .app_sessions import AppSessions
+from .app_sessions import APP, AppSessions
 from .cookie_settings import SessionCookie
 from .request_session import SERVER_ERROR, RequestSession
 from .response_headers import add_headers, take_back
+from .setup_checks import check_cookie_names, check_setup
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
@@ -24,7 +24,6 @@ __all__ = ["exclusive_session", "get_session", "get_storage", "new_session", "sa
 _logger = logging.getLogger("aiohttp_session_store")
 
 # At module level, because aiohttp names a key after the module that makes it. It cannot do so in a thread.
-_APP = web.AppKey("aiohttp_session_store", AppSessions)
 _REQUEST = web.RequestKey("aiohttp_session_store", RequestSession)
 
 # Longer than any reasonable queue for one visitor's session, and shorter than the timeout of proxies (nginx: 60 s).
@@ -52,21 +51,16 @@ def setup(
             is loaded, and the session keeps its id.  For example: ``lambda session: session.get("user_id")``.
 
     Raises:
-        ConfigurationError: The app has sessions already, has started or was added to another app, or there is no secret
-            to sign cookies with.
+        ConfigurationError: The app has sessions already, has started or was added to another app, there is no secret
+            to sign cookies with, or an argument is of the wrong type.
     """
-    if _APP in app:
-        raise ConfigurationError("this app has sessions already: call setup() once")
-    if app.pre_frozen:
-        raise ConfigurationError(
-            "the app has started or was added to another app: call setup() before add_subapp() and before the app runs"
-        )
+    check_setup(app, storage, cookie, owner_of)
     sessions = AppSessions(storage, (cookie or SessionCookie()).bind(storage), owner_of=owner_of)
 
     async def look_around(app: web.Application) -> None:
         sessions.outermost = app.middlewares[0] is middleware
         sessions.nested = sessions.nested or False
-        _check_cookie_names(app)
+        check_cookie_names(app)
 
     async def run_storage(_: web.Application) -> AsyncIterator[None]:
         await storage.start()
@@ -82,7 +76,7 @@ def setup(
         elif holder.session is not None:  # checked before the call: every response passes here, most without a session
             add_headers(holder, response.headers, request)
 
-    app[_APP] = sessions
+    app[APP] = sessions
     middleware = _middleware(app, sessions)
     app.middlewares.insert(0, middleware)
     app.on_response_prepare.append(pay)
@@ -170,11 +164,17 @@ def exclusive_session(
     Raises:
         SessionLockError: The lock was not free in time or was lost, or the session ended or got another id meanwhile.
             Nothing was stored: it is safe to try again.
-        SessionUsageError: The call is nested, the app has no sessions, or its storage has no locks.
+        SessionUsageError: The call is nested, the timeout is no number of seconds, the app has no sessions, or its
+            storage has no locks.
         StorageError: The storage failed.  If ``maybe_stored`` is true, the changes may be stored all the same, so
             trying again may carry them out twice.
     """
-    return _holder(request).exclusive(request, timeout)
+    holder = _holder(request)
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
+        raise SessionUsageError(
+            f"the timeout of exclusive_session() must be a number of seconds, 0 or more, not {timeout!r}"
+        )
+    return holder.exclusive(request, timeout)
 
 
 def sessions_of(app: web.Application | None) -> AppSessions:
@@ -183,11 +183,11 @@ def sessions_of(app: web.Application | None) -> AppSessions:
     Raises:
         SessionUsageError: The app has no sessions of its own.
     """
-    if app is None or _APP not in app:
+    if app is None or APP not in app:
         raise SessionUsageError(
             "this app has no sessions of its own: call aiohttp_session_store.setup(app, storage) on it"
         )
-    return app[_APP]
+    return app[APP]
 
 
 def _holder(request: web.Request) -> RequestSession:
@@ -297,58 +297,3 @@ def _keep_off_the_wire(request: web.Request, response: web.StreamResponse) -> No
     """
     if request.transport is not None and not isinstance(response, web.WebSocketResponse):
         request.transport.close()
-
-
-def _check_cookie_names(app: web.Application) -> None:
-    """Refuse a sub-app that would overwrite the cookie of an app around it, and mark the others as nested."""
-    sessions = app[_APP]
-    beside = set(_apps_within(_outermost_app_around(app))) - {app, *_apps_within(app)}
-    for other in (app[_APP] for app in beside if _APP in app):
-        if not _exclude_each_other(sessions, other):
-            continue
-        raise ConfigurationError(
-            f"two sub-apps both use a session cookie {_named(sessions, other)!r}, but do not share their sessions, so"
-            " they would log each other's visitors out. Give each setup() a cookie with a name or path of its own, or"
-            " call setup() on the app around them to share the session"
-        )
-    for inner in _apps_within(app):
-        if _APP not in inner:
-            continue
-        inner[_APP].nested = True
-        if _named(sessions, inner[_APP]):
-            raise ConfigurationError(
-                f"the app and a sub-app both use a session cookie {_named(sessions, inner[_APP])!r}, so they would"
-                " overwrite each other's cookie. Give the sub-app's setup() a cookie with another name, also among its"
-                " old_names, or remove that setup() to share the session"
-            )
-
-
-def _named(one: AppSessions, other: AppSessions) -> str:
-    """Return a name that the cookies of both have or had before, or ""."""
-    return next((name for name in one.cookie.names if name in other.cookie.names), "")
-
-
-def _exclude_each_other(one: AppSessions, other: AppSessions) -> bool:
-    """Return whether a browser can keep only one of two cookies, and neither app can use the other's."""
-    if not one.cookie.replaces(other.cookie):
-        return False
-    return one.storage is not other.storage or one.cookie.open(other.cookie.seal("probe")) is None
-
-
-def _outermost_app_around(app: web.Application) -> web.Application:
-    """Return the app that is starting, of which *app* may be a part.
-
-    aiohttp gives a sub-app no way to the app around it.  While they start, that app is on the call stack.
-    """
-    outermost, frame = app, inspect.currentframe()
-    while frame is not None:
-        for value in frame.f_locals.values():
-            if isinstance(value, web.Application) and outermost in value._subapps:  # noqa: SLF001  see below
-                outermost = value
-        frame = frame.f_back
-    return outermost
-
-
-def _apps_within(app: web.Application) -> list[web.Application]:
-    inner = list(app._subapps)  # noqa: SLF001  aiohttp has no public access to mounted sub-apps
-    return inner + [deeper for subapp in inner for deeper in _apps_within(subapp)]

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -24,6 +25,8 @@ from aiohttp_session_store import (
     save_session,
     setup,
 )
+from tests.web.storages import app_with
+from tests.web.visits import ClientOf, visit
 
 Client = TestClient[web.Request, web.Application]
 
@@ -377,3 +380,18 @@ async def test_a_holder_that_sends_a_new_id_holds_the_session_under_that_id_too(
         await slow.read()
 
         assert await (await quick).json() == 80
+
+
+@pytest.mark.parametrize("timeout", ["5", None, True, -1, float("nan")])
+async def test_a_timeout_that_is_no_number_of_seconds_is_an_error(client_of: ClientOf, timeout: Any) -> None:
+    told = []
+
+    async def handler(request: web.Request) -> web.Response:
+        with pytest.raises(SessionUsageError) as caught:
+            exclusive_session(request, timeout=timeout)
+        told.append(str(caught.value))
+        return web.Response()
+
+    await visit(await client_of(app_with(MemoryStorage(), handler)), "/")
+
+    assert told == [f"the timeout of exclusive_session() must be a number of seconds, 0 or more, not {timeout!r}"]

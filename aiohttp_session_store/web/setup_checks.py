@@ -1,0 +1,130 @@
+"""Whether ``setup`` was called with the right arguments and in time, and whether two apps can be served together."""
+
+import inspect
+import os
+from collections.abc import Coroutine
+
+from aiohttp import web
+
+from ..errors import ConfigurationError
+from .app_sessions import APP, AppSessions
+from .cookie_settings import SessionCookie
+
+# What the first request would miss at the latest.
+_CALLS = ("now", "default_secrets", "read", "save", "start", "aclose")
+
+
+def check_setup(app: object, storage: object, cookie: object, owner_of: object) -> None:
+    """Refuse arguments of ``setup`` that cannot work, and a call that comes too late.
+
+    No message repeats an argument, because it may be a URL with a password, or a secret.
+
+    Raises:
+        ConfigurationError: The message says what to write instead.
+    """
+    if not isinstance(app, web.Application):
+        if isinstance(storage, web.Application):
+            raise ConfigurationError("the first two arguments of setup() are swapped: write setup(app, storage)")
+        raise ConfigurationError(f"the first argument of setup() must be a web.Application, not {_kind(app)}")
+    if APP in app:
+        raise ConfigurationError("this app has sessions already: call setup() once")
+    if app.pre_frozen or app.on_startup.frozen:
+        raise ConfigurationError(
+            "the app has started or was added to another app: call setup() before add_subapp() and before the app runs"
+        )
+    _check_storage(storage)
+    if cookie is not None and not isinstance(cookie, SessionCookie):
+        instead = 'SessionCookie("sid")' if isinstance(cookie, str) else "SessionCookie(...)"
+        raise ConfigurationError(f"cookie must be a SessionCookie, not {_kind(cookie)}: write cookie={instead}")
+    if owner_of is not None and (not callable(owner_of) or inspect.iscoroutinefunction(owner_of)):
+        raise ConfigurationError(
+            f"owner_of must be a plain function, not {_kind(owner_of)}: write, for example,"
+            ' owner_of=lambda session: session.get("user_id")'
+        )
+
+
+def _check_storage(storage: object) -> None:
+    if isinstance(storage, type):
+        raise ConfigurationError(f"setup() takes a storage, not the class {storage.__name__}: call the class")
+    if isinstance(storage, str | os.PathLike):
+        raise ConfigurationError(
+            f"setup() takes a storage, not {_kind(storage)}: for a directory, write FileSystemStorage(directory); for a"
+            " URL, RedisStorage.from_url(url) or PostgresStorage.from_dsn(url)"
+        )
+    if not isinstance(getattr(storage, "kind", None), str):
+        raise ConfigurationError(
+            f"setup() takes a storage such as MemoryStorage() or FileSystemStorage(directory), not {_kind(storage)}"
+        )
+    if getattr(storage, "timeouts", None) is None:
+        raise ConfigurationError(
+            f"the storage {type(storage).__name__} has no timeouts: its __init__ must call super().__init__(**options)"
+        )
+    missing = [name for name in _CALLS if not callable(getattr(storage, name, None))]
+    if missing:
+        raise ConfigurationError(f"the storage {type(storage).__name__} has no method {missing[0]}()")
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if inspect.iscoroutinefunction(value):
+        return "an async function"
+    if isinstance(value, Coroutine):
+        value.close()  # nobody else will await it
+        return "a coroutine"
+    return "None" if value is None else f"a value of type {type(value).__name__}"
+
+
+def check_cookie_names(app: web.Application) -> None:
+    """Refuse a sub-app that would overwrite the cookie of an app around it, and mark the others as nested."""
+    sessions = app[APP]
+    beside = set(_apps_within(_outermost_app_around(app))) - {app, *_apps_within(app)}
+    for other in (app[APP] for app in beside if APP in app):
+        if not _exclude_each_other(sessions, other):
+            continue
+        raise ConfigurationError(
+            f"two sub-apps both use a session cookie {_named(sessions, other)!r}, but do not share their sessions, so"
+            " they would log each other's visitors out. Give each setup() a cookie with a name or path of its own, or"
+            " call setup() on the app around them to share the session"
+        )
+    for inner in _apps_within(app):
+        if APP not in inner:
+            continue
+        inner[APP].nested = True
+        if _named(sessions, inner[APP]):
+            raise ConfigurationError(
+                f"the app and a sub-app both use a session cookie {_named(sessions, inner[APP])!r}, so they would"
+                " overwrite each other's cookie. Give the sub-app's setup() a cookie with another name, also among its"
+                " old_names, or remove that setup() to share the session"
+            )
+
+
+def _named(one: AppSessions, other: AppSessions) -> str:
+    """Return a name that the cookies of both have or had before, or ""."""
+    return next((name for name in one.cookie.names if name in other.cookie.names), "")
+
+
+def _exclude_each_other(one: AppSessions, other: AppSessions) -> bool:
+    """Return whether a browser can keep only one of two cookies, and neither app can use the other's."""
+    if not one.cookie.replaces(other.cookie):
+        return False
+    return one.storage is not other.storage or one.cookie.open(other.cookie.seal("probe")) is None
+
+
+def _outermost_app_around(app: web.Application) -> web.Application:
+    """Return the app that is starting, of which *app* may be a part.
+
+    aiohttp gives a sub-app no way to the app around it.  While they start, that app is on the call stack.
+    """
+    outermost, frame = app, inspect.currentframe()
+    while frame is not None:
+        for value in frame.f_locals.values():
+            if isinstance(value, web.Application) and outermost in value._subapps:  # noqa: SLF001  see below
+                outermost = value
+        frame = frame.f_back
+    return outermost
+
+
+def _apps_within(app: web.Application) -> list[web.Application]:
+    inner = list(app._subapps)  # noqa: SLF001  aiohttp has no public access to mounted sub-apps
+    return inner + [deeper for subapp in inner for deeper in _apps_within(subapp)]
