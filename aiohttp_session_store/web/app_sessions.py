@@ -12,6 +12,7 @@ from ..session.session import Session
 from ..storages.base import SessionStorage
 from .adoption import Adopter
 from .cookie_settings import SessionCookie
+from .secure_watch import SecureWatch
 
 _logger = logging.getLogger("aiohttp_session_store")
 
@@ -25,6 +26,7 @@ class AppSessions:
         outermost: Whether this app's session middleware is its first one.
         owner_of: Returns the owner of a session from before ``login`` was used, or None.
         adopter: Takes over sessions of another library for visitors who have none of ours, or None.
+        secure_watch: Notices that browsers drop the Secure cookie.
         answered: The sessions of requests whose handlers have finished, by the writer of the response.  A middleware
             outside of the app may have cloned the request and replaced the response.  Neither of them leads to the
             session then, but both still have the same writer.
@@ -36,6 +38,7 @@ class AppSessions:
     outermost: bool = False
     owner_of: "Callable[[Session], str | None] | None" = None
     adopter: Adopter | None = None
+    secure_watch: SecureWatch = field(default_factory=SecureWatch)
     warned: set[str] = field(default_factory=set)
     answered: "WeakKeyDictionary[Any, Any]" = field(default_factory=WeakKeyDictionary)
 

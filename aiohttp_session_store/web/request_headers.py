@@ -50,6 +50,12 @@ def says_https(forwarded_proto: str, forwarded: str) -> bool:
     )
 
 
+def came_over_https(request: Any) -> bool:
+    """Return whether the visitor came over HTTPS, directly or through a proxy that says so."""
+    headers = request.headers
+    return request.scheme == "https" or says_https(headers.get("X-Forwarded-Proto", ""), headers.get("Forwarded", ""))
+
+
 def shows_nothing(method: str, headers: Any) -> bool:
     """Return whether nobody will read the response, so that a flash message in it would be lost.
 

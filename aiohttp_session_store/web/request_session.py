@@ -102,6 +102,8 @@ class RequestSession:
 
     def _arrive(self, arrival: Arrival, request: Any) -> None:
         session, self.resend, self._others, self.spent, self.clears, self.adopted = arrival
+        if self.app.secure_watch.waiting and not state_of(session).new and not self.adopted:
+            self.app.secure_watch.came_back(request)
         self._begin(session, request)
 
     def _begin(self, session: Session, request: Any) -> None:

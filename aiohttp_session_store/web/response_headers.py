@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from .app_sessions import AppSessions
 from .cookie_rules import MAX_AGE
-from .request_headers import is_loopback, says_https
+from .request_headers import came_over_https, is_loopback
 from .request_session import RequestSession
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def add_headers(holder: RequestSession, headers: Any, request: Any) -> None:
         _forbid_caching(holder.app, headers)
         headers.add("Set-Cookie", SentCookie(_set_cookie(holder, holder.owed, request)))
         for name in holder.spent:
-            headers.add("Set-Cookie", SentCookie(holder.app.cookie.clearing(name, https=_is_https(request))))
+            headers.add("Set-Cookie", SentCookie(holder.app.cookie.clearing(name, https=came_over_https(request))))
     if holder.clears is not None and (holder.owed is not None or not holder.adopted):
         headers.add("Set-Cookie", holder.clears)
 
@@ -64,7 +64,7 @@ def take_back(sessions: AppSessions, headers: "CIMultiDict[str]") -> None:
 
 
 def _set_cookie(holder: RequestSession, value: str, request: Any) -> str:
-    cookie, https, host = holder.app.cookie, _is_https(request), request.host
+    cookie, https, host = holder.app.cookie, came_over_https(request), request.host
     if not cookie.is_secure(https=https) and not is_loopback(host):
         holder.app.warn_once(
             "insecure",
@@ -73,13 +73,16 @@ def _set_cookie(holder: RequestSession, value: str, request: Any) -> str:
             cookie.name,
             host,
         )
+    elif value and cookie.secure and not https and holder.app.secure_watch.is_dropped(cookie, request):
+        holder.app.warn_once(
+            "dropped",
+            "the session cookie %s is Secure, and a visitor who had got it over plain HTTP came back without it."
+            " Browsers drop such a cookie, so each request begins a new session. Serve HTTPS, or pass"
+            " SessionCookie(secure=None). If there is a proxy, it must send X-Forwarded-Proto",
+            cookie.name,
+        )
     age = _max_age(holder) if cookie.persistent else None
     return cookie.header(value, https=https, max_age=age, now=holder.app.storage.now())
-
-
-def _is_https(request: Any) -> bool:
-    headers = request.headers
-    return request.scheme == "https" or says_https(headers.get("X-Forwarded-Proto", ""), headers.get("Forwarded", ""))
 
 
 def _max_age(holder: RequestSession) -> int:
