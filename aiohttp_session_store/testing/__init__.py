@@ -1,6 +1,7 @@
 """Helpers for testing apps that use sessions, and for testing storages of your own.
 
-:class:`ManualClock`, :class:`FailingStorage` and :func:`edit_session` need nothing beyond the library.
+:class:`ManualClock`, :class:`FailingStorage`, :func:`edit_session` and :func:`session_for` need nothing beyond the
+library.
 :class:`StorageContract` needs pytest and pytest-asyncio, and is imported only when it is asked for.  :mod:`.fixtures`
 has fixtures for pytest.
 """
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from .client import edit_session
 from .clock import ManualClock
 from .failing import FailingStorage
+from .mocked import session_for
 
 if TYPE_CHECKING:
     from .contract import StorageContract
 
-__all__ = ["FailingStorage", "ManualClock", "StorageContract", "edit_session"]
+__all__ = ["FailingStorage", "ManualClock", "StorageContract", "edit_session", "session_for"]
 
 
 def __getattr__(name: str) -> Any:

@@ -26,6 +26,8 @@ async def edit_session(client: TestClient[Any, Any], *, app: web.Application | N
         async with edit_session(client) as session:
             session["user_id"] = 5
 
+    If the cookie has a domain that is not the one of the test server, the client's jar keeps it for the test server.
+
     A client without a session gets a new one.  If the block puts something into it, the session is stored, and its
     cookie is put into the client's jar.  Flash messages can be read without using them up: the app's next request still
     sees them.  If the block raises an exception, nothing is saved.  After the block, the session can still be read.
@@ -37,7 +39,7 @@ async def edit_session(client: TestClient[Any, Any], *, app: web.Application | N
     Raises:
         SessionTooLargeError: The session does not fit into its cookie.
         SessionUsageError: The app has no sessions, or the client would not send their cookie.  This is the case for a
-            Secure cookie over plain HTTP, for a cookie of another domain, and for a jar that keeps no cookies.
+            Secure cookie over plain HTTP, for a cookie of another path, and for a jar that keeps no cookies.
         StorageError: The storage failed.
     """
     sessions = sessions_of(app or client.app)
@@ -58,11 +60,20 @@ async def edit_session(client: TestClient[Any, Any], *, app: web.Application | N
     finally:
         state.sealed = True  # nobody would save what is written after the block
     if value is not None:
-        jar.update_cookies_from_headers([cookie.header(value, https=url.scheme == "https")], url)
+        https = url.scheme == "https"
+        lines = [cookie.header(value, https=https), *(cookie.clearing(name, https=https) for name in cookie.old_names)]
+        jar.update_cookies_from_headers([_for_host(line, cookie, url) for line in lines], url)
         if not _cookie_header(jar, cookie, url) and value:
             raise SessionUsageError(
                 f"the cookie jar of this client keeps no cookies, so the cookie {cookie.name} is lost"
             )
+
+
+def _for_host(line: str, cookie: SessionCookie, url: URL) -> str:
+    """Return a Set-Cookie header without a domain that the test server has not, because the jar would drop it."""
+    if cookie.domain is None or f".{url.host}".endswith(f".{cookie.domain.lower()}"):
+        return line
+    return line.replace(f"; Domain={cookie.domain}", "", 1)
 
 
 def _cookie_header(jar: AbstractCookieJar, cookie: SessionCookie, url: URL) -> str:
@@ -72,8 +83,8 @@ def _cookie_header(jar: AbstractCookieJar, cookie: SessionCookie, url: URL) -> s
         SessionUsageError: The jar has our cookie, but the client would not send it.
     """
     sent = jar.filter_cookies(url)
-    if cookie.name in sent:
-        return f"{cookie.name}={sent[cookie.name].value}"
+    if cookies := [f"{name}={sent[name].value}" for name in cookie.names if name in sent]:
+        return "; ".join(cookies)
     kept = next((morsel for morsel in jar if morsel.key == cookie.name), None)
     if kept is None:
         return ""

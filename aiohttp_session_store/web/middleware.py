@@ -11,6 +11,7 @@ from ..errors import SessionLockError, SessionUsageError, StorageError
 from ..session.session import Session
 from ..storages.base import SessionStorage
 from .app_sessions import APP, AppSessions
+from .arriving import Arrival
 from .cookie_settings import SessionCookie
 from .request_session import SERVER_ERROR, RequestSession
 from .response_headers import add_headers, take_back
@@ -188,6 +189,12 @@ def sessions_of(app: web.Application | None) -> AppSessions:
             "this app has no sessions of its own: call aiohttp_session_store.setup(app, storage) on it"
         )
     return app[APP]
+
+
+def put_session(request: web.Request, storage: SessionStorage, session: Session) -> None:
+    """Let *request* have *session*, for tests that call a handler without a server."""
+    holder = request[_REQUEST] = RequestSession(AppSessions(storage, SessionCookie().bind(storage)), None)
+    holder.begin(Arrival(session), request)
 
 
 def _holder(request: web.Request) -> RequestSession:

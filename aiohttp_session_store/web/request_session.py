@@ -88,7 +88,7 @@ class RequestSession:
             if self._waiting is None:
                 waiting = self._waiting = []
                 try:
-                    self._arrive(await find_session(self.app, request.headers, headers_sent=self.headers_sent), request)
+                    self.begin(await find_session(self.app, request.headers, headers_sent=self.headers_sent), request)
                 finally:  # no task and no shield (24 us): if this loader is cancelled, a waiter loads in its place
                     self._waiting = None
                     for waiter in waiting:
@@ -100,7 +100,8 @@ class RequestSession:
                 await woken
         return self.session
 
-    def _arrive(self, arrival: Arrival, request: Any) -> None:
+    def begin(self, arrival: Arrival, request: Any) -> None:
+        """Go on with the session that *request* came with."""
         session, self.resend, self._others, self.spent, self.clears, self.adopted = arrival
         if self.app.secure_watch.waiting and not state_of(session).new and not self.adopted:
             self.app.secure_watch.came_back(request)

@@ -63,7 +63,7 @@ def test_every_test_named_in_the_documentation_is_in_the_contract() -> None:
         assert hasattr(StorageContract, name), name
 
 
-@pytest.mark.parametrize(("document", "tests"), [("docs/testing.md", 5)])
+@pytest.mark.parametrize(("document", "tests"), [("docs/testing.md", 7)])
 def test_the_tests_in_a_document_pass(document: str, tests: int, tmp_path: Path) -> None:
     names = write_files(document, tmp_path)
     (tmp_path / "pytest.ini").write_text(CONFIG)

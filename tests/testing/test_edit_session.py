@@ -209,6 +209,47 @@ async def test_a_secure_cookie_is_sent_to_a_trusted_server(
     assert (await asked(client))["user"] == 5
 
 
+@pytest.mark.parametrize("domain", ["example.org", "EXAMPLE.org", "shop.example.org"])
+async def test_a_cookie_of_another_domain_is_kept_for_the_test_server(
+    aiohttp_client: AiohttpClient, domain: str
+) -> None:
+    client = await aiohttp_client(application(MemoryStorage(), domain=domain))
+    async with edit_session(client) as session:
+        session["user"] = 5
+
+    assert (await asked(client))["user"] == 5
+    async with edit_session(client) as session:
+        assert session["user"] == 5
+        session.destroy()
+    assert not list(client.session.cookie_jar)
+
+
+async def test_a_test_server_of_the_cookies_domain_gets_it_with_the_domain(aiohttp_server: AiohttpServer) -> None:
+    server = await aiohttp_server(application(MemoryStorage(), domain="app.localhost"))
+    server._root = server.make_url("/").with_host("shop.app.localhost")  # nothing is sent to it
+    async with TestClient(server, cookie_jar=aiohttp.CookieJar()) as client:
+        async with edit_session(client) as session:
+            session["user"] = 5
+
+        assert [morsel["domain"] for morsel in client.session.cookie_jar] == ["app.localhost"]
+
+
+async def test_a_cookie_of_an_old_name_is_opened_and_moved(aiohttp_client: AiohttpClient) -> None:
+    storage = MemoryStorage()
+    before = await aiohttp_client(application(storage))
+    async with edit_session(before) as session:
+        session["user"] = 5
+    client = await aiohttp_client(application(storage, name="sid", old_names=["session"]))
+    client.session.cookie_jar.update_cookies({morsel.key: morsel for morsel in before.session.cookie_jar})
+
+    async with edit_session(client) as session:
+        assert session["user"] == 5
+        session.regenerate_id(True)
+
+    assert [morsel.key for morsel in client.session.cookie_jar] == ["sid"]
+    assert (await asked(client))["user"] == 5
+
+
 async def test_a_client_that_keeps_no_cookies_is_an_error(aiohttp_client: AiohttpClient) -> None:
     client = await aiohttp_client(application(MemoryStorage()), cookie_jar=aiohttp.DummyCookieJar())
     with pytest.raises(SessionUsageError, match="keeps no cookies"):

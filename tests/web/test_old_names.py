@@ -212,6 +212,20 @@ async def test_the_value_of_one_name_does_not_open_under_the_other(client_of: Cl
     assert (await asked(await client_of(app_with(storage)), "/read", {NEW: browser["session"]}))[0] == "{}"
 
 
+async def test_processes_that_name_the_cookie_in_either_order_share_a_visitor(
+    client_of: ClientOf, storage: SessionStorage
+) -> None:
+    """While processes are updated one after the other, a request may reach either."""
+    browser = await named_before(client_of, storage)
+    prepared = await client_of(app_with(storage, name="session", old_names=[NEW]))
+    updated = await client_of(app_with(storage))
+
+    for client, name in [(prepared, "session"), (updated, NEW), (prepared, "session"), (updated, NEW)]:
+        body, answer = await asked(client, "/read", browser)
+        browser = kept(browser, answer)
+        assert (body, list(browser)) == ('{"user": "ada"}', [name])
+
+
 # --- settings
 
 
