@@ -308,10 +308,14 @@ class Session(MutableMapping[str, Any]):
         Raises:
             SessionDestroyedError: The session was destroyed or replaced.
             SessionCommittedError: The request is over, or the headers are already sent and cannot carry a new cookie.
+            TypeError: An argument is no bool.
 
         References:
             OWASP Session Management Cheat Sheet, "Renew the Session ID After Any Privilege Level Change".
         """
+        for flag in (delete_old_session, renew_lifetime):
+            if not isinstance(flag, bool):
+                raise TypeError(f"regenerate_id() takes True or False, not a value of type {type(flag).__name__}")
         self._state.regenerate(delete_old=delete_old_session, renew_lifetime=renew_lifetime)
 
     # --- whose session it is

@@ -256,8 +256,10 @@ class KeyedStorage(Verbs, ABC):
             options.get("lifetime", DEFAULT_LIFETIME),
             options.get("anonymous_idle_timeout"),
         )
-        grace = options.get("rotation_grace", DEFAULT_ROTATION_GRACE)
-        self.rotation_grace: int = seconds("rotation_grace", grace) or DEFAULT_ROTATION_GRACE
+        grace = seconds("rotation_grace", options.get("rotation_grace", DEFAULT_ROTATION_GRACE))
+        if grace is None:
+            raise ConfigurationError("rotation_grace is a number of seconds or a timedelta, not None")
+        self.rotation_grace: int = grace
         self.max_session_size: int = whole_number(
             "max_session_size", options.get("max_session_size", DEFAULT_MAX_SESSION_SIZE)
         )

@@ -26,7 +26,7 @@ async def edit_session(client: TestClient[Any, Any], *, app: web.Application | N
         async with edit_session(client) as session:
             session["user_id"] = 5
 
-    If the cookie has a domain that is not the one of the test server, the client's jar keeps it for the test server.
+    If the test server is not in the domain of the cookie, the client's jar keeps the cookie for the test server.
 
     A client without a session gets a new one.  If the block puts something into it, the session is stored, and its
     cookie is put into the client's jar.  Flash messages can be read without using them up: the app's next request still
@@ -70,7 +70,7 @@ async def edit_session(client: TestClient[Any, Any], *, app: web.Application | N
 
 
 def _for_host(line: str, cookie: SessionCookie, url: URL) -> str:
-    """Return a Set-Cookie header without a domain that the test server has not, because the jar would drop it."""
+    """Return *line* without the cookie's domain if the server is not in that domain: the jar would drop it."""
     if cookie.domain is None or f".{url.host}".endswith(f".{cookie.domain.lower()}"):
         return line
     return line.replace(f"; Domain={cookie.domain}", "", 1)

@@ -91,7 +91,9 @@ def checked_old_names(cookie: CookieAttributes, old_names: object) -> tuple[str,
 
 
 def _check_name(name: object) -> None:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str):  # not shown, because it may be a secret in the wrong place
+        raise ConfigurationError(f"a cookie name must be a string, not of type {type(name).__name__}")
+    if not _NAME.fullmatch(name):
         raise ConfigurationError(
             f"a cookie name must consist of ASCII letters, digits and !#$%&'*+.^_`|~-, but it is {name!r}"
         )

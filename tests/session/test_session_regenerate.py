@@ -1,5 +1,9 @@
 """Regenerating the id of a session."""
 
+from typing import Any
+
+import pytest
+
 from aiohttp_session_store import MemoryStorage
 from aiohttp_session_store.testing import ManualClock
 from tests.records import live_keys
@@ -222,3 +226,11 @@ async def test_regenerating_with_true_under_an_old_id_moves_the_session_to_anoth
     assert dict(await storage.read(newest_id)) == {"user": 5, "a": 1}
     assert (await storage.read(new_id)).new
     assert (await storage.read(old_id)).new
+
+
+@pytest.mark.parametrize("wrong", ["false", 1, 0, None])
+async def test_a_flag_that_is_no_bool_is_an_error(storage: MemoryStorage, wrong: Any) -> None:
+    session = await storage.read(None)
+    for call in (lambda: session.regenerate_id(wrong), lambda: session.regenerate_id(renew_lifetime=wrong)):
+        with pytest.raises(TypeError, match=r"regenerate_id\(\) takes True or False"):
+            call()

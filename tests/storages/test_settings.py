@@ -65,6 +65,11 @@ def test_a_span_that_is_no_number_of_seconds_is_refused(value: Any) -> None:
             make(**{name: value})
 
 
+def test_a_rotation_grace_of_none_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="rotation_grace is a number of seconds"):
+        MemoryStorage(rotation_grace=None)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("value", [None, 5, "time.time"])
 def test_a_clock_that_is_no_function_is_refused(tmp_path: Path, value: Any) -> None:
     for make in (MemoryStorage, CookieStorage, files(tmp_path), redis, postgres):
