@@ -1,6 +1,7 @@
 """The values that a session can hold.
 
-Every value comes back exactly as it was stored.  If a value cannot come back unchanged, nothing is stored at all.
+Every value comes back exactly as it was stored.  If a value cannot come back unchanged, nothing is stored at all.  A
+value of a subclass that adds nothing to its base comes back as a value of the base; see :func:`~.kinds.base_of`.
 
 JSON holds strings, numbers, booleans, None, lists and dicts with string keys.  A small, closed set of other types is
 written as an object with a single key, the tag: ``{"$datetime": "2024-05-01T12:00:00"}``.  If a key of the handler
@@ -13,15 +14,16 @@ back into what the handler stored.  Both functions copy, so later changes to one
 
 import base64
 import binascii
-import builtins
 from collections.abc import Callable
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timezone, tzinfo
 from decimal import Decimal, InvalidOperation
+from enum import Enum
 from math import isfinite
 from typing import Any
 from uuid import UUID
 
 from .json_encoders import dumps
+from .kinds import advice, base_of, type_name
 
 __all__ = ["MAX_DEPTH", "MAX_INTEGER", "MIN_INTEGER", "check_key", "escape", "freeze", "thaw"]
 
@@ -95,16 +97,16 @@ def _unescaped(key: str) -> str:
     return key[1:] if key[:2] == _TAG * 2 else key
 
 
-def check_key(key: Any) -> None:
-    """Refuse a session key that JSON would change.
+def check_key(key: Any) -> str:
+    """Return *key* as a plain string, after refusing a session key that JSON would change.
 
     Raises:
-        TypeError: *key* is not a plain string of Unicode characters.
+        TypeError: *key* is not a string of Unicode characters.
     """
     if type(key) is str and key.isascii():
-        return
+        return key
     try:
-        _check_key(key)
+        return _plain_key(key)
     except _UnstorableError as error:
         raise TypeError(f"session key {key!r}: {error}") from None
 
@@ -129,8 +131,20 @@ def _copy(value: Any, depth: int) -> Any:
         return _copy_list(value, depth + 1) if kind is list else _copy_dict(value, depth + 1)
     freezer = _FREEZERS.get(kind)
     if freezer is None:
-        raise _UnstorableError(_explain(kind))
+        base = _base(value)
+        if base is None:
+            raise _UnstorableError(advice(kind))
+        freezer = _FREEZERS.get(base)
+        if freezer is None:
+            return _copy(base(value), depth)
     return freezer(value, depth)
+
+
+def _base(value: Any) -> type | None:
+    """Return the type that *value* is stored as, or None if it cannot be stored."""
+    kind: Any = type(value)
+    base = base_of(kind)
+    return None if base is not None and getattr(value, "__dict__", None) else base  # it can carry attributes of its own
 
 
 def _check_depth(depth: int) -> None:
@@ -153,18 +167,23 @@ def _copy_dict(values: dict[Any, Any], depth: int) -> dict[str, Any]:
     copy = {}
     for key, value in values.items():
         try:
-            _check_key(key)
-            copy[_escaped(key)] = _copy(value, depth)
+            copy[_escaped(_plain_key(key))] = _copy(value, depth)
         except _UnstorableError as error:
             error.path.append(key)
             raise
     return copy
 
 
-def _check_key(key: Any) -> None:
-    if type(key) is not str:
-        raise _UnstorableError(f"keys are strings, and this one is of type {type(key).__name__}")
-    _check_text(key)
+def _plain_key(key: Any) -> str:
+    if type(key) is str:
+        text = key
+    elif _base(key) is str:
+        text = str(key)
+    else:
+        instead = "; use its .value" if isinstance(key, Enum) else ""
+        raise _UnstorableError(f"keys are strings, and this one is of type {type_name(type(key))}{instead}")
+    _check_text(text)
+    return text
 
 
 def _check_text(text: str) -> None:
@@ -183,7 +202,7 @@ _FOLDED = ";fold=1"
 
 
 def _freeze_datetime(value: datetime, _: int) -> dict[str, Any]:
-    if value.tzinfo is not None and type(value.tzinfo) is not timezone:
+    if value.tzinfo is not None and type(value.tzinfo) is not timezone and not _is_fixed(value.tzinfo, value.year):
         raise _UnstorableError(
             f"a datetime in the zone {value.tzinfo} would come back with only its offset; store"
             " value.astimezone(datetime.UTC), and the zone's name if you need it"
@@ -192,6 +211,21 @@ def _freeze_datetime(value: datetime, _: int) -> dict[str, Any]:
     if datetime.fromisoformat(text).utcoffset() != value.utcoffset():
         raise _UnstorableError(f"a datetime with the offset {value.utcoffset()} would come back with another one")
     return {"$datetime": text + _FOLDED if value.fold else text}
+
+
+def _is_fixed(zone: tzinfo, year: int) -> bool:
+    """Return whether *zone* is nothing but an offset, as every zone that is UTC, so that the offset says it all.
+
+    Zones of the standard library, dateutil and pytz that have rules return None if they are asked for no datetime.  A
+    zone of another origin might return its offset in winter, so January and July are looked at, too.
+    """
+    try:
+        offset = zone.utcoffset(None)
+        return offset is not None and all(
+            zone.utcoffset(datetime(year, month, 1, tzinfo=zone)) == offset for month in (1, 7)
+        )
+    except (ArithmeticError, AttributeError, NotImplementedError, TypeError, ValueError):
+        return False  # a zone that has to be asked for a datetime has rules
 
 
 def _freeze_decimal(value: Decimal, _: int) -> dict[str, Any]:
@@ -250,16 +284,3 @@ _THAWERS: dict[str, Callable[[Any], Any]] = {
     "$set": lambda values: set(_thaw_elements(values)),
     "$tuple": lambda values: tuple(_thaw_elements(values)),
 }
-
-
-def _explain(kind: type[Any]) -> str:
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    article = "an" if name[0] in "aeiou" else "a"
-    for plain in ("list", "dict", "str", "int", "float", "tuple", "set"):
-        if issubclass(kind, getattr(builtins, plain)):
-            return f"{article} {name} would come back as a plain {plain}; store {plain}(value)"
-    for other, plain in ((frozenset, "set"), (bytearray, "bytes"), (memoryview, "bytes")):
-        if issubclass(kind, other):
-            return f"{article} {name} would come back as {plain}; store {plain}(value)"
-    kinds = "str, int, float, bool, None, list, dict, tuple, set, bytes, date, datetime, Decimal or UUID"
-    return f"{article} {name} cannot be stored; store a {kinds} made from it"
