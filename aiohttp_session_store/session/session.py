@@ -1,24 +1,21 @@
 """The session that a handler holds: a mapping, plus flash, regenerate_id and destroy."""
 
-from collections.abc import Iterator, MutableMapping
 from typing import Any, TypeVar, overload
 
 from ..errors import SessionCommittedError, SessionDestroyedError
 from ..record.head import checked_label, checked_owner
 from ..record.json_encoders import dumps
 from ..record.session_id import key_of
+from .mapping import SessionMapping
 from .state import Fate, SessionState
-from .typed_key import SessionKey, name_of
+from .typed_key import SessionKey
 
 __all__ = ["Session"]
 
 T = TypeVar("T")
-D = TypeVar("D")
-
-_NOTHING: Any = object()
 
 
-class Session(MutableMapping[str, Any]):
+class Session(SessionMapping):
     """One visitor's data, and the operations on the session that holds it.
 
     A session behaves like a dict.  Its keys are strings, or :class:`SessionKey` objects that know the type of their
@@ -30,11 +27,17 @@ class Session(MutableMapping[str, Any]):
     :func:`~aiohttp_session_store.get_session` and never create one.
     """
 
-    __slots__ = ("_state",)
+    __slots__ = ()
 
     def __init__(self, state: SessionState) -> None:
         """Wrap *state*.  Only storages do this."""
         self._state = state
+
+    def __repr__(self) -> str:
+        """Show the key and the state, never the id or the data."""
+        state = self._state
+        condition = "destroyed" if state.destroyed else "new" if state.new else "stored"
+        return f"<{type(self).__name__} {self.key[:16]} {condition}>"
 
     # --- facts
 
@@ -92,158 +95,7 @@ class Session(MutableMapping[str, Any]):
             return state.rotation.original_id if state.rotation.delete_old else None
         return state.replaces.id if state.replaces is not None and not state.replaces.new else None
 
-    # --- reading
-
-    @overload
-    def __getitem__(self, key: SessionKey[T]) -> T: ...
-    @overload
-    def __getitem__(self, key: str) -> Any: ...
-    def __getitem__(self, key: Any) -> Any:
-        """Return the value of *key*, or of a flash of that name.
-
-        Raises:
-            KeyError: The session has neither.
-            TypeError: The stored value is not of the type that the :class:`SessionKey` expects.
-        """
-        if key.__class__ is SessionKey:
-            return key.proved(self._state.log.value(key.name))
-        return self._state.log.value(key)
-
-    def __contains__(self, key: object) -> bool:
-        """Return whether *key* can be read."""
-        return (key.name if isinstance(key, SessionKey) else key) in self._state.log
-
-    @overload
-    def get(self, key: SessionKey[T]) -> T | None: ...
-    @overload
-    def get(self, key: SessionKey[T], default: D) -> T | D: ...
-    @overload
-    def get(self, key: str, default: Any = None) -> Any: ...
-    def get(self, key: Any, default: Any = None) -> Any:
-        """Return the value of *key*, or *default*; see :meth:`__getitem__`."""
-        try:
-            return self[key]
-        except KeyError:
-            return default
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the keys that can be read."""
-        return self._state.log.keys()
-
-    def __len__(self) -> int:
-        """Return how many keys can be read."""
-        return len(self._state.log)
-
-    def has(self, key: str | SessionKey[Any]) -> bool:
-        """Return whether *key* can be read."""
-        return key in self
-
-    def __repr__(self) -> str:
-        """Show the key and the state, never the id or the data."""
-        state = self._state
-        condition = "destroyed" if state.destroyed else "new" if state.new else "stored"
-        return f"<{type(self).__name__} {self.key[:16]} {condition}>"
-
-    # --- changing
-
-    @overload
-    def __setitem__(self, key: SessionKey[T], value: T) -> None: ...
-    @overload
-    def __setitem__(self, key: str, value: Any) -> None: ...
-    def __setitem__(self, key: Any, value: Any) -> None:
-        """Set *key*.  An assignment always counts as a change.
-
-        Raises:
-            SessionUsageError: The session was destroyed, or it is too late for a change (see the subclasses).
-            TypeError: *key* is neither a string nor a :class:`SessionKey`, *value* is not of the key's type, or a part
-                of *value* cannot be stored.
-        """
-        state = self._state
-        state.check_writable()
-        if key.__class__ is SessionKey:
-            value, key = key.proved(value), key.name
-        state.log.assign(key, value)
-
-    def __delitem__(self, key: str | SessionKey[Any]) -> None:
-        """Unset *key*, and hide a flash of that name.
-
-        Raises:
-            KeyError: The session has neither.
-            SessionUsageError: The session was destroyed, or it is too late for a change.
-        """
-        state = self._state
-        state.check_writable()
-        state.log.remove(name_of(key))
-
-    @overload
-    def pop(self, key: SessionKey[T]) -> T: ...
-    @overload
-    def pop(self, key: SessionKey[T], default: D) -> T | D: ...
-    @overload
-    def pop(self, key: str) -> Any: ...
-    @overload
-    def pop(self, key: str, default: Any) -> Any: ...
-    def pop(self, key: Any, default: Any = _NOTHING) -> Any:
-        """Unset *key* and return its value, or return *default* if there is none.
-
-        Raises:
-            KeyError: The session has no such key, and there is no *default*.
-            SessionUsageError: The session was destroyed, or it is too late for a change.
-            TypeError: The stored value is not of the type that the :class:`SessionKey` expects.
-        """
-        self._state.check_writable()
-        try:
-            value = self[key]
-        except KeyError:
-            if default is _NOTHING:
-                raise
-            return default
-        del self[key]
-        return value
-
-    @overload
-    def setdefault(self, key: SessionKey[T], default: T) -> T: ...
-    @overload
-    def setdefault(self, key: str, default: Any = None) -> Any: ...
-    def setdefault(self, key: Any, default: Any = None) -> Any:
-        """Return the value of *key*.  If there is none, set *key* to *default* first; see :meth:`__setitem__`."""
-        try:
-            return self[key]
-        except KeyError:
-            self[key] = default
-            return self[key]
-
-    def __ior__(self, other: Any) -> "Session":
-        """Update the session from *other*, as ``dict`` does."""
-        self.update(other)
-        return self
-
-    @overload
-    def set(self, key: SessionKey[T], value: T | None) -> None: ...
-    @overload
-    def set(self, key: str, value: Any) -> None: ...
-    def set(self, key: Any, value: Any) -> None:
-        """Set *key*, or unset it if *value* is None.  In contrast, ``session[key] = None`` stores None."""
-        if value is None:
-            self.unset(key)
-        else:
-            self[key] = value
-
-    def unset(self, key: str | SessionKey[Any]) -> None:
-        """Unset *key*, if it is there."""
-        self._state.check_writable()
-        if key in self:
-            del self[key]
-
-    def clear(self) -> None:
-        """Remove all keys, including those that other requests add until this session is saved.
-
-        The session itself continues to exist.  Values that this request gave to :meth:`flash` stay, because they belong
-        to the next request.
-        """
-        state = self._state
-        state.check_writable()
-        state.log.clear()
+    # --- flash messages
 
     @overload
     def flash(self, key: SessionKey[T], value: T) -> None: ...
@@ -275,6 +127,8 @@ class Session(MutableMapping[str, Any]):
         """
         self._state.check_writable()
         self._state.log.flashes.spare()
+
+    # --- all changes of this request
 
     def changed(self) -> None:
         """Mark all lists and dicts that were read as changed, so that the next save writes them.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Unpack, get_args, get_origin, get_type_hints
 
 from aiohttp_session_store.engine.verbs import Verbs
+from aiohttp_session_store.session.mapping import SessionMapping
 
 SNAPSHOT = Path(__file__).with_name("public_api.txt")
 MODULES = ["", ".storages.redis", ".storages.postgres", ".testing", ".testing.fixtures", ".migrate"]
@@ -36,7 +37,7 @@ def described(name: str, thing: Any) -> list[str]:
 
 def is_inner(base: type) -> bool:
     """Return whether *base* is a private class of this package, whose members count as those of its subclass."""
-    return base is Verbs
+    return base in (Verbs, SessionMapping)
 
 
 def members(thing: type) -> dict[str, Any]:
