@@ -198,8 +198,16 @@ def put_session(request: web.Request, storage: SessionStorage, session: Session)
 
 
 def _holder(request: web.Request) -> RequestSession:
-    holder: RequestSession | None = request.get(_REQUEST)
+    try:
+        holder: RequestSession | None = request.get(_REQUEST)
+    except (AttributeError, TypeError):
+        holder = None
     if holder is None:
+        if not isinstance(request, web.BaseRequest):
+            raise SessionUsageError(
+                f"the functions for sessions take the request, not a value of type {type(request).__name__}: write"
+                " get_session(request), or get_session(self.request) in a class-based view"
+            )
         raise SessionUsageError(
             "this request has no session: call aiohttp_session_store.setup(app, storage) on its app, or on the app"
             " around it. A middleware outside of that app cannot use sessions"
@@ -250,6 +258,8 @@ async def _fail(holder: RequestSession, error: BaseException) -> None:
 
     If the handler failed only because the visitor went away after the headers were sent, the changes are saved.
     """
+    if isinstance(error, TypeError) and "Session" in str(error) and "is not JSON serializable" in str(error):
+        error.add_note("A session is a mapping, but no dict: write web.json_response(dict(session))")
     left = holder.seal()
     if holder.headers_sent and _is_all(error, ConnectionError):
         if left:

@@ -122,6 +122,32 @@ async def test_without_setup_every_function_says_what_to_call(call: Any) -> None
         await call(make_mocked_request("GET", "/"))
 
 
+@pytest.mark.parametrize("call", [get_session, new_session, save_session, enter_exclusive])
+@pytest.mark.parametrize("given", [web.Application, dict, object, type(None)])
+async def test_with_anything_but_a_request_every_function_says_to_pass_the_request(call: Any, given: type) -> None:
+    with pytest.raises(SessionUsageError) as caught:
+        await call(given())
+
+    assert f"not a value of type {given.__name__}: write get_session(request)" in str(caught.value)
+
+
+async def test_a_view_or_a_session_in_place_of_the_request_is_a_clear_error(client_of: ClientOf) -> None:
+    told: list[str] = []
+
+    class View(web.View):
+        async def get(self) -> web.Response:
+            for wrong in (self, self.request.app, await get_session(self.request)):
+                with pytest.raises(SessionUsageError) as error:
+                    await get_session(wrong)  # type: ignore[arg-type]
+                told.append(str(error.value))
+            return web.Response()
+
+    client = await client_of(app_with(MemoryStorage(), View))
+
+    assert (await visit(client, "/")).status == 200
+    assert ["get_session(self.request)" in one for one in told] == [True] * 3
+
+
 async def test_a_middleware_outside_the_app_with_sessions_gets_an_error(client_of: ClientOf) -> None:
     told: list[str] = []
 

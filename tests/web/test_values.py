@@ -8,12 +8,17 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import orjson
 import pytest
 from aiohttp import web
 
 from aiohttp_session_store import KeyedStorage, Session, get_session
 from tests.web.storages import GatedStorage, app_with
 from tests.web.visits import Client, ClientOf, visit
+
+
+def orjson_text(value: object) -> str:
+    return orjson.dumps(value).decode()
 
 
 async def data_of(client: Client, cookie: str) -> Any:
@@ -185,3 +190,29 @@ async def test_every_json_value_comes_back_unchanged(client_of: ClientOf, storag
     cookie = (await visit(client, "/")).cookie
 
     assert await data_of(client, cookie) == data
+
+
+@pytest.mark.parametrize("encode", [json.dumps, orjson_text], ids=["json", "orjson"])
+async def test_a_session_that_a_handler_sends_as_json_fails_with_a_note_that_says_what_to_send(
+    client_of: ClientOf, storage: KeyedStorage, encode: Callable[[object], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.json_response(await get_session(request), dumps=encode)
+
+    client = await client_of(app_with(storage, handler))
+
+    assert (await visit(client, "/")).status == 500
+    assert "web.json_response(dict(session))" in caplog.text
+
+
+async def test_another_type_error_gets_no_note(
+    client_of: ClientOf, storage: KeyedStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.json_response(object())
+
+    client = await client_of(app_with(storage, handler))
+
+    assert (await visit(client, "/")).status == 500
+    assert "is not JSON serializable" in caplog.text
+    assert "dict(session)" not in caplog.text
