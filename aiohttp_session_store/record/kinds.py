@@ -31,10 +31,12 @@ def base_of(kind: type) -> type | None:
     which is UUID written in C.  A class can also say itself that the base is one of it, as the datetime of freezegun
     does.
     """
+    if kind in (bool, type(None)):  # a bool is an int, but it is stored as a bool
+        return kind
     for base in _BASES:
         if issubclass(kind, base):
             return base if issubclass(base, kind) or _adds_nothing(kind, base) else None
-    return kind if kind in (bool, type(None)) else None
+    return None
 
 
 def _adds_nothing(kind: type, base: type) -> bool:

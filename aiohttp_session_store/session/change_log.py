@@ -71,6 +71,22 @@ class ChangeLog:
             value = self.data[key] = thaw(value)
         return value
 
+    def hand_out(self, key: str, converted: Any) -> None:
+        """Let *key* read as *converted*, which was made from its stored value, in the rest of this request.
+
+        This is no change.  A change inside *converted* is one, and then all of it is stored in the place of the value.
+
+        Raises:
+            TypeError: *converted* cannot be stored.
+        """
+        if key not in self.data:
+            return  # a flash, in which no change is stored
+        self.snapshots.pop(key, None)
+        self.data[key] = converted
+        frozen = freeze(converted, key)
+        if (type(frozen) is list or type(frozen) is dict) and key not in self._assigned:
+            self.snapshots[key] = frozen
+
     def keys(self) -> Iterator[str]:
         """Yield every readable key, those of the data first."""
         yield from self.data
@@ -95,7 +111,7 @@ class ChangeLog:
         Raises:
             TypeError: *key* or *value* cannot be stored.
         """
-        check_key(key)
+        key = check_key(key)
         freeze(value, key)
         self.snapshots.pop(key, None)
         self.data[key] = value
@@ -137,8 +153,7 @@ class ChangeLog:
         Raises:
             TypeError: *key* or *value* cannot be stored.
         """
-        check_key(key)
-        self.flashes.add(key, value)
+        self.flashes.add(check_key(key), value)
 
     def mark_watched(self) -> None:
         """Record every list and dict that was handed out as changed."""

@@ -1,8 +1,9 @@
 """The session as a mapping: what can be read, set and removed by key."""
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, Self, TypeVar, overload
 
+from .change_log import ChangeLog
 from .state import SessionState
 from .typed_key import SessionKey, name_of
 
@@ -10,6 +11,22 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 _NOTHING: Any = object()
+
+
+def _typed(log: ChangeLog, key: SessionKey[T]) -> T:
+    """Return the value of *key* in its type; see :meth:`.SessionKey.read`."""
+    value = log.value(key.name)
+    read = key.read(value)
+    if read is not value:
+        log.hand_out(key.name, read)
+    return read
+
+
+def _missing(log: ChangeLog, key: Any, found: KeyError | None = None) -> KeyError:
+    """Return the error for *key*, which cannot be read: *found* if that is about a value of another type."""
+    if found is not None and key.__class__ is SessionKey and key.name in log:
+        return found
+    return KeyError(f"the session has no {name_of(key)!r}; where a key may be missing, use session.get()")
 
 
 class SessionMapping(MutableMapping[str, Any]):
@@ -29,16 +46,25 @@ class SessionMapping(MutableMapping[str, Any]):
         """Return the value of *key*, or of a flash of that name.
 
         Raises:
-            KeyError: The session has neither.
-            TypeError: The stored value is not of the type that the :class:`SessionKey` expects.
+            KeyError: The session has neither, or the value is not of the type that the :class:`SessionKey` expects and
+                cannot be converted to it.
         """
-        if key.__class__ is SessionKey:
-            return key.proved(self._state.log.value(key.name))
-        return self._state.log.value(key)
+        log = self._state.log
+        try:
+            return _typed(log, key) if key.__class__ is SessionKey else log.value(key)
+        except KeyError as error:
+            raise _missing(log, key, error) from None
 
     def __contains__(self, key: object) -> bool:
         """Return whether *key* can be read."""
-        return (key.name if isinstance(key, SessionKey) else key) in self._state.log
+        log = self._state.log
+        if key.__class__ is not SessionKey:
+            return key in log
+        try:
+            _typed(log, key)
+        except KeyError:
+            return False
+        return True
 
     @overload
     def get(self, key: SessionKey[T]) -> T | None: ...
@@ -48,14 +74,19 @@ class SessionMapping(MutableMapping[str, Any]):
     def get(self, key: str, default: Any = None) -> Any: ...
     def get(self, key: Any, default: Any = None) -> Any:
         """Return the value of *key*, or *default*; see :meth:`__getitem__`."""
+        log = self._state.log
         try:
-            return self[key]
+            return _typed(log, key) if key.__class__ is SessionKey else log.value(key)
         except KeyError:
             return default
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the keys that can be read."""
         return self._state.log.keys()
+
+    def __reversed__(self) -> Iterator[str]:
+        """Iterate over the keys that can be read, from the last one to the first."""
+        return reversed(list(self))
 
     def __len__(self) -> int:
         """Return how many keys can be read."""
@@ -86,7 +117,7 @@ class SessionMapping(MutableMapping[str, Any]):
         state.log.assign(key, value)
 
     def __delitem__(self, key: str | SessionKey[Any]) -> None:
-        """Unset *key*, and hide a flash of that name.
+        """Unset *key*, whatever its value is, and hide a flash of that name.
 
         Raises:
             KeyError: The session has neither.
@@ -94,7 +125,10 @@ class SessionMapping(MutableMapping[str, Any]):
         """
         state = self._state
         state.check_writable()
-        state.log.remove(name_of(key))
+        name = name_of(key)
+        if name not in state.log:
+            raise _missing(state.log, name)
+        state.log.remove(name)
 
     @overload
     def pop(self, key: SessionKey[T]) -> T: ...
@@ -108,19 +142,33 @@ class SessionMapping(MutableMapping[str, Any]):
         """Unset *key* and return its value, or return *default* if there is none.
 
         Raises:
-            KeyError: The session has no such key, and there is no *default*.
+            KeyError: The session has no such key, or not of the type that the :class:`SessionKey` expects, and there is
+                no *default*.
             SessionUsageError: The session was destroyed, or it is too late for a change.
-            TypeError: The stored value is not of the type that the :class:`SessionKey` expects.
         """
         self._state.check_writable()
+        log = self._state.log
         try:
-            value = self[key]
-        except KeyError:
+            value = _typed(log, key) if key.__class__ is SessionKey else log.value(key)
+        except KeyError as error:
             if default is _NOTHING:
-                raise
+                raise _missing(log, key, error) from None
             return default
-        del self[key]
+        log.remove(name_of(key))
         return value
+
+    def popitem(self) -> tuple[str, Any]:
+        """Unset the last key, as ``dict`` does, and return the key and its value.
+
+        Raises:
+            KeyError: The session is empty.
+            SessionUsageError: The session was destroyed, or it is too late for a change.
+        """
+        self._state.check_writable()
+        key = next(reversed(self), None)
+        if key is None:
+            raise KeyError("the session is empty")
+        return key, self.pop(key)
 
     @overload
     def setdefault(self, key: SessionKey[T], default: T) -> T: ...
@@ -134,10 +182,33 @@ class SessionMapping(MutableMapping[str, Any]):
             self[key] = default
             return self[key]
 
-    def __ior__(self, other: Any) -> Self:
+    def __ior__(self, other: Any) -> Self:  # type: ignore[misc]  # as dict: |= keeps the object, and | makes a dict
         """Update the session from *other*, as ``dict`` does."""
         self.update(other)
         return self
+
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a dict of the session's keys and those of *other*, which win.  The session is not changed."""
+        return {**self, **other} if isinstance(other, Mapping) else NotImplemented
+
+    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a dict of the keys of *other* and the session's, which win.  The session is not changed."""
+        return {**other, **self} if isinstance(other, Mapping) else NotImplemented
+
+    def copy(self) -> dict[str, Any]:
+        """Return a dict of the keys that can be read.  As with ``dict``, lists and dicts inside are not copied."""
+        return dict(self)
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        """Refuse to be copied by :mod:`copy` or pickled, because only one object can save the session.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(
+            "a session cannot be pickled or copied by the copy module; use dict(session), or"
+            " copy.deepcopy(dict(session))"
+        )
 
     @overload
     def set(self, key: SessionKey[T], value: T | None) -> None: ...
@@ -152,9 +223,11 @@ class SessionMapping(MutableMapping[str, Any]):
 
     def unset(self, key: str | SessionKey[Any]) -> None:
         """Unset *key*, if it is there."""
-        self._state.check_writable()
-        if key in self:
-            del self[key]
+        state = self._state
+        state.check_writable()
+        name = name_of(key)
+        if name in state.log:
+            state.log.remove(name)
 
     def clear(self) -> None:
         """Remove all keys, including those that other requests add until this session is saved.

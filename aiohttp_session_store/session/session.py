@@ -2,7 +2,7 @@
 
 from typing import Any, TypeVar, overload
 
-from ..errors import SessionCommittedError, SessionDestroyedError
+from ..errors import SessionCommittedError, SessionDestroyedError, SessionUsageError
 from ..record.head import checked_label, checked_owner
 from ..record.json_encoders import dumps
 from ..record.session_id import key_of
@@ -18,9 +18,11 @@ T = TypeVar("T")
 class Session(SessionMapping):
     """One visitor's data, and the operations on the session that holds it.
 
-    A session behaves like a dict.  Its keys are strings, or :class:`SessionKey` objects that know the type of their
-    value.  Its values are those that JSON can hold, and datetime, date, UUID, Decimal, bytes, set and tuple.  They may
-    be nested up to 100 levels deep.  Subclasses of these types are refused.
+    A session has the methods and operators of a dict.  Its keys are strings, or :class:`SessionKey` objects that know
+    the type of their value.  Its values are those that JSON can hold, and datetime, date, UUID, Decimal, bytes, set and
+    tuple.  They may be nested up to 100 levels deep.  A value of a subclass that adds nothing to these types comes back
+    as a value of the type itself.  Other subclasses are refused.  Where a real dict is needed, as for
+    ``web.json_response``, use ``dict(session)``.
 
     Every change is noticed, also inside a list, dict or set that the session holds.  Changes are stored before the
     response's headers are sent.  A session that was not changed is not written.  Handlers get their session from
@@ -29,8 +31,17 @@ class Session(SessionMapping):
 
     __slots__ = ()
 
-    def __init__(self, state: SessionState) -> None:
-        """Wrap *state*.  Only storages do this."""
+    def __init__(self, state: SessionState | None = None) -> None:
+        """Wrap *state*.  Only storages do this.
+
+        Raises:
+            SessionUsageError: The session was not made by a storage.
+        """
+        if state.__class__ is not SessionState:
+            raise SessionUsageError(
+                "Session() is not called by hand: a handler gets its session from `await get_session(request)`, and"
+                " code without a request from `await storage.read(None)`"
+            )
         self._state = state
 
     def __repr__(self) -> str:

@@ -1,14 +1,22 @@
 """Keys that know the type of their value."""
 
-from types import UnionType
+import logging
+from collections.abc import Callable
+from copy import deepcopy
 from typing import Any, Generic, TypeVar, get_origin
 
 from ..errors import ConfigurationError
-from ..record.values import check_key
+from ..record.kinds import KINDS, advice, base_of, type_name
+from ..record.values import check_key, freeze
 
 __all__ = ["SessionKey"]
 
 T = TypeVar("T")
+
+_logger = logging.getLogger("aiohttp_session_store")
+
+# The keys that were warned of, by name and type.
+_warned: set[tuple[str, type]] = set()
 
 
 class SessionKey(Generic[T]):
@@ -16,49 +24,114 @@ class SessionKey(Generic[T]):
 
     After ``USER_ID = SessionKey("user_id", int)``, ``session[USER_ID]`` is an ``int`` to type checkers.  The type is
     also checked at run time, whenever the value is read or written.  ``session["user_id"]`` still works.
+
+    If you change the type of a key, sessions from before the change still hold values of the old type.  Such a value
+    reads as missing: for ``in``, ``get``, ``pop``, ``setdefault`` and ``session[key]`` alike.  A warning is logged once
+    for the key.  A *converter* makes a value of the new type from the old one instead.
     """
 
-    __slots__ = ("_plain", "name", "value_type")
+    __slots__ = ("_converter", "_plain", "name", "value_type")
 
-    def __init__(self, name: str, value_type: type[T]) -> None:
+    def __init__(self, name: str, value_type: type[T], *, converter: Callable[[Any], T] | None = None) -> None:
         """Make a key, preferably at the top of a module.
 
         Args:
             name: The name of the key in the session.
-            value_type: A class.  For ``list[int]`` and the like, only ``list`` is checked at run time.
+            value_type: A type that a session can hold, or a ``TypedDict``.  For ``list[int]``, a ``TypedDict`` and the
+                like, only ``list`` or ``dict`` is checked at run time.
+            converter: Called when the key is read and the stored value is not of *value_type*.  It gets a copy of that
+                value and returns the value to use.  The session does not count as changed, so the old value stays
+                stored until the handler assigns or changes the new one.  If the converter raises an exception or
+                returns a value of another type, the key reads as missing.  None means that it always does.
 
         Raises:
-            ConfigurationError: *name* cannot be a session key, or *value_type* is not a class.
+            ConfigurationError: *name* cannot be a session key, or a session cannot hold values of *value_type*.
         """
         try:
-            check_key(name)
+            self.name: str = check_key(name)
         except TypeError as error:
             raise ConfigurationError(str(error)) from None
-        plain: Any = get_origin(value_type) or value_type
-        if not isinstance(plain, type) or plain is UnionType:
-            raise ConfigurationError(f"the type of session key {name!r} must be a class, not {value_type!r}")
-        self.name: str = name
         self.value_type: type[T] = value_type
-        self._plain = plain
+        self._plain = _stored_type(name, value_type)
+        self._converter = converter
 
     def __repr__(self) -> str:
         """Show the name and the type."""
         return f"SessionKey({self.name!r}, {self._plain.__name__})"
 
     def proved(self, value: Any) -> T:
-        """Return *value* if it is exactly of the key's type.
+        """Return *value* if it is of the key's type.
 
         A bool is not accepted as an int, nor a datetime as a date.  An int is accepted as a float, as type checkers do.
+        A value of a subclass is accepted if it is stored as the key's type.
 
         Raises:
             TypeError: *value* is of another type.
         """
-        kind = value.__class__
-        if kind is self._plain or (self._plain is float and kind is int):
+        if self._accepts(value.__class__):
             return value  # type: ignore[no-any-return]
-        raise TypeError(
-            f"session[{self.name!r}] is of type {kind.__name__}, but {self!r} expects {self._plain.__name__}"
+        raise TypeError(self._mismatch(value))
+
+    def read(self, value: Any) -> T:
+        """Return *value*, which a session holds under the key's name, or what the converter makes of it.
+
+        Raises:
+            KeyError: *value* is of another type and cannot be converted.  The first time, a warning is logged.
+        """
+        if self._accepts(value.__class__):
+            return value  # type: ignore[no-any-return]
+        reason = "has no converter"
+        if self._converter is not None:
+            try:
+                converted = self.proved(self._converter(deepcopy(value)))
+                freeze(converted, self.name)
+            except Exception as error:  # noqa: BLE001  old data must not fail each request, whatever the converter does
+                reason = f"has a converter that raised {type(error).__name__}"
+            else:
+                return converted
+        message = f"{self._mismatch(value)}; it reads as missing, because the key {reason}"
+        if (self.name, self._plain) not in _warned:
+            _warned.add((self.name, self._plain))
+            _logger.warning("%s", message)
+        raise KeyError(message)
+
+    def _mismatch(self, value: Any) -> str:
+        wrong, right = type_name(value.__class__), type_name(self._plain)
+        return f"session[{self.name!r}] is of type {wrong}, but {self!r} expects {right}"
+
+    def _accepts(self, kind: Any) -> bool:
+        plain = self._plain
+        if kind is plain:
+            return True
+        base: Any = base_of(kind)
+        return base is plain or (plain is float and base is int)
+
+
+def _stored_type(name: str, value_type: Any) -> type:
+    """Return the type that values of *value_type* have at run time.
+
+    Raises:
+        ConfigurationError: A session cannot hold values of *value_type*, or would give back values of another type.
+    """
+    while hasattr(value_type, "__supertype__"):  # a NewType
+        value_type = value_type.__supertype__
+    plain: Any = get_origin(value_type) or value_type
+    if not isinstance(plain, type):
+        raise ConfigurationError(f"the type of session key {name!r} must be a class, not {value_type!r}")
+    if hasattr(plain, "__required_keys__"):  # a TypedDict, also that of typing_extensions
+        return dict
+    base: Any = base_of(plain)
+    if base is None or not issubclass(base, plain):
+        raise ConfigurationError(
+            f"the type of session key {name!r} must be {KINDS}, or a TypedDict: {_why_not(plain, value_type)}"
         )
+    return base  # type: ignore[no-any-return]
+
+
+def _why_not(plain: type, value_type: Any) -> str:
+    if plain.__name__ in ("UnionType", "Union"):
+        return f"{value_type} is a union; where a value can be missing, use get()"
+    return advice(plain)
 
 
 def name_of(key: "str | SessionKey[Any]") -> str:

@@ -1,12 +1,14 @@
 """A session is a mutable mapping with some methods of its own; it notices every change, and nothing else."""
 
+import copy
 import json
+import pickle
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import pytest
 
-from aiohttp_session_store import MemoryStorage, Session
+from aiohttp_session_store import MemoryStorage, Session, SessionDestroyedError, SessionKey, SessionUsageError
 from tests.session.conftest import Load
 
 
@@ -32,9 +34,79 @@ async def test_it_is_a_mutable_mapping(session: Session) -> None:
     assert len(session) == 3
 
 
-async def test_a_missing_key_is_a_key_error(session: Session) -> None:
-    with pytest.raises(KeyError, match="missing"):
-        session["missing"]
+@pytest.mark.parametrize("key", ["missing", SessionKey("missing", int)], ids=["by name", "by key"])
+@pytest.mark.parametrize(
+    "read",
+    [lambda s, key: s[key], lambda s, key: s.__delitem__(key), lambda s, key: s.pop(key)],
+    ids=["[]", "del", "pop"],
+)
+async def test_a_missing_key_is_one_clear_key_error(
+    session: Session, key: Any, read: Callable[[Any, Any], Any]
+) -> None:
+    with pytest.raises(KeyError) as caught:
+        read(session, key)
+
+    assert caught.value.args == ("the session has no 'missing'; where a key may be missing, use session.get()",)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    assert type(caught.value) is KeyError
+
+
+async def test_it_has_every_method_and_operator_of_a_dict(session: Session) -> None:
+    """All but ``fromkeys``, which makes a dict."""
+    of_a_dict = set(dir(dict)) - {"fromkeys"}
+
+    assert of_a_dict - set(dir(Session)) == set()
+    assert {"copy", "__or__", "__ror__", "__ior__", "__reversed__", "popitem"} <= of_a_dict
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda m: m.copy(),
+        lambda m: m | {"a": 2, "z": 3},
+        lambda m: {"z": 3, "a": 2} | m,
+        lambda m: list(reversed(m)),
+        lambda m: (m.popitem(), list(m)),
+        lambda m: (m.popitem(), m.popitem(), m.popitem(), list(m)),
+        lambda m: (list(m.keys()), list(m.values()), list(m.items())),
+        lambda m: m == {"a": 1, "b": [1, 2], "none": None},
+        lambda m: (m.setdefault("z", []), list(reversed(m))),
+    ],
+    ids=["copy", "|", "| from the right", "reversed", "popitem", "popitem all", "views", "==", "order"],
+)
+async def test_it_gives_what_a_dict_gives(session: Session, use: Callable[[Any], Any]) -> None:
+    expected = use({"a": 1, "b": [1, 2], "none": None})
+    found = use(session)
+
+    assert found == expected
+    assert type(found) is type(expected)
+    if isinstance(found, dict):
+        assert list(found) == list(expected)
+
+
+async def test_the_or_operator_changes_nothing_and_takes_only_mappings(session: Session) -> None:
+    assert (session | {"c": 1})["c"] == 1
+    assert not session.dirty
+    pairs: Any = [("a", 1)]
+    with pytest.raises(TypeError, match="unsupported operand"):
+        session | pairs
+    with pytest.raises(TypeError, match="unsupported operand"):
+        pairs | session
+
+
+@pytest.mark.parametrize("use", [copy.copy, copy.deepcopy, pickle.dumps], ids=["copy", "deepcopy", "pickle"])
+async def test_copying_or_pickling_it_says_what_to_do_instead(session: Session, use: Callable[[Any], Any]) -> None:
+    with pytest.raises(TypeError, match=r"use dict\(session\), or copy\.deepcopy\(dict\(session\)\)"):
+        use(session)
+
+    assert use(dict(session))
+
+
+@pytest.mark.parametrize("given", [(), (None,), ({"user": 5},)], ids=["nothing", "None", "a dict"])
+def test_making_one_by_hand_says_where_to_get_it(given: Any) -> None:
+    with pytest.raises(SessionUsageError, match=r"await get_session\(request\)"):
+        Session(*given)
 
 
 async def test_get_has_a_default(session: Session) -> None:
@@ -83,7 +155,7 @@ CHANGES: list[tuple[str, Callable[[Session], object], dict[str, Any]]] = [
     ("unset", lambda s: s.unset("none"), {"a": 1, "b": [1, 2]}),
     ("pop", lambda s: s.pop("a"), {"b": [1, 2], "none": None}),
     ("pop with a default", lambda s: s.pop("a", 0), {"b": [1, 2], "none": None}),
-    ("popitem", lambda s: s.popitem(), {"b": [1, 2], "none": None}),
+    ("popitem", lambda s: s.popitem(), {"a": 1, "b": [1, 2]}),
     ("update by a dict", lambda s: s.update({"a": 3, "c": 4}), {"a": 3, "b": [1, 2], "none": None, "c": 4}),
     ("update by keywords", lambda s: s.update(a=3), {"a": 3, "b": [1, 2], "none": None}),
     ("update by pairs", lambda s: s.update([("a", 3)]), {"a": 3, "b": [1, 2], "none": None}),
@@ -164,15 +236,23 @@ async def test_the_in_place_or_operator_keeps_the_session_object(session: Sessio
     assert session["c"] == 3
 
 
-@pytest.mark.parametrize("remove", [lambda s: s.__delitem__("missing"), lambda s: s.pop("missing")], ids=["del", "pop"])
-async def test_removing_a_missing_key_is_a_key_error(session: Session, remove: Callable[[Session], object]) -> None:
-    with pytest.raises(KeyError, match="missing"):
-        remove(session)
-
-
 async def test_popitem_on_an_empty_session_is_a_key_error(storage: MemoryStorage) -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="the session is empty"):
         (await storage.read(None)).popitem()
+
+
+async def test_popitem_takes_a_flash_last_of_all_keys_and_is_refused_after_destroy(
+    storage: MemoryStorage, session: Session
+) -> None:
+    session.flash("notice", "Saved.")
+    await storage.save(session)
+    found = await storage.read(session.id)
+
+    assert found.popitem() == ("notice", "Saved.")
+    assert "notice" not in found
+    found.destroy()
+    with pytest.raises(SessionDestroyedError):
+        found.popitem()
 
 
 async def test_pop_and_setdefault_return_what_those_of_a_dict_return(session: Session) -> None:
