@@ -45,7 +45,8 @@ class SessionKey(Generic[T]):
                 returns a value of another type, the key reads as missing.  None means that it always does.
 
         Raises:
-            ConfigurationError: *name* cannot be a session key, or a session cannot hold values of *value_type*.
+            ConfigurationError: *name* cannot be a session key, a session cannot hold values of *value_type*, or
+                *converter* cannot be called.
         """
         try:
             self.name: str = check_key(name)
@@ -53,6 +54,8 @@ class SessionKey(Generic[T]):
             raise ConfigurationError(str(error)) from None
         self.value_type: type[T] = value_type
         self._plain = _stored_type(name, value_type)
+        if converter is not None and not callable(converter):
+            raise ConfigurationError(f"the converter of session key {name!r} must be a function of one argument")
         self._converter = converter
 
     def __repr__(self) -> str:
@@ -78,7 +81,7 @@ class SessionKey(Generic[T]):
         Raises:
             KeyError: *value* is of another type and cannot be converted.  The first time, a warning is logged.
         """
-        if self._accepts(value.__class__):
+        if value.__class__ is self._plain or self._accepts(value.__class__):
             return value  # type: ignore[no-any-return]
         reason = "has no converter"
         if self._converter is not None:
@@ -100,11 +103,8 @@ class SessionKey(Generic[T]):
         return f"session[{self.name!r}] is of type {wrong}, but {self!r} expects {right}"
 
     def _accepts(self, kind: Any) -> bool:
-        plain = self._plain
-        if kind is plain:
-            return True
         base: Any = base_of(kind)
-        return base is plain or (plain is float and base is int)
+        return base is self._plain or (base is int and self._plain is float)
 
 
 def _stored_type(name: str, value_type: Any) -> type:

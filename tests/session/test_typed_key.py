@@ -402,6 +402,12 @@ def test_an_invalid_name_is_refused(name: Any) -> None:
         SessionKey(name, int)
 
 
+def test_a_converter_that_cannot_be_called_is_refused() -> None:
+    converter: Any = 5
+    with pytest.raises(ConfigurationError, match="must be a function"):
+        SessionKey("x", int, converter=converter)
+
+
 @dataclasses.dataclass
 class Product:
     price: int
