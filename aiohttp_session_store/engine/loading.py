@@ -81,6 +81,7 @@ class Loader:
             place=place,
             now=self._storage.now,
         )
+        state.warn = _logger.warning
         if readable.head is not None:
             state.head = readable.head
         if led_on:

@@ -6,7 +6,6 @@ from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 from functools import lru_cache
-from os import PathLike
 from types import FunctionType, MemberDescriptorType
 from typing import Any
 from uuid import UUID
@@ -106,7 +105,11 @@ _INSTEAD: tuple[tuple[Callable[[type[Any]], bool], str], ...] = (
 _INSTEAD_OF_COLLECTIONS: tuple[tuple[Callable[[type[Any]], bool], str], ...] = (
     (_is(Awaitable), "cannot be stored; await it, and store the result"),
     (
-        lambda kind: issubclass(kind, (PathLike, tzinfo, Fraction)) or kind.__module__ in ("ipaddress", "yarl"),
+        lambda kind: (
+            issubclass(kind, (tzinfo, Fraction))
+            or hasattr(kind, "__fspath__")
+            or kind.__module__ in ("ipaddress", "yarl")
+        ),
         "cannot be stored; store str(value)",
     ),
     (lambda kind: issubclass(kind, Mapping) or _has("keys", "items")(kind), "cannot be stored; store dict(value)"),

@@ -13,12 +13,22 @@ D = TypeVar("D")
 _NOTHING: Any = object()
 
 
-def _typed(log: ChangeLog, key: SessionKey[T]) -> T:
+# The keys that were warned of in this process.
+_warned: set[str] = set()
+
+
+def _typed(state: SessionState, key: SessionKey[T]) -> T:
     """Return the value of *key* in its type; see :meth:`.SessionKey.read`."""
-    value = log.value(key.name)
-    read = key.read(value)
+    value = state.log.value(key.name)
+    try:
+        read = key.read(value)
+    except KeyError as error:
+        if repr(key) not in _warned and state.warn is not None:
+            _warned.add(repr(key))
+            state.warn(error.args[0])
+        raise
     if read is not value:
-        log.hand_out(key.name, read)
+        state.log.hand_out(key.name, read)
     return read
 
 
@@ -49,19 +59,19 @@ class SessionMapping(MutableMapping[str, Any]):
             KeyError: The session has neither, or the value is not of the type that the :class:`SessionKey` expects and
                 cannot be converted to it.
         """
-        log = self._state.log
+        state = self._state
         try:
-            return _typed(log, key) if key.__class__ is SessionKey else log.value(key)
+            return _typed(state, key) if key.__class__ is SessionKey else state.log.value(key)
         except KeyError as error:
-            raise _missing(log, key, error) from None
+            raise _missing(state.log, key, error) from None
 
     def __contains__(self, key: object) -> bool:
         """Return whether *key* can be read."""
-        log = self._state.log
+        state = self._state
         if key.__class__ is not SessionKey:
-            return key in log
+            return key in state.log
         try:
-            _typed(log, key)
+            _typed(state, key)
         except KeyError:
             return False
         return True
@@ -74,9 +84,9 @@ class SessionMapping(MutableMapping[str, Any]):
     def get(self, key: str, default: Any = None) -> Any: ...
     def get(self, key: Any, default: Any = None) -> Any:
         """Return the value of *key*, or *default*; see :meth:`__getitem__`."""
-        log = self._state.log
+        state = self._state
         try:
-            return _typed(log, key) if key.__class__ is SessionKey else log.value(key)
+            return _typed(state, key) if key.__class__ is SessionKey else state.log.value(key)
         except KeyError:
             return default
 
@@ -146,15 +156,15 @@ class SessionMapping(MutableMapping[str, Any]):
                 no *default*.
             SessionUsageError: The session was destroyed, or it is too late for a change.
         """
-        self._state.check_writable()
-        log = self._state.log
+        state = self._state
+        state.check_writable()
         try:
-            value = _typed(log, key) if key.__class__ is SessionKey else log.value(key)
+            value = _typed(state, key) if key.__class__ is SessionKey else state.log.value(key)
         except KeyError as error:
             if default is _NOTHING:
-                raise _missing(log, key, error) from None
+                raise _missing(state.log, key, error) from None
             return default
-        log.remove(name_of(key))
+        state.log.remove(name_of(key))
         return value
 
     def popitem(self) -> tuple[str, Any]:

@@ -89,6 +89,7 @@ class SessionState:
         replaces: The session that ends when this one is saved, or None.
         logged_out: The session that the next save ends, whatever becomes of the request, or None.
         now: Returns the time in whole Unix seconds.
+        warn: Logs a warning, or None in a session that was not loaded.
         fate: Whether the session goes on.
         sealed: The request is over.
         headers_sent: A cookie can no longer be sent.
@@ -112,6 +113,7 @@ class SessionState:
     login: Login | None = None
     replaces: "SessionState | None" = None
     logged_out: "SessionState | None" = None
+    warn: Callable[[str], object] | None = None
     fate: Fate = _ALIVE
     sealed: bool = False
     headers_sent: bool = False

@@ -1,6 +1,5 @@
 """Keys that know the type of their value."""
 
-import logging
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, Generic, TypeVar, get_origin
@@ -12,11 +11,6 @@ from ..record.values import check_key, freeze
 __all__ = ["SessionKey"]
 
 T = TypeVar("T")
-
-_logger = logging.getLogger("aiohttp_session_store")
-
-# The keys that were warned of, by name and type.
-_warned: set[tuple[str, type]] = set()
 
 
 class SessionKey(Generic[T]):
@@ -79,7 +73,7 @@ class SessionKey(Generic[T]):
         """Return *value*, which a session holds under the key's name, or what the converter makes of it.
 
         Raises:
-            KeyError: *value* is of another type and cannot be converted.  The first time, a warning is logged.
+            KeyError: *value* is of another type and cannot be converted.
         """
         if value.__class__ is self._plain or self._accepts(value.__class__):
             return value  # type: ignore[no-any-return]
@@ -92,11 +86,7 @@ class SessionKey(Generic[T]):
                 reason = f"has a converter that raised {type(error).__name__}"
             else:
                 return converted
-        message = f"{self._mismatch(value)}; it reads as missing, because the key {reason}"
-        if (self.name, self._plain) not in _warned:
-            _warned.add((self.name, self._plain))
-            _logger.warning("%s", message)
-        raise KeyError(message)
+        raise KeyError(f"{self._mismatch(value)}; it reads as missing, because the key {reason}")
 
     def _mismatch(self, value: Any) -> str:
         wrong, right = type_name(value.__class__), type_name(self._plain)

@@ -126,7 +126,7 @@ class CookieStorage:
                     place=Place("", stored, record, expires_at, renew_at),
                     now=self.now,
                 )
-                state.renew_at, state.head = renew_at, record.head
+                state.renew_at, state.head, state.warn = renew_at, record.head, _logger.warning
                 return self._session(state)
         expires_at = self.timeouts.expiry(now, now)
         return self._session(SessionState(ChangeLog({}), created_at=now, expires_at=expires_at, now=self.now))
