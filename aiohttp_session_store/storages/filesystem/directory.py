@@ -13,7 +13,7 @@ from contextlib import suppress
 from fnmatch import fnmatchcase
 
 from ...errors import ConfigurationError
-from .safe_path import absolute, open_directory
+from .safe_path import absolute, make_private, open_directory
 
 _logger = logging.getLogger("aiohttp_session_store")
 
@@ -93,7 +93,7 @@ class SessionDirectory:
 
         def make() -> None:
             with suppress(FileExistsError):
-                os.mkdir(name, 0o700, dir_fd=self.descriptor)
+                make_private(name, self.descriptor)
 
         before = self._restorations
         try:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from .directory import OWNERS, SAFE, SessionDirectory
+from .safe_path import make_private
 
 _RETRIES = 5
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | SAFE
@@ -107,7 +108,7 @@ class OwnerIndex:
         owners = self._directory.open(OWNERS, os.O_RDONLY | os.O_DIRECTORY)
         try:
             with suppress(FileExistsError):
-                os.mkdir(owner_key, 0o700, dir_fd=owners)
+                make_private(owner_key, owners)
             if self._durable:
                 os.fsync(owners)
         finally:

@@ -88,7 +88,7 @@ def open_directory(path: str, *, make_parents: bool) -> int:
                 if from_link or (names and not make_parents):
                     raise
                 with suppress(FileExistsError):
-                    os.mkdir(name, 0o700, dir_fd=here)
+                    make_private(name, here)
                     _sync(here)
                 below = os.open(name, _PASS, dir_fd=here)
             except OSError as error:
@@ -107,6 +107,17 @@ def open_directory(path: str, *, make_parents: bool) -> int:
         return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=here)
     finally:
         os.close(here)
+
+
+def make_private(name: str, directory: int) -> None:
+    """Make folder *name* in the open *directory* for our user alone, whatever the umask is.
+
+    Raises:
+        OSError: It cannot be made, or there is something of that name.
+    """
+    os.mkdir(name, 0o700, dir_fd=directory)
+    if os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+        os.chmod(name, 0o700, dir_fd=directory)  # a umask such as 0177 takes the permission to enter it from us, too
 
 
 def _sync(directory: int) -> None:

@@ -1,8 +1,10 @@
 """The directory: what is refused or repaired at the start, and what other users and git can do with it."""
 
+import asyncio
 import logging
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +113,32 @@ def test_missing_parents_are_made_for_our_user_alone_whatever_the_umask(tmp_path
     assert exit_code(run_in_child(make)) == 0
     made = [tmp_path / "x", *(tmp_path / "x").rglob("*")]
     assert {mode_of(path) for path in made} == {0o700, 0o600}
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("umask", [0o177, 0o277, 0o777])
+def test_a_umask_that_takes_permissions_from_our_user_leaves_the_folders_usable(umask: int) -> None:
+    """For example ``UMask=0177``, which is meant for sockets.  Root may do everything, so this is another user."""
+
+    def work() -> None:
+        os.umask(umask)
+        storage = FileSystemStorage(Path(place) / "var" / "sessions")
+        os.umask(umask & 0o177)  # nobody can use a file that its own user may not read
+
+        async def use() -> None:
+            for _ in range(2):
+                session = await storage.read(None)
+                session.login("ada")
+                assert await storage.save(session)
+            assert len(await storage.sessions_of("ada")) == 2
+            await storage.aclose()
+
+        asyncio.run(use())
+
+    with tempfile.TemporaryDirectory() as place:
+        os.chown(place, STRANGER, STRANGER)
+        assert as_user(STRANGER, work) == 0
+        assert {mode_of(path) for path in Path(place).rglob("*") if path.is_dir()} == {0o700}
 
 
 @pytest.mark.parametrize("level", ["a", "a/b", "a/b/c"])
