@@ -79,6 +79,14 @@ class WritersThatShareABuffer(SuspendingStorage):
         return await super().insert(key, self.buffer, expires_at)
 
 
+class ExpiryOfFortyBits(PlainStorage):
+    """What does not fit reads as damage, as an expiry in a file once did."""
+
+    async def fetch(self, key: str) -> Stored | None:
+        stored = await super().fetch(key)
+        return None if stored is None or stored.expires_at >= 2**40 else stored
+
+
 class TouchThatShortens(PlainStorage):
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         stored = self._records.get(key)

@@ -35,6 +35,7 @@ BITES: list[tuple[type[PlainStorage], str]] = [
     (broken.InsertThatChecksThenActs, "test_of_racing_inserts_exactly_one_wins"),
     (broken.WritersThatShareABuffer, "test_racing_writers_of_different_keys_do_not_meet"),
     (broken.WritersThatShareABuffer, "test_parallel_sessions_do_not_mix"),
+    (broken.ExpiryOfFortyBits, "test_a_record_with_the_longest_timeout_is_kept"),
     (broken.TouchThatShortens, "test_touching_never_shortens"),
     (broken.TouchAtAnyVersion, "test_touching_at_another_version_changes_nothing"),
     (broken.TouchAtAnyVersion, "test_of_two_saves_of_one_key_the_last_stands"),

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 
 from ...record.format import Stored
 from .directory import SAFE, TEMPORARY, SessionDirectory
-from .file_format import EXPIRY_OFFSET, new_version, pack, pack_expiry
+from .file_format import EXPIRY_OFFSET, LATEST, new_version, pack, pack_expiry
 from .lock import record_locked
 from .record_file import header_of, is_misplaced, read_record, rubbish_or, stamp_with_own_time, write_all
 from .stat_cache import Seen, Stamp
@@ -74,8 +74,8 @@ class RecordFiles:
             MaybeDoneError: The record may have been written all the same.
             OSError: The file could not be written.
         """
-        stored = Stored(data, new_version(), expires_at)
-        content = pack(data, expires_at, stored.version)
+        stored = Stored(data, new_version(), min(expires_at, LATEST))
+        content = pack(data, stored.expires_at, stored.version)
         for _ in range(_RETRIES):
             placed = False
             try:
@@ -106,8 +106,8 @@ class RecordFiles:
             MaybeDoneError: The new record may have been written all the same.
             OSError: The file could not be written.  The old record is intact.
         """
-        stored, name = Stored(data, new_version(), expires_at), key[SHARD_LENGTH:]
-        content = pack(data, expires_at, stored.version)
+        stored, name = Stored(data, new_version(), min(expires_at, LATEST)), key[SHARD_LENGTH:]
+        content = pack(data, stored.expires_at, stored.version)
         lasting = lasting or self._durable
         # A lasting file is on the disk already, so an exchange saves no time, and a rename guarantees more.
         put_in_place: Rename = rename if lasting else exchange
@@ -139,6 +139,7 @@ class RecordFiles:
             OSError: The file could not be written.
         """
         touched = writing = False
+        expires_at = min(expires_at, LATEST)
         try:
             with (
                 _no_record_of_ours(),

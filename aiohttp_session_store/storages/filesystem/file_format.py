@@ -27,8 +27,9 @@ _HEADER = struct.Struct("<8s8sqII")
 _EXPIRY = struct.Struct("<q")
 HEADER_SIZE = _HEADER.size
 EXPIRY_OFFSET = 16
-# A later expiry is damage, which the checksum does not detect in this one field.
-_LATEST = 10**12
+# A later expiry is damage, which the checksum does not detect in this one field.  A session that is to live for longer
+# is written with this one: 30,000 years will do.
+LATEST = 10**12
 
 
 class RubbishError(ValueError):
@@ -75,7 +76,7 @@ def unpack_header(blob: bytes) -> Header:
         if magic[:-1] == _MAGIC and magic[-1:].isdigit() and magic[-1:] > _FORMAT:
             raise NewerRecordError(f"file format {magic[-1:].decode()} is newer than this package")
         raise RubbishError("not a session file")
-    if not 0 <= expires_at <= _LATEST:
+    if not 0 <= expires_at <= LATEST:
         raise RubbishError("the expiry is damaged")
     return Header(version, expires_at, length, checksum)
 

@@ -1,6 +1,7 @@
 """The contract of expiry and of the sweep, alone and during requests."""
 
 import asyncio
+from datetime import timedelta
 from typing import ClassVar
 
 import pytest
@@ -14,6 +15,8 @@ ROUNDS = 20
 MARGIN = 120
 # More than one slice or batch of our own sweeps. More than one of any sensible sweep would take too long to insert.
 MANY = 1500
+# In seconds. "Never", for all that a session is concerned.
+CENTURY = 100 * 365 * 24 * HOUR
 AT_ONCE = 50
 
 
@@ -74,6 +77,19 @@ class ExpiryContract:
         assert stored.expires_at == expires_at, "touch() must extend an expired record, too"
 
     # --- the sweep
+
+    async def test_a_record_with_the_longest_timeout_is_kept(self, storage: KeyedStorage, clock: ManualClock) -> None:
+        """``idle_timeout`` may be as long as ``timedelta.max``, for "never".  A storage may note an earlier end."""
+        key, expires_at = new_key(), int(clock()) + int(timedelta.max.total_seconds())
+        version = await inserted(storage, key, b"first", expires_at)
+        for number in range(2):
+            stored = await storage.fetch(key)
+            assert stored is not None, "a record that expires in the far future must be found"
+            assert stored.expires_at > int(clock()) + CENTURY, "a record must not expire much earlier than it was told"
+            if number == 0:
+                newer = await storage.replace(key, b"second", expires_at + 1, version)
+                assert newer is not None, "a record that expires in the far future can be replaced"
+                assert await storage.touch(key, expires_at + 2, newer) is True, "and extended"
 
     async def test_the_sweep_removes_what_expired_long_ago_and_counts_it(
         self, storage: KeyedStorage, clock: ManualClock
