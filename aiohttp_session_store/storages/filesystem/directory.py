@@ -242,10 +242,16 @@ def _make_ours_alone(descriptor: int, path: str) -> None:
     if status.st_uid != os.geteuid():
         raise ConfigurationError(
             f"{path} belongs to user {status.st_uid}, but this process runs as user {os.geteuid()}. The owner of the"
-            " session directory can impersonate every visitor. Change its owner to the user that runs the app"
+            " session directory can impersonate every visitor. Give the sessions a directory of their own, that"
+            " belongs to the user of the app"
         )
     mode = stat.S_IMODE(status.st_mode)
     advice = f"so others can write to it and could plant sessions. Run: chmod 700 {path}"
+    if mode & stat.S_IWOTH and mode & stat.S_ISVTX:  # such as /tmp, which all users need
+        raise ConfigurationError(
+            f"{path} has mode {mode:04o}, so it is meant for all users. Give the sessions a directory of their own,"
+            f" such as {os.path.join(path, 'sessions')}"
+        )
     if mode & stat.S_IWOTH:
         raise ConfigurationError(f"{path} has mode {mode:04o}, {advice}")
     if not mode & stat.S_IWGRP:

@@ -140,7 +140,8 @@ def _refuse_if_open_to_everybody(directory: int, place: str, path: str) -> None:
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         raise ConfigurationError(
             f"{place} has mode {stat.S_IMODE(mode):04o}, so every user of this machine can write to it, and could put a"
-            f" directory of theirs in the place of {path}. Run: chmod o-w {place}"
+            f" directory of theirs in the place of {path}. Run: chmod o-w {place} (or chmod +t {place}, if others need"
+            " to write to it)"
         )
 
 

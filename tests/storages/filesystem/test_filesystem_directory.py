@@ -166,6 +166,42 @@ def test_a_parent_of_a_link_that_everybody_can_write_to_is_refused(tmp_path: Pat
         FileSystemStorage(tmp_path / "open/link/sessions")
 
 
+def test_a_directory_for_all_users_is_refused_with_the_advice_to_use_one_of_our_own_in_it(tmp_path: Path) -> None:
+    """``FileSystemStorage("/tmp")`` in a container, where all runs as root: ``chmod 700 /tmp`` would be bad advice."""
+    tmp_path.chmod(0o1777)
+
+    with pytest.raises(ConfigurationError, match=f"of their own, such as {tmp_path}/sessions$"):
+        FileSystemStorage(tmp_path)
+
+    FileSystemStorage(tmp_path / "sessions")
+
+
+@ROOT_ONLY
+def test_a_volume_that_everybody_can_write_to_works_once_it_is_made_sticky_or_given_to_our_user() -> None:
+    """An ``emptyDir`` of Kubernetes is such a volume.  An init container that runs as root can do either."""
+    with tempfile.TemporaryDirectory() as place:
+        volume = Path(place, "volume")
+        volume.mkdir()
+        Path(place).chmod(0o755)
+        volume.chmod(0o2777)
+
+        def use(directory: Path) -> None:
+            asyncio.run(FileSystemStorage(directory).aclose())
+
+        def as_it_is() -> None:
+            for directory in (volume, volume / "sessions"):
+                with pytest.raises(ConfigurationError) as caught:
+                    use(directory)
+                assert "of their own" in str(caught.value) or f"chmod +t {volume}" in str(caught.value)
+
+        assert as_user(STRANGER, as_it_is) == 0
+        volume.chmod(0o1777)
+        assert as_user(STRANGER, lambda: use(volume / "sessions")) == 0
+        os.chown(volume, STRANGER, STRANGER)
+        volume.chmod(0o700)
+        assert as_user(STRANGER, lambda: use(volume)) == 0
+
+
 @pytest.mark.parametrize("mode", [0o1777, 0o775, 0o2775, 0o755])
 def test_parents_that_not_everybody_can_exchange_are_accepted(tmp_path: Path, mode: int) -> None:
     """/tmp is sticky, and a umask of 002 is common."""
