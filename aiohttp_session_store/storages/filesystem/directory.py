@@ -246,20 +246,37 @@ def _make_ours_alone(descriptor: int, path: str) -> None:
             " belongs to the user of the app"
         )
     mode = stat.S_IMODE(status.st_mode)
-    advice = f"so others can write to it and could plant sessions. Run: chmod 700 {path}"
+    advice = f"and others can write to it or to a folder in it, and could plant sessions. Run: chmod -R go-rwx {path}"
     if mode & stat.S_IWOTH and mode & stat.S_ISVTX:  # such as /tmp, which all users need
         raise ConfigurationError(
             f"{path} has mode {mode:04o}, so it is meant for all users. Give the sessions a directory of their own,"
             f" such as {os.path.join(path, 'sessions')}"
         )
-    if mode & stat.S_IWOTH:
+    open_to = mode | _open_below(descriptor, mode)
+    if open_to & stat.S_IWOTH:
         raise ConfigurationError(f"{path} has mode {mode:04o}, {advice}")
-    if not mode & stat.S_IWGRP:
+    if not open_to & stat.S_IWGRP:
         return
     _shut_out_the_group(descriptor, path)
     if os.fstat(descriptor).st_mode & stat.S_IRWXG:
         raise ConfigurationError(f"{path} has mode {mode:04o}, which cannot be changed here, {advice}")
-    _logger.warning("%s had mode %04o, so its group could write to it; it and what is in it is private now", path, mode)
+    _logger.warning(
+        "%s had mode %04o, and its group could write there; it and what is in it is private now", path, mode
+    )
+
+
+def _open_below(descriptor: int, mode: int) -> int:
+    """Return who else can write to our folders in a directory of *mode*, as bits of a mode.
+
+    We make them for our user alone, but a ``chmod -R`` may have opened them since.
+    """
+    reached = (stat.S_IWGRP if mode & stat.S_IXGRP else 0) | (stat.S_IWOTH if mode & stat.S_IXOTH else 0)
+    found = 0
+    for name in filter(_is_ours, os.listdir(descriptor) if reached else ()):
+        with suppress(FileNotFoundError):
+            below = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
+            found |= below & reached if stat.S_ISDIR(below) else 0
+    return found
 
 
 def _shut_out_the_group(descriptor: int, path: str) -> None:

@@ -306,7 +306,7 @@ def test_a_directory_that_others_can_write_to_is_refused(tmp_path: Path, mode: i
     path.mkdir()
     path.chmod(mode)
 
-    with pytest.raises(ConfigurationError, match="chmod 700"):
+    with pytest.raises(ConfigurationError, match="chmod -R go-rwx"):
         FileSystemStorage(path)
 
 

@@ -295,6 +295,48 @@ async def test_a_directory_and_a_secret_that_only_the_group_was_let_into_are_rep
     assert {mode_of(path) & 0o077 for path in (tmp_path / "sessions").iterdir()} == {0}
 
 
+@pytest.mark.parametrize(("around", "below"), [(0o755, 0o777), (0o711, 0o702)])
+@pytest.mark.parametrize("name", ["3f", "owners", "set-aside"])
+def test_a_folder_in_it_that_everybody_can_write_to_is_refused(
+    tmp_path: Path, name: str, around: int, below: int
+) -> None:
+    """Somebody has run ``chmod -R 777``, and then closed the directory alone."""
+    path = tmp_path / "sessions"
+    (path / name).mkdir(parents=True)
+    (path / name).chmod(below)
+    path.chmod(0o700)
+    FileSystemStorage(path)  # nobody else gets there
+    path.chmod(around)
+
+    with pytest.raises(ConfigurationError, match=f"chmod -R go-rwx {path}$"):
+        FileSystemStorage(path)
+
+    subprocess.run(["chmod", "-R", "go-rwx", str(path)], check=True)
+    FileSystemStorage(path)
+
+
+def test_a_folder_in_it_that_only_the_group_can_write_to_is_repaired(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "sessions"
+    (path / "3f").mkdir(parents=True)
+    (path / "3f").chmod(0o770)
+    path.chmod(0o750)
+
+    FileSystemStorage(path)
+
+    assert mode_of(path) == mode_of(path / "3f") == 0o700
+    assert len(caplog.records) == 1
+
+
+def test_what_is_not_ours_in_it_may_be_open_to_others(tmp_path: Path) -> None:
+    path = tmp_path / "sessions"
+    (path / "uploads").mkdir(parents=True)
+    (path / "uploads").chmod(0o777)
+
+    FileSystemStorage(path)
+
+
 @ROOT_ONLY
 @pytest.mark.parametrize("name", ["3f", "set-aside", "locks", "secret.key"])
 def test_a_directory_that_the_group_could_write_to_is_refused_if_others_have_put_something_there(
