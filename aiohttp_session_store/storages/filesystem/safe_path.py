@@ -12,7 +12,7 @@ from ...errors import ConfigurationError
 _PASS = sum(getattr(os, name, 0) for name in ("O_PATH", "O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC"))
 # As many as Linux follows in one path (path_resolution(7)).
 _MOST_LINKS = 40
-_TEMPORARY_PLACES = ("/tmp", "/var/tmp")  # noqa: S108  only compared with
+_TEMPORARY_PLACES = ("/tmp", "/var/tmp", "/run", "/dev/shm")  # noqa: S108  only compared with
 
 
 def absolute(directory: object) -> str:

@@ -131,7 +131,7 @@ class FileSystemStorage(KeyedStorage):
         _logger.info("sessions are stored in %s, and %s", self.directory, secret)
         if is_temporary(self.directory):
             _logger.warning(
-                "%s is in a directory for temporary files: jobs remove old files there, and a reboot all of them, which"
+                "%s is in a directory for temporary files: jobs remove old files there, or a reboot all of them, which"
                 " logs visitors out",
                 self.directory,
             )

@@ -88,6 +88,13 @@ async def test_a_directory_for_temporary_files_is_warned_of(
     assert f"{tmp_path}/sessions is in a directory for temporary files" in lines[1][1]
 
 
+@pytest.mark.parametrize("place", ["/tmp", "/var/tmp", "/run", "/dev/shm"])
+def test_what_a_job_or_a_reboot_empties_is_known(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nonexistent")
+
+    assert safe_path.is_temporary(f"{os.path.realpath(place)}/app/sessions")
+
+
 async def test_a_directory_that_cannot_be_written_to_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
