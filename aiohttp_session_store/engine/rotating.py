@@ -167,7 +167,7 @@ class _Rotation:
         snapshot = Stored(stored.data, b"", grace_ends)
         self._snapshot = await _put(storage, snapshot_key(self._key, self._new_key), snapshot, self._snapshot)
         retired = encode_retired(Retired(self._new_key, grace_ends, why=RENEWED))
-        return await storage.replace(self._key, retired, pointer_ends, stored.version) is not None
+        return await storage.retire(self._key, retired, pointer_ends, stored.version) is not None
 
     async def _put_new(self, record: Record, wanted: Stored) -> None:
         """Write the new record, under another id if a tombstone stands there; it is in its owner's index before."""

@@ -88,7 +88,7 @@ class Verbs(Protocol):
         """
 
     async def retire(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
-        """Do what :meth:`replace` does with a record that ends an id: a logout, or a login under another id.
+        """Do what :meth:`replace` does with a record that ends an id: a logout, or a change of the id.
 
         A storage whose answered writes may be lost in a power cut makes this one durable before it returns.  In other
         storages it is the same as :meth:`replace`.

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
-from aiohttp_session_store import FileSystemStorage, StorageError
+from aiohttp_session_store import FileSystemStorage, Session, StorageError
+from aiohttp_session_store.session.session import state_of
 from aiohttp_session_store.storages.filesystem import atomic_files, swap
+from aiohttp_session_store.testing import ManualClock
 from tests.storages.filesystem.filesystem_tools import as_user, mounted, recorded, temporary_files
 
 KEY = "ab" + 62 * "0"
@@ -186,6 +188,50 @@ async def test_an_ended_session_stays_ended_after_a_power_cut(tmp_path: Path, en
             stored = await found.fetch(KEY)
             assert stored is None or stored.data == b"tombstone"
             assert await found.fetch(answered) is None, "the power cut of this test loses nothing"
+            await found.aclose()
+        await storage.aclose()
+
+
+async def new_session_in(storage: FileSystemStorage, session: Session) -> None:
+    other = await storage.read(None)
+    state_of(other).replaces = state_of(session)
+    other["new"] = True
+    await storage.save(other)
+
+
+async def save_after(storage: FileSystemStorage, session: Session, change: Callable[[Session], object]) -> None:
+    change(session)
+    await storage.save(session)
+
+
+ENDINGS_OF_AN_ID: dict[str, Callable[[FileSystemStorage, Session], Awaitable[object]]] = {
+    "logout": lambda storage, session: save_after(storage, session, Session.logout),
+    "login": lambda storage, session: save_after(storage, session, lambda one: one.login("bob")),
+    "regenerate_id(True)": lambda storage, session: save_after(storage, session, lambda one: one.regenerate_id(True)),
+    "regenerate_id()": lambda storage, session: save_after(storage, session, lambda one: one.regenerate_id()),
+    "new_session": new_session_in,
+    "end_sessions": lambda storage, _: storage.end_sessions("ada"),
+    "end_session": lambda storage, session: storage.end_session("ada", session.key),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS_OF_AN_ID)
+async def test_an_id_that_ended_reads_nothing_after_a_power_cut(tmp_path: Path, ending: str) -> None:
+    """Nor does one that was renewed, after the grace: somebody else may have it, and its visitor cannot end it."""
+    clock = ManualClock()
+    with ext4(tmp_path) as place:
+        storage = FileSystemStorage(place / "sessions", sweep_interval=None, clock=clock)
+        session = await storage.read(None)
+        session.login("ada")
+        value = await storage.save(session)
+        os.sync()
+
+        await ENDINGS_OF_AN_ID[ending](storage, await storage.read(value))
+
+        clock.advance(storage.rotation_grace + 1)
+        with after_a_power_cut(tmp_path) as disk:
+            found = FileSystemStorage(disk / "sessions", sweep_interval=None, clock=clock)
+            assert (await found.read(value)).new
             await found.aclose()
         await storage.aclose()
 
