@@ -53,6 +53,7 @@ async def end(storage: Verbs, key: str, stored: Stored | None, why: str, *, owne
     while stored is not None:
         record = decode(storage, key, stored)
         if isinstance(record, Retired):
+            await storage.settle(key)
             if record.successor is None or record.successor in passed:
                 return Ended(key, None)
             key = record.successor
@@ -65,6 +66,7 @@ async def end(storage: Verbs, key: str, stored: Stored | None, why: str, *, owne
                 return Ended(key, head)
             await attempts.conflict()
         stored = await storage.fetch(key)
+    await storage.settle(key)
     return Ended(key, None) if len(passed) > 1 else None  # what the retired record led to has expired
 
 

@@ -95,6 +95,16 @@ class Verbs(Protocol):
         """
         return await self.replace(key, data, expires_at, version)
 
+    async def settle(self, key: str) -> None:
+        """Return when what was seen of *key* is durable: another process may have retired or deleted it just now.
+
+        Only a storage that overrides :meth:`retire` has something to do here.
+
+        Raises:
+            StorageError: It may not be durable.
+        """
+        return  # a body, or type checkers would take this method for an abstract one
+
     @abstractmethod
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         """Extend the record of *key* without rewriting it, only at *version*, and never shorten it.

@@ -166,6 +166,11 @@ class MigratingStorage(KeyedStorage):
         """See :meth:`KeyedStorage.retire`."""
         return await self._replace(key, data, expires_at, version, self.old.retire, self.new.retire)
 
+    async def settle(self, key: str) -> None:
+        """See :meth:`Verbs.settle`."""
+        await self.old.settle(key)
+        await self.new.settle(key)
+
     async def _replace(
         self, key: str, data: bytes, expires_at: int, version: bytes, in_old: _Replace, in_new: _Replace
     ) -> bytes | None:

@@ -187,6 +187,18 @@ class RecordFiles:
             raise
         return removed is not False
 
+    def settle(self, key: str) -> None:
+        """Return when the name of *key*, or that it is gone, is on the disk.  Its file is there before its name.
+
+        Raises:
+            OSError: It may not be on the disk.
+        """
+        try:
+            with self._folder(key) as folder:
+                os.fsync(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            self._directory.sync()
+
     def _removed(self, folder: int, name: str, version: bytes | None) -> bool:
         gone = False
         try:

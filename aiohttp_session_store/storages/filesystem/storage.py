@@ -84,6 +84,7 @@ class FileSystemStorage(KeyedStorage):
         self._replace = self._threads.hop(files.replace)
         self._touch = self._threads.hop(files.touch)
         self._delete = self._threads.hop(files.delete)
+        self._settle = self._threads.hop(files.settle)
         self._begin_sweep = self._threads.hop(self._sweeper.begin)
         self._names = self._threads.hop(self._sweeper.names)
         self._remove_expired = self._threads.hop(self._sweeper.remove_expired)
@@ -183,6 +184,10 @@ class FileSystemStorage(KeyedStorage):
         """See :meth:`KeyedStorage.retire`.  The record is on the disk before this returns."""
         stored = self._remember(key, await self._replace(key, data, expires_at, version, lasting=True))
         return None if stored is None else stored.version
+
+    async def settle(self, key: str) -> None:
+        """See :meth:`Verbs.settle`."""
+        await self._settle(key)
 
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         """See :meth:`KeyedStorage.touch`.  Rewrites eight bytes of the file."""

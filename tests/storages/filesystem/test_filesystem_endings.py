@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from aiohttp_session_store import FileSystemStorage, Session, StorageError
+from aiohttp_session_store.record.format import LOGIN, TOMBSTONE, Retired, encode_retired
 from aiohttp_session_store.session.session import state_of
 from aiohttp_session_store.storages.filesystem import atomic_files, swap
 from aiohttp_session_store.testing import ManualClock
-from tests.storages.filesystem.filesystem_tools import as_user, mounted, recorded, temporary_files
+from tests.storages.filesystem.filesystem_tools import as_user, file_of, mounted, recorded, temporary_files
 
 KEY = "ab" + 62 * "0"
 LATER = 4_000_000_000
@@ -231,6 +232,34 @@ async def test_an_id_that_ended_reads_nothing_after_a_power_cut(tmp_path: Path, 
         clock.advance(storage.rotation_grace + 1)
         with after_a_power_cut(tmp_path) as disk:
             found = FileSystemStorage(disk / "sessions", sweep_interval=None, clock=clock)
+            assert (await found.read(value)).new
+            await found.aclose()
+        await storage.aclose()
+
+
+@pytest.mark.parametrize("how", ["tombstone", "login", "deletion"])
+async def test_an_ending_of_another_process_that_is_found_is_on_the_disk_before_it_is_relied_on(
+    tmp_path: Path, how: str
+) -> None:
+    """The other process has changed the name and not synced the folder yet; then the power is cut."""
+    with ext4(tmp_path) as place:
+        storage = FileSystemStorage(place / "sessions", sweep_interval=None)
+        session = await storage.read(None)
+        session.login("ada")
+        value = await storage.save(session)
+        os.sync()
+        stored = await storage.fetch(session.key)
+        assert stored is not None
+        if how == "deletion":
+            file_of(storage, session).unlink()
+        else:
+            mark = Retired("cd" + 62 * "0", 0, why=LOGIN) if how == "login" else TOMBSTONE
+            assert await storage.replace(session.key, encode_retired(mark), LATER, stored.version)
+
+        await storage.end_sessions("ada")
+
+        with after_a_power_cut(tmp_path) as disk:
+            found = FileSystemStorage(disk / "sessions", sweep_interval=None)
             assert (await found.read(value)).new
             await found.aclose()
         await storage.aclose()
