@@ -1,17 +1,21 @@
 """The index of owners in files, blocking: ``owners/<owner key>/<key>``, empty, with its end as the modification time.
 
-Making and removing a name is atomic, so parallel processes never undo each other's entries.
+Making and removing a name is atomic, so parallel processes never undo each other's entries.  Names that are no keys,
+such as those that NFS or a desktop leaves behind, are none of ours.
 """
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from .atomic_files import SHARD_LENGTH
 from .directory import OWNERS, SAFE, SessionDirectory
 from .safe_path import make_private
 
 _RETRIES = 5
+_KEY = re.compile(r"[0-9a-f]{64}")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | SAFE
 
 
@@ -63,7 +67,7 @@ class OwnerIndex:
             OSError: They could not be read.
         """
         with suppress(FileNotFoundError), self._folder(owner_key) as folder:
-            return os.listdir(folder)
+            return _keys_in(folder)
         return []
 
     # --- the sweep
@@ -73,21 +77,33 @@ class OwnerIndex:
         with suppress(FileNotFoundError):
             descriptor = self._directory.open(OWNERS, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                return os.listdir(descriptor)
+                return _keys_in(descriptor)
             finally:
                 os.close(descriptor)
         return []
 
     def remove_ended(self, owner_keys: list[str], reclaimable: int) -> None:
-        """Remove the entries of some owners that ended at *reclaimable* or before, and folders that became empty."""
+        """Remove the entries of some owners that ended at *reclaimable* or before, and folders that became empty.
+
+        A copy of the directory may have lost the modification times, so an entry stays for as long as its record does.
+        """
         for owner_key in owner_keys:
             with suppress(FileNotFoundError, NotADirectoryError):
                 with self._folder(owner_key) as folder:
-                    for key in os.listdir(folder):
+                    for key in _keys_in(folder):
                         with suppress(FileNotFoundError):
-                            if os.stat(key, dir_fd=folder, follow_symlinks=False).st_mtime <= reclaimable:
+                            ended = os.stat(key, dir_fd=folder, follow_symlinks=False).st_mtime <= reclaimable
+                            if ended and not self._has_record(key):
                                 os.unlink(key, dir_fd=folder)
                 self._remove_if_empty(owner_key)
+
+    def _has_record(self, key: str) -> bool:
+        path = f"{key[:SHARD_LENGTH]}/{key[SHARD_LENGTH:]}"
+        try:
+            os.stat(path, dir_fd=self._directory.descriptor, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
     # --- folders
 
@@ -105,6 +121,8 @@ class OwnerIndex:
 
     def _make_folder(self, owner_key: str) -> None:
         self._directory.make_folder(OWNERS)
+        if self._durable:
+            self._directory.sync()
         owners = self._directory.open(OWNERS, os.O_RDONLY | os.O_DIRECTORY)
         try:
             with suppress(FileExistsError):
@@ -121,3 +139,7 @@ class OwnerIndex:
                 os.rmdir(owner_key, dir_fd=owners)
             finally:
                 os.close(owners)
+
+
+def _keys_in(folder: int) -> list[str]:
+    return [name for name in os.listdir(folder) if _KEY.fullmatch(name)]
