@@ -44,6 +44,11 @@ def absolute(directory: object) -> str:
             f"the directory {path!r} means the current directory, {full}. Give the sessions a directory of their own,"
             " such as 'var/sessions'"
         )
+    if os.path.normpath(path).strip("/") == "":
+        raise ConfigurationError(
+            f"the directory {path!r} means the root directory. Give the sessions a directory of their own, such as"
+            " '/var/lib/app/sessions'"
+        )
     return full
 
 
