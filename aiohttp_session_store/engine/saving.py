@@ -151,10 +151,9 @@ class Saver:
     async def _head(self, login: Login, now: int, created_at: int) -> Head:
         """Return the head of a session that *login* makes."""
         at = login.at
-        if (
-            self._storage.max_sessions_per_owner is not None
-        ):  # no older than any before, so that it is not the one to end
-            at = max(at, await self.owners.newest_login(login.owner))
+        if self._storage.max_sessions_per_owner is not None:
+            # Newer than any before, also within one second, or it could be the one that the limit ends.
+            at = max(at, 1 + await self.owners.newest_login(login.owner))
         return Head(login.owner, at, login.line, self._storage.timeouts.until(now, created_at), login.label)
 
     async def _limit(self, head: Head | None) -> None:
