@@ -121,8 +121,9 @@ def make_private(name: str, directory: int) -> None:
         OSError: It cannot be made, or there is something of that name.
     """
     os.mkdir(name, 0o700, dir_fd=directory)
-    if os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode & stat.S_IRWXU != stat.S_IRWXU:
-        os.chmod(name, 0o700, dir_fd=directory)  # a umask such as 0177 takes the permission to enter it from us, too
+    with suppress(FileNotFoundError):  # the sweep has just removed it, because it is empty
+        if os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+            os.chmod(name, 0o700, dir_fd=directory)  # a umask such as 0177 takes the permission to enter it from us
 
 
 def _sync(directory: int) -> None:
