@@ -384,7 +384,7 @@ def test_a_key_of_a_subclass_that_adds_nothing_becomes_a_plain_string() -> None:
         dateutil_tz.gettz("Etc/UTC"),
         PytzUTC(),
     ],
-    ids=repr,
+    ids=["UTC", "Etc/UTC", "Zulu", "Etc/GMT", "dateutil UTC", "dateutil Etc/UTC", "like pytz"],
 )
 def test_every_zone_that_is_utc_is_stored_as_utc(zone: datetime.tzinfo) -> None:
     found = thaw(freeze(datetime.datetime(2024, 5, 1, 12, tzinfo=zone), "k"))
