@@ -9,6 +9,7 @@ from ..record.session_id import is_id, key_of
 from ..session.change_log import ChangeLog
 from ..session.session import Session
 from ..session.state import Place, SessionState
+from ..tracebacks import hide_locals
 from .extending import extend
 from .retry import Attempts
 from .rotating import follow, read_snapshot
@@ -28,23 +29,27 @@ class Loader:
 
     async def read(self, cookie_value: str | None) -> Session:
         """Return the live session whose id is *cookie_value*, or a new one; see :meth:`SessionStorage.read`."""
-        if cookie_value is None or not is_id(cookie_value):
-            return self._fresh()
-        key = key_of(cookie_value)
-        while (stored := await self._storage.fetch(key)) is not None:
-            found = await self._found(key, stored)
-            if found is None or self._storage.now() >= found[0].ends:
-                break
-            place, readable = found
-            if self._writer.use_is_due(place):
-                extended = await self._extended(place)
-                if extended is None:
+        try:
+            if cookie_value is None or not is_id(cookie_value):
+                return self._fresh()
+            key = key_of(cookie_value)
+            while (stored := await self._storage.fetch(key)) is not None:
+                found = await self._found(key, stored)
+                if found is None or self._storage.now() >= found[0].ends:
                     break
-                if extended.key != place.key and place.key == key:  # its id was renewed just now: the next look sees it
-                    continue
-                place, readable = extended, readable if extended.key != key else extended.record
-            return self._session(cookie_value, place, readable)
-        return self._fresh()
+                place, readable = found
+                if self._writer.use_is_due(place):
+                    extended = await self._extended(place)
+                    if extended is None:
+                        break
+                    if extended.key != place.key and place.key == key:
+                        continue  # its id was renewed just now: the next look sees it
+                    place, readable = extended, readable if extended.key != key else extended.record
+                return self._session(cookie_value, place, readable)
+            return self._fresh()
+        except BaseException as error:
+            hide_locals(error)
+            raise
 
     async def _found(self, key: str, stored: Stored) -> tuple[Place, Record] | None:
         """Return where the session of *key* stands and what may be read of it, or None if there is no session."""
@@ -67,8 +72,9 @@ class Loader:
         """Extend a session because it is used; a storage that cannot, does not fail the request."""
         try:
             return await extend(self._writer, place)
-        except StorageError:
-            _logger.warning("session %s could not be extended", place.key, exc_info=True)
+        except StorageError as error:
+            hide_locals(error)
+            _logger.warning("session %s could not be extended", place.key, exc_info=error)
             return place
 
     def _session(self, session_id: str, place: Place, readable: Record) -> Session:

@@ -14,6 +14,7 @@ from ..record.format import LOGOUT, REPLACED, Record, Retired, Stored
 from ..record.head import Head
 from ..record.session_id import key_of, new_id
 from ..session.state import Login, Place, Rotation, SessionState
+from ..tracebacks import hide_locals
 from .ending import bury, end, fence
 from .extending import confirm
 from .owners import Owners
@@ -51,16 +52,20 @@ class Saver:
         A save that has begun is finished even if the request is cancelled.  The next save waits for it, returns its
         cookie value, and if it failed, stores its changes.
         """
-        while state.saving is not None and not state.destroy_pending:
-            await asyncio.wait([state.saving])
-        if not state.destroyed:
-            changes = state.log.take()
-            if changes and state.place is not None and state.rotation is None:
-                await self._update(state, state.place, changes)
-            else:
-                await self._save_others(state, changes)
-        elif state.destroy_pending:
-            await self._structural(state, self._destroy(state, state.saving))
+        try:
+            while state.saving is not None and not state.destroy_pending:
+                await asyncio.wait([state.saving])
+            if not state.destroyed:
+                changes = state.log.take()
+                if changes and state.place is not None and state.rotation is None:
+                    await self._update(state, state.place, changes)
+                else:
+                    await self._save_others(state, changes)
+            elif state.destroy_pending:
+                await self._structural(state, self._destroy(state, state.saving))
+        except BaseException as error:
+            hide_locals(error)
+            raise
         owed, state.owed = state.owed, None
         return owed
 
@@ -307,7 +312,8 @@ class Saver:
         except StorageError as error:
             if changes.by_handler or state.confirm or isinstance(error, SessionLockError):
                 raise
-            _logger.warning("session %s: a flash that was read could not be removed", place.key, exc_info=True)
+            hide_locals(error)
+            _logger.warning("session %s: a flash that was read could not be removed", place.key, exc_info=error)
 
     async def _write(self, state: SessionState, place: Place, changes: Changes) -> None:
         """Write alone: under an exclusive lock, and for a storage that never suspends."""
@@ -397,4 +403,5 @@ async def _shielded(work: "asyncio.Future[Any]") -> None:
 def _log_failure(work: "asyncio.Future[Any]") -> None:
     """Log the failure of a save that outlived its cancelled request: perhaps nobody else is left to hear it."""
     if not work.cancelled() and (error := work.exception()) is not None:
+        hide_locals(error)
         _logger.error("the session of a cancelled request was not stored", exc_info=error)

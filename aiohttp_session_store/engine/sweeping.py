@@ -5,6 +5,8 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 
+from ..tracebacks import hide_locals
+
 _logger = logging.getLogger("aiohttp_session_store")
 
 # Workers that start together must not sweep together.
@@ -37,7 +39,8 @@ class SweepLoop:
             await asyncio.sleep(interval * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311  spreads load only
             try:
                 removed = await self._sweep()
-            except Exception:
+            except Exception as error:
+                hide_locals(error)
                 _logger.exception("the sweep of expired sessions failed; the next one tries again")
             else:
                 if removed:

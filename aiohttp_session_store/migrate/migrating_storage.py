@@ -39,6 +39,7 @@ from ..record.format import TOMBSTONE, Record, Stored, encode_retired
 from ..record.head import owner_key
 from ..record.settings import check_flag
 from ..storages.base import KeyedStorage
+from ..tracebacks import hide_locals
 
 __all__ = ["MigratingStorage"]
 
@@ -262,8 +263,9 @@ class MigratingStorage(KeyedStorage):
             return None
         try:
             await self.old.delete(key)
-        except StorageError:  # the data is written, and the mark will expire
-            _logger.warning("session %s has moved, but a mark of it stays in the old storage", key, exc_info=True)
+        except StorageError as error:  # the data is written, and the mark will expire
+            hide_locals(error)
+            _logger.warning("session %s has moved, but a mark of it stays in the old storage", key, exc_info=error)
         return _NEW + newer
 
     async def _claim(self, key: str, version: bytes, expires_at: int) -> _Claim | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, Self, TypeVar, overload
 
+from ..tracebacks import hide_locals
 from .change_log import ChangeLog
 from .state import SessionState
 from .typed_key import SessionKey, name_of
@@ -63,6 +64,7 @@ class SessionMapping(MutableMapping[str, Any]):
         try:
             return _typed(state, key) if key.__class__ is SessionKey else state.log.value(key)
         except KeyError as error:
+            hide_locals(error)
             raise _missing(state.log, key, error) from None
 
     def __contains__(self, key: object) -> bool:
@@ -121,10 +123,14 @@ class SessionMapping(MutableMapping[str, Any]):
                 of *value* cannot be stored.
         """
         state = self._state
-        state.check_writable()
-        if key.__class__ is SessionKey:
-            value, key = key.proved(value), key.name
-        state.log.assign(key, value)
+        try:
+            state.check_writable()
+            if key.__class__ is SessionKey:
+                value, key = key.proved(value), key.name
+            state.log.assign(key, value)
+        except Exception as error:
+            hide_locals(error)
+            raise
 
     def __delitem__(self, key: str | SessionKey[Any]) -> None:
         """Unset *key*, whatever its value is, and hide a flash of that name.
@@ -162,6 +168,7 @@ class SessionMapping(MutableMapping[str, Any]):
             value = _typed(state, key) if key.__class__ is SessionKey else state.log.value(key)
         except KeyError as error:
             if default is _NOTHING:
+                hide_locals(error)
                 raise _missing(state.log, key, error) from None
             return default
         state.log.remove(name_of(key))
@@ -189,8 +196,21 @@ class SessionMapping(MutableMapping[str, Any]):
         try:
             return self[key]
         except KeyError:
+            pass
+        try:
             self[key] = default
-            return self[key]
+        except Exception as error:
+            hide_locals(error)
+            raise
+        return self[key]
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Set several keys, as ``dict`` does; see :meth:`__setitem__`."""
+        try:
+            super().update(*args, **kwargs)
+        except Exception as error:
+            hide_locals(error)
+            raise
 
     def __ior__(self, other: Any) -> Self:  # type: ignore[misc]  # as dict: |= keeps the object, and | makes a dict
         """Update the session from *other*, as ``dict`` does."""
@@ -226,10 +246,14 @@ class SessionMapping(MutableMapping[str, Any]):
     def set(self, key: str, value: Any) -> None: ...
     def set(self, key: Any, value: Any) -> None:
         """Set *key*, or unset it if *value* is None.  In contrast, ``session[key] = None`` stores None."""
-        if value is None:
-            self.unset(key)
-        else:
-            self[key] = value
+        try:
+            if value is None:
+                self.unset(key)
+            else:
+                self[key] = value
+        except Exception as error:
+            hide_locals(error)
+            raise
 
     def unset(self, key: str | SessionKey[Any]) -> None:
         """Unset *key*, if it is there."""

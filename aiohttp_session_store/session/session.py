@@ -6,6 +6,7 @@ from ..errors import SessionCommittedError, SessionDestroyedError, SessionUsageE
 from ..record.head import checked_label, checked_owner
 from ..record.json_encoders import dumps
 from ..record.session_id import key_of
+from ..tracebacks import hide_locals
 from .mapping import SessionMapping
 from .state import Fate, SessionState
 from .typed_key import SessionKey
@@ -50,6 +51,10 @@ class Session(SessionMapping):
         condition = "destroyed" if state.destroyed else "new" if state.new else "stored"
         return f"<{type(self).__name__} {self.key[:16]} {condition}>"
 
+    def __sentry_repr__(self) -> str:
+        """Show the same to Sentry, which walks through a mapping otherwise."""
+        return repr(self)
+
     # --- facts
 
     @property
@@ -74,7 +79,11 @@ class Session(SessionMapping):
         if state.destroyed:
             return state.destroy_pending
         pending = (state.rotation, state.login, state.replaces, state.logged_out)
-        return state.log.dirty or any(one is not None for one in pending)
+        try:
+            return state.log.dirty or any(one is not None for one in pending)
+        except Exception as error:
+            hide_locals(error)
+            raise
 
     @property
     def destroyed(self) -> bool:
@@ -84,7 +93,11 @@ class Session(SessionMapping):
     @property
     def size(self) -> int:
         """The size of the encoded data in bytes, without flashes."""
-        return len(dumps(self._state.log.frozen()))
+        try:
+            return len(dumps(self._state.log.frozen()))
+        except Exception as error:
+            hide_locals(error)
+            raise
 
     @property
     def created_at(self) -> int:
@@ -123,10 +136,14 @@ class Session(SessionMapping):
             TypeError: *value* cannot be stored.
         """
         state = self._state
-        state.check_writable()
-        if isinstance(key, SessionKey):
-            value, key = key.proved(value), key.name
-        state.log.flash(key, value)
+        try:
+            state.check_writable()
+            if isinstance(key, SessionKey):
+                value, key = key.proved(value), key.name
+            state.log.flash(key, value)
+        except Exception as error:
+            hide_locals(error)
+            raise
 
     def keep_flashes(self) -> None:
         """Leave the flash messages that this request could read for the next request as well.

@@ -22,6 +22,7 @@ from ..record.json_encoders import Codec
 from ..record.settings import whole_number
 from ..record.timeouts import Timeouts, seconds
 from ..session.session import Session, state_of
+from ..tracebacks import hides_locals
 
 __all__ = [
     "RECLAIM_AFTER",
@@ -316,6 +317,7 @@ class KeyedStorage(Verbs, ABC):
         """See :meth:`SessionStorage.read`.  The cookie value is the session id."""
         return self._loader.read(cookie_value)
 
+    @hides_locals
     async def refresh(self, session: Session) -> None:
         """See :meth:`SessionStorage.refresh`.  A session that is gone stays as it is, and its save finds that out."""
         await self._loader.refresh(state_of(session))
@@ -329,22 +331,26 @@ class KeyedStorage(Verbs, ABC):
 
     # --- owners
 
+    @hides_locals
     async def sessions_of(self, owner: str) -> list[SessionInfo]:
         """See :meth:`SessionStorage.sessions_of`."""
         return await self._saver.owners.sessions_of(checked_owner(owner))
 
+    @hides_locals
     async def end_sessions(self, owner: str, *, keep: Session | None = None) -> int:
         """See :meth:`SessionStorage.end_sessions`."""
         if keep is not None and not isinstance(keep, Session):
             raise TypeError(f"keep is a Session, as get_session returns it, not {type(keep).__name__}")
         return await self._saver.owners.end_sessions(checked_owner(owner), () if keep is None else state_of(keep).lines)
 
+    @hides_locals
     async def end_session(self, owner: str, key: str) -> bool:
         """See :meth:`SessionStorage.end_session`."""
         if not isinstance(key, str):
             raise TypeError(f"key is a string, as sessions_of lists it, not {type(key).__name__}")
         return await self._saver.owners.end_session(checked_owner(owner), key)
 
+    @hides_locals
     async def adopt(self, session: Session, owner: str) -> None:
         """See :meth:`SessionStorage.adopt`."""
         await self._saver.adopt(state_of(session), checked_owner(owner))

@@ -25,6 +25,7 @@ from ..record.timeouts import Timeouts
 from ..session.change_log import ChangeLog
 from ..session.session import Session, state_of
 from ..session.state import Place, SessionState
+from ..tracebacks import hide_locals
 from .base import DEFAULT_IDLE_TIMEOUT, DEFAULT_LIFETIME, StorageOptions, check_options
 
 __all__ = ["CookieStorage"]
@@ -155,11 +156,15 @@ class CookieStorage:
                     " can never store that. Make the change before prepare()"
                 )
             return None
-        changes = state.log.take()
         try:
-            return self._save(state, changes)
-        except Exception:
-            state.log.put_back(changes)
+            changes = state.log.take()
+            try:
+                return self._save(state, changes)
+            except Exception:
+                state.log.put_back(changes)
+                raise
+        except Exception as error:
+            hide_locals(error)
             raise
 
     def _save(self, state: SessionState, changes: Changes) -> str | None:

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from itsdangerous import BadSignature, Signer
@@ -36,7 +36,7 @@ class Opened:
         sent: When the cookie was sent, in whole Unix seconds, or None if it does not say.
     """
 
-    value: str
+    value: str = field(repr=False)
     name: str
     stale: bool
     sent: int | None

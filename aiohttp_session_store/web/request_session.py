@@ -13,6 +13,7 @@ from ..errors import SessionCommittedError, SessionLockError, SessionUsageError,
 from ..record.session_id import key_of
 from ..session.session import Session, state_of
 from ..session.state import Fate, SessionState
+from ..tracebacks import hide_locals, hides_locals
 from .app_sessions import AppSessions
 from .arriving import Arrival, find_session, old_names
 from .cookie_signature import Opened
@@ -89,6 +90,9 @@ class RequestSession:
                 waiting = self._waiting = []
                 try:
                     self.begin(await find_session(self.app, request.headers, headers_sent=self.headers_sent), request)
+                except BaseException as error:
+                    hide_locals(error)
+                    raise
                 finally:  # no task and no shield (24 us): if this loader is cancelled, a waiter loads in its place
                     self._waiting = None
                     for waiter in waiting:
@@ -238,14 +242,19 @@ class RequestSession:
         A browser sends two cookies of one name after a change of the cookie's path or domain.  A logout that ended only
         the first of them would leave the visitor logged in by the second.
         """
-        ends = bool(self._others) and state_of(session).ends_what_was_there
-        cookie_value = await self.app.storage.save(session)
-        if ends:
-            others, self._others = self._others, ()
-            self.spent |= old_names(self.app, others)
-            await asyncio.shield(self._end(others))
+        try:
+            ends = bool(self._others) and state_of(session).ends_what_was_there
+            cookie_value = await self.app.storage.save(session)
+            if ends:
+                others, self._others = self._others, ()
+                self.spent |= old_names(self.app, others)
+                await asyncio.shield(self._end(others))
+        except BaseException as error:
+            hide_locals(error)
+            raise
         return cookie_value
 
+    @hides_locals
     async def _end(self, cookies: Sequence[Opened]) -> None:
         for cookie in cookies:
             session = await self.app.storage.read(cookie.value)
