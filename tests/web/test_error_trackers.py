@@ -297,7 +297,7 @@ async def test_an_error_of_the_storage_used_without_a_web_server_shows_nothing(f
         lambda: failing.end_session("ada", session.key),
     ):
         with pytest.raises(StorageError) as caught:
-            await call()  # type: ignore[no-untyped-call]
+            await call()
         below = frames_of(caught.value)[1:]
         assert below
         assert not [frame for frame in below if frame.f_locals]

@@ -27,7 +27,10 @@ class Tracker(Transport):
 
     @property
     def text(self) -> str:
-        """All events as text."""
+        """All events as text, without the lines of source code in them."""
+        for frame in self.frames():
+            for part in ("pre_context", "context_line", "post_context"):
+                frame.pop(part, None)
         return json.dumps(self.events, ensure_ascii=False)
 
     def frames(self) -> list[Any]:
