@@ -28,20 +28,23 @@ import asyncio
 import base64
 import hashlib
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from http.cookies import CookieError, SimpleCookie
+from functools import lru_cache
 from math import inf
 from typing import Any, NamedTuple
 
 from ..errors import SessionTooLargeError, StorageError
 from ..record.format import TOMBSTONE, Record, Retired, Stored, encode_retired
 from ..record.session_id import key_of
+from ..record.size import COOKIE_LIMIT
 from ..record.values import check_key, freeze, thaw
 from ..session.session import Session, state_of
 from ..storages.base import KeyedStorage, SessionStorage
 from ..web.adoption import Adopted
 from ..web.cookie_rules import MAX_AGE
+from ..web.request_headers import values_in
 from .old_session import OldSession, OldSessionReader
 
 _logger = logging.getLogger("aiohttp_session_store")
@@ -52,6 +55,10 @@ _PATIENCE, _PAUSE = 2.0, 0.02
 # For so many seconds, the session of a mark that is not settled is expected to come. This is three times the default
 # time limit of a call to our storages, and two calls are made.
 _FRESH = 15
+# A browser sends several cookies of one name if other paths or an old domain set them. No honest browser sends more.
+_MAX_TRIES = 4
+# What http.cookies writes for a character in a quoted value; that module itself takes quadratic time to read it (3.11).
+_ESCAPE = re.compile(r"\\(?:([0-3][0-7][0-7])|(.))", re.DOTALL)
 # Seconds for which an old cookie is remembered at least, if neither its reader nor the storage sets a limit.
 _TEN_YEARS = 10 * 365 * 24 * 60 * 60
 _SETTLED, _GIVEN_UP = encode_retired(TOMBSTONE), encode_retired(TOMBSTONE) + b"\ngiven up"
@@ -73,6 +80,7 @@ class OldSessionAdopter:
         self._storage = storage
         self._value_limit = value_limit
         self._readers = readers
+        self._warned = False
 
     async def adopt(self, cookie_headers: Sequence[str]) -> Adopted | None:
         """Return the session behind an old cookie, or None if there is none.
@@ -114,7 +122,7 @@ class OldSessionAdopter:
 
     async def _session(self, reader: OldSessionReader, old: OldSession) -> Session | None:
         storage = self._storage
-        now, data = storage.now(), _storable(old)
+        now, data = storage.now(), self._storable(old)
         if data is None or storage.timeouts.expiry(now, old.created_at) <= now:
             return None
         if not isinstance(storage, KeyedStorage) or old.identity is None:
@@ -152,10 +160,30 @@ class OldSessionAdopter:
         if self._storage.kind == "data":
             try:
                 await self._storage.save(await self._copied(old, data))
-            except SessionTooLargeError as error:
-                _logger.warning("an old session was not taken over, because not all of it can be stored: %s", error)
+            except SessionTooLargeError:
+                self._warn("it is too large for a cookie")
                 return False
         return True
+
+    def _storable(self, old: OldSession) -> dict[str, Any] | None:
+        """Return the data of an old session in frozen form, or None if it cannot be stored as a whole."""
+        data = {}
+        try:
+            for key, value in old.data.items():
+                check_key(key)
+                data[key] = freeze(value, key)
+        except TypeError:
+            self._warn("it has a key or a value that a session cannot hold, such as NaN or an integer beyond 64 bits")
+            return None
+        return data
+
+    def _warn(self, reason: str) -> None:
+        """Warn once.  The error itself is not logged: it names keys, which a visitor may have chosen."""
+        if not self._warned:
+            self._warned = True
+            _logger.warning(
+                "an old session was not taken over, because not all of it can be stored: %s. This is said once", reason
+            )
 
     async def _end(self, storage: KeyedStorage, session_id: str) -> None:
         """Destroy the session under a derived id, unless it has gone on to another id."""
@@ -242,27 +270,21 @@ def derived_id(purpose: str, cookie_name: str, identity: bytes) -> str:
 
 
 def values_of(name: str, cookie_headers: Sequence[str]) -> Iterator[str]:
-    """Yield the values of a cookie in the headers, two at most, without the quoting of ``http.cookies``."""
-    found = 0
-    for header in cookie_headers:
-        for pair in header.split(";"):
-            key, _, value = pair.strip().partition("=")
-            if key == name and value and found < 2:
-                with suppress(CookieError):
-                    morsels: Any = SimpleCookie(f"{name}={value}")
-                    if name in morsels:
-                        found += 1
-                        yield morsels[name].value
+    """Yield the first values of a cookie in the headers, each once, without the quoting of ``http.cookies``."""
+    for value in values_in(cookie_headers, _pattern_for(name))[:_MAX_TRIES]:
+        if len(value) <= COOKIE_LIMIT:
+            yield _ESCAPE.sub(_unescaped, value[1:-1]) if value[0] == value[-1] == '"' else value
 
 
-def _storable(old: OldSession) -> dict[str, Any] | None:
-    """Return the data of an old session in frozen form, or None if it cannot be stored as a whole."""
-    data = {}
-    for key, value in old.data.items():
-        try:
-            check_key(key)
-            data[key] = freeze(value, key)
-        except TypeError as error:
-            _logger.warning("an old session was not taken over, because not all of it can be stored: %s", error)
-            return None
-    return data
+@lru_cache(16)
+def _pattern_for(name: str) -> re.Pattern[str]:
+    """Compile the expression that finds the values of an old cookie, which may hold anything.
+
+    Nothing but spaces and tabs may be around a name (RFC 6265bis, section 5.6).  To a browser, another blank is a part
+    of the name.  It would let another host of the site set a cookie whose name, without that blank, is ``__Host-old``.
+    """
+    return re.compile(rf"(?:^|;)([ \t]*){re.escape(name)}=([^;]*[^; \t])")
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    return chr(int(found[1], 8)) if found[1] else found[2]

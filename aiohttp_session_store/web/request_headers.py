@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
+# Characters of all Cookie headers that are looked at. aiohttp takes 8190 bytes in one header, and a browser sends one.
+MAX_COOKIE_TEXT = 32_768
 # What a page loads to show itself; each has a request of its own (Fetch Metadata Request Headers, "Sec-Fetch-Dest").
 _SUBRESOURCES = {"audio", "font", "image", "manifest", "script", "sharedworker", "style", "track", "video", "worker"}
 # Traefik sends wss for a request that opens a WebSocket.
@@ -26,8 +28,18 @@ def pattern_for(name: str) -> re.Pattern[str]:
 
 
 def values_in(headers: Iterable[str], pattern: re.Pattern[str]) -> list[str]:
-    """Return the values that *pattern* finds in all Cookie headers, each once, in the browser's order."""
-    values = [value for header in headers for _, value in pattern.findall(header)]
+    """Return the values that *pattern* finds in the Cookie headers, each once, in the browser's order.
+
+    Args:
+        headers: What is in them beyond :data:`MAX_COOKIE_TEXT` characters is not looked at.
+        pattern: The last of its two groups is the value.
+    """
+    values, left = [], MAX_COOKIE_TEXT
+    for header in headers:
+        values += [value for _, value in pattern.findall(header[:left])]
+        left -= len(header)
+        if left <= 0:
+            break
     return values if len(values) <= 1 else list(dict.fromkeys(values))
 
 

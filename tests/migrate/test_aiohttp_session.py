@@ -345,7 +345,7 @@ async def test_a_session_that_we_cannot_store_completely_is_not_taken_over(caplo
         data = {"user": "ada", "bad": float("nan")}
         visitor = Visitor(client, await cookie_of_old_app(EncryptedCookieStorage(KEY), data))
         assert await visitor.get("/show") == {}
-    assert "an old session was not taken over, because not all of it can be stored: session['bad']: nan" in caplog.text
+    assert "an old session was not taken over, because not all of it can be stored: it has a key or a" in caplog.text
 
 
 async def test_a_differently_spelled_old_cookie_counts_as_the_same_cookie() -> None:
