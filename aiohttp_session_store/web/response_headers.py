@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from .app_sessions import AppSessions
 from .cookie_rules import MAX_AGE
+from .cookie_settings import SessionCookie
 from .request_headers import came_over_https, is_loopback
 from .request_session import RequestSession
 
@@ -13,15 +14,6 @@ if TYPE_CHECKING:
 
 # Longer than browsers keep any cookie, for a session without a lifetime.
 _ENDLESS = 2 * MAX_AGE
-
-
-class SentCookie(str):
-    """A Set-Cookie header that was added to one response and is meant for that response only.
-
-    An app may keep the headers of a response and use them again.
-    """
-
-    __slots__ = ()
 
 
 def add_headers(holder: RequestSession, headers: Any, request: Any) -> None:
@@ -38,9 +30,9 @@ def add_headers(holder: RequestSession, headers: Any, request: Any) -> None:
         headers.setdefault("Cache-Control", "private")
     else:
         _forbid_caching(holder.app, headers)
-        headers.add("Set-Cookie", SentCookie(_set_cookie(holder, holder.owed, request)))
+        headers.add("Set-Cookie", _set_cookie(holder, holder.owed, request))
         for name in holder.spent:
-            headers.add("Set-Cookie", SentCookie(holder.app.cookie.clearing(name, https=came_over_https(request))))
+            headers.add("Set-Cookie", holder.app.cookie.clearing(name, https=came_over_https(request)))
     if holder.clears is not None and (holder.owed is not None or not holder.adopted):
         headers.add("Set-Cookie", holder.clears)
 
@@ -48,11 +40,12 @@ def add_headers(holder: RequestSession, headers: Any, request: Any) -> None:
 def take_back(sessions: AppSessions, headers: "CIMultiDict[str]") -> None:
     """Remove another visitor's session cookie from the headers of a response that is about to be sent.
 
-    The cookie was added to another response, whose headers the app kept and used for this one.  A session cookie that
-    the app passes on from another server stays.
+    The cookie was added to another response, whose headers the app kept and used for this one, perhaps as JSON and in
+    another process.  So it is known by its signature, or if it clears the cookie, by its text.  A cookie of our name
+    that is signed with another secret stays: the app passes it on from another server.
     """
-    lines, begin = headers.getall("Set-Cookie"), tuple(f"{name}=" for name in sessions.cookie.names)
-    kept = [line for line in lines if not (isinstance(line, SentCookie) and line.startswith(begin))]
+    lines, cookie = headers.getall("Set-Cookie"), sessions.cookie
+    kept = [line for line in lines if not _is_ours(cookie, line)]
     if len(kept) < len(lines):
         del headers["Set-Cookie"]
         headers.extend(("Set-Cookie", line) for line in kept)
@@ -63,15 +56,26 @@ def take_back(sessions: AppSessions, headers: "CIMultiDict[str]") -> None:
         )
 
 
+def _is_ours(cookie: SessionCookie, line: str) -> bool:
+    """Return whether a Set-Cookie header is one that we send to a visitor: a signed one, or one that clears."""
+    pair = line.partition(";")[0]
+    name = pair.partition("=")[0]
+    if name not in cookie.names:
+        return False
+    return bool(cookie.candidates([pair])) or line in (
+        cookie.clearing(name, https=False),
+        cookie.clearing(name, https=True),
+    )
+
+
 def _set_cookie(holder: RequestSession, value: str, request: Any) -> str:
     cookie, https, host = holder.app.cookie, came_over_https(request), request.host
     if not cookie.is_secure(https=https) and not is_loopback(host):
         holder.app.warn_once(
             "insecure",
-            "the session cookie %s went to %s over plain HTTP, where anybody on the network can steal it. Serve HTTPS"
-            " and pass SessionCookie(secure=True). If there is a proxy, it must send X-Forwarded-Proto",
+            "the session cookie %s went to another machine over plain HTTP, where anybody on the network can steal it."
+            " Serve HTTPS and pass SessionCookie(secure=True). If there is a proxy, it must send X-Forwarded-Proto",
             cookie.name,
-            host,
         )
     elif value and cookie.secure and not https and holder.app.secure_watch.is_dropped(cookie, request):
         holder.app.warn_once(

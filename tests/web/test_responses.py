@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from multidict import CIMultiDict
 
-from aiohttp_session_store import KeyedStorage, MemoryStorage, get_session
-from tests.web.storages import Handler, app_with, raw_get, read
+from aiohttp_session_store import KeyedStorage, MemoryStorage, SessionCookie, get_session, setup
+from tests.web.storages import SECRET, Handler, app_with, raw_get, read
 from tests.web.visits import Client, ClientOf, Visit, visit
 
 
@@ -176,9 +177,46 @@ async def test_a_response_copied_from_a_sent_one_does_not_leak_its_session_cooki
     assert "session cookie of another response" in warning.getMessage()
 
 
-async def test_a_session_cookie_passed_on_from_another_server_is_kept(client_of: ClientOf) -> None:
-    """A gateway that shares sessions with the server behind it passes such cookies on."""
-    behind = await client_of(app_with(MemoryStorage(), login_and(read)))
+@pytest.mark.parametrize("https", [False, True])
+@pytest.mark.parametrize("sends", ["a cookie", "an empty cookie"])
+async def test_headers_that_were_kept_as_json_lose_the_session_cookie_in_any_process(
+    client_of: ClientOf, caplog: pytest.LogCaptureFixture, sends: str, https: bool
+) -> None:
+    """A page cache in a file or a server gives them to another process, which knows the cookie by its signature."""
+    kept: list[str] = []
+
+    async def page(request: web.Request) -> web.Response:
+        if kept:
+            return web.Response(body=b"a page", headers=CIMultiDict(json.loads(kept[0])))
+        session = await get_session(request)
+        if sends == "a cookie":
+            session.regenerate_id()
+        else:
+            session.destroy()
+        return web.Response(body=b"a page")
+
+    storage = MemoryStorage()
+    here, elsewhere = await client_of(app_with(storage, page)), await client_of(app_with(MemoryStorage(), page))
+    cookie = (await visit(here, "/write?user=bob")).cookie
+    sent = await visit(here, "/", cookie, X_Forwarded_Proto="https" if https else "http")
+    assert sent.set_cookie
+    kept.append(json.dumps([*sent.headers.items(), ("Set-Cookie", "theme=dark")]))
+
+    for client in (here, elsewhere):
+        caplog.clear()
+        second = await visit(client, "/")
+        await visit(client, "/")
+
+        assert (second.text, second.set_cookie) == ("a page", "theme=dark")
+        [warning] = [record for record in caplog.records if record.levelname == "WARNING"]
+        assert "session cookie of another response" in warning.getMessage()
+
+
+async def test_a_session_cookie_passed_on_from_a_server_with_another_secret_is_kept(client_of: ClientOf) -> None:
+    app = web.Application()
+    setup(app, MemoryStorage(), cookie=SessionCookie(secrets="another" + SECRET))
+    app.router.add_get("/", login_and(read))
+    behind = await client_of(app)
 
     async def gateway(_: web.Request) -> web.Response:
         async with behind.get("/") as response:
@@ -186,4 +224,4 @@ async def test_a_session_cookie_passed_on_from_another_server_is_kept(client_of:
 
     client = await client_of(app_with(MemoryStorage(), gateway))
 
-    assert await data_of(behind, (await visit(client, "/")).cookie) == {"user": "ada"}
+    assert (await visit(behind, "/", (await visit(client, "/")).cookie)).text == '{"user": "ada"}'
