@@ -35,7 +35,7 @@ def hide_locals(error: BaseException) -> None:
         if id(one) in seen or (traceback is not None and traceback.tb_frame in callers):
             continue
         seen.add(id(one))
-        one.__traceback__ = _bare(traceback)
+        one.with_traceback(_bare(traceback))  # an assignment would fail for a frozen dataclass
         todo += [other for other in (one.__cause__, one.__context__) if other is not None]
         if isinstance(one, BaseExceptionGroup):
             todo += one.exceptions
