@@ -182,6 +182,9 @@ class RequestSession:
                         f"session {key} was busy for {patience:g} s: other requests hold it exclusively. Nothing was"
                         " stored"
                     ) from None
+                except BaseException as error:  # Redis sends the commands of several requests together
+                    hide_locals(error)
+                    raise
                 self._locks, self._held_key = locks, key
                 try:
                     await storage.refresh(session)
@@ -205,6 +208,7 @@ class RequestSession:
         finally:
             self._exclusive, self._locks = False, None
 
+    @hides_locals
     async def _hold_new_id(self, locks: AsyncExitStack, state: SessionState) -> None:
         """Hold the session exclusively under its new id as well, before the browser is sent that id.
 

@@ -19,6 +19,7 @@ from aiohttp_session_store import (
     new_session,
     save_session,
 )
+from aiohttp_session_store.session.state import Rotation
 from aiohttp_session_store.web.cookie_settings import SessionCookie
 from tests.web.storages import SECRET, FailingStorage, app_with
 from tests.web.tracker import Tracker, frames_of, sentry
@@ -335,7 +336,10 @@ async def test_what_holds_ids_hides_them(storage: KeyedStorage) -> None:
     session = await storage.read(None)
     session["note"] = DATA
 
-    assert opened.value == value
+    rotation = Rotation(value, delete_old=True, renew_lifetime=False)
+
+    assert opened.value == rotation.original_id == value
+    assert value not in repr(rotation)
     assert value not in repr(opened)
     assert session.id not in repr(session)
     assert DATA not in repr(session)

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from ...errors import SessionLockError, StorageError
+from ...tracebacks import hide_locals
 from .statements import Statements
 
 __all__ = ["Looks", "PostgresLock"]
@@ -162,8 +163,9 @@ class PostgresLock:
         statement = self._statements.release_lock
         try:
             await self._run(statement, self._key, self._token, again=statement)
-        except StorageError:
-            _logger.warning("an exclusive lock could not be released: it ends in %g s", self._seconds, exc_info=True)
+        except StorageError as error:
+            hide_locals(error)
+            _logger.warning("an exclusive lock could not be released: it ends in %g s", self._seconds, exc_info=error)
 
     async def _take(self) -> bool:
         self._perhaps_ours = True
@@ -185,5 +187,6 @@ class PostgresLock:
                 if not await self._claim(self._statements.renew_lock):
                     self._over = True
                     return
-            except StorageError:
-                _logger.warning("an exclusive lock could not be renewed, and may be lost", exc_info=True)
+            except StorageError as error:
+                hide_locals(error)
+                _logger.warning("an exclusive lock could not be renewed, and may be lost", exc_info=error)

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from ...errors import SessionLockError, StorageError
+from ...tracebacks import hide_locals
 from .commands import Answer
 from .scripts import RELEASE, RENEW, TAKE, Script
 
@@ -91,8 +92,9 @@ class RedisLock:
             await asyncio.wait([self._claiming])
         try:
             await self._run(RELEASE, self._key, self._token)
-        except StorageError:
-            _logger.warning("an exclusive lock could not be released: it ends in %g s", self._seconds, exc_info=True)
+        except StorageError as error:
+            hide_locals(error)
+            _logger.warning("an exclusive lock could not be released: it ends in %g s", self._seconds, exc_info=error)
 
     async def _claim(self, script: Script) -> bool:
         sent = time.monotonic()
@@ -109,5 +111,6 @@ class RedisLock:
                 if not await self._claim(RENEW):
                     self._valid_until = 0.0
                     return
-            except StorageError:
-                _logger.warning("an exclusive lock could not be renewed, and may be lost", exc_info=True)
+            except StorageError as error:
+                hide_locals(error)
+                _logger.warning("an exclusive lock could not be renewed, and may be lost", exc_info=error)
