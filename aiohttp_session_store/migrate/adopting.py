@@ -80,7 +80,7 @@ class OldSessionAdopter:
         self._storage = storage
         self._value_limit = value_limit
         self._readers = readers
-        self._warned = False
+        self._warned: set[str] = set()
 
     async def adopt(self, cookie_headers: Sequence[str]) -> Adopted | None:
         """Return the session behind an old cookie, or None if there is none.
@@ -178,11 +178,12 @@ class OldSessionAdopter:
         return data
 
     def _warn(self, reason: str) -> None:
-        """Warn once.  The error itself is not logged: it names keys, which a visitor may have chosen."""
-        if not self._warned:
-            self._warned = True
+        """Warn once for each reason.  The error is not logged: it names keys, which a visitor may have chosen."""
+        if reason not in self._warned:
+            self._warned.add(reason)
             _logger.warning(
-                "an old session was not taken over, because not all of it can be stored: %s. This is said once", reason
+                "an old session was not taken over, because not all of it can be stored: %s. This is logged once",
+                reason,
             )
 
     async def _end(self, storage: KeyedStorage, session_id: str) -> None:

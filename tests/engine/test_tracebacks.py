@@ -1,12 +1,15 @@
 """Tracebacks without local variables say the same as before, and harm nothing that still runs."""
 
 import asyncio
+import re
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 import pytest
 
+import aiohttp_session_store
 from aiohttp_session_store.tracebacks import hide_locals, hides_locals
 
 SECRET = "a secret"
@@ -144,3 +147,17 @@ async def test_a_task_that_caught_the_error_and_goes_on_is_not_harmed() -> None:
 
     assert await task == SECRET
     assert not [frame for frame in frames(caught.value)[1:] if frame.f_locals]
+
+
+def test_every_error_that_is_logged_below_the_web_is_hidden_before() -> None:
+    """An error in the web has left the storage already, and was hidden there."""
+    package = Path(aiohttp_session_store.__file__).parent
+    found = 0
+    for room in ("record", "session", "engine", "storages", "migrate"):
+        for path in (package / room).rglob("*.py"):
+            code = path.read_text().splitlines()
+            for number, line in enumerate(code):
+                if re.search(r"exc_info=|[.]exception\(\"", line):
+                    found += 1
+                    assert any("hide_locals(error)" in before for before in code[number - 3 : number]), (path, line)
+    assert found > 7

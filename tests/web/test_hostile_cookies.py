@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from aiohttp_session_store import CookieStorage, KeyedStorage, MemoryStorage, SessionCookie
+from aiohttp_session_store.web.request_headers import MAX_COOKIE_TEXT
 from tests.web.storages import SECRET, CountingStorage, app_with, write
 from tests.web.visits import ClientOf, visit
 
@@ -188,7 +189,16 @@ async def test_the_live_cookie_is_found_among_others(client_of: ClientOf, storag
 
 @pytest.mark.parametrize(
     "form",
-    ["xsession=LIVE", "session-x=LIVE", "SESSION=LIVE", "a=session=LIVE", "session=LIVE,x"],
+    [
+        "xsession=LIVE",
+        "session-x=LIVE",
+        "SESSION=LIVE",
+        "a=session=LIVE",
+        "session=LIVE,x",
+        "\u2000session=LIVE",
+        "\xa0session=LIVE",
+        "a=1; \u3000session=LIVE",
+    ],
 )
 async def test_a_cookie_with_another_name_or_form_is_ignored(client_of: ClientOf, form: str) -> None:
     client = await client_of(app_with(MemoryStorage(), write))
@@ -217,6 +227,15 @@ async def test_the_search_ends_after_four_dead_cookies(client_of: ClientOf) -> N
     await answer(client.port, b"; ".join(f"session={value}".encode() for value in dead))
 
     assert storage.take_calls() == ["fetch"] * 4
+
+
+async def test_a_cookie_far_behind_in_the_headers_is_not_looked_for(client_of: ClientOf) -> None:
+    client = await client_of(app_with(MemoryStorage(), write))
+    live = b"session=" + (await visit(client, "/write?user=ada")).cookie.encode()
+    full = [(b"x=1; " * LONGEST)[:LONGEST]] * (MAX_COOKIE_TEXT // LONGEST + 1)
+
+    assert (await answer(client.port, *full, live))[2] == b"{}"
+    assert (await answer(client.port, live, *full))[2] == b'{"user": "ada"}'
 
 
 async def test_one_dead_cookie_sent_many_times_is_tried_once(client_of: ClientOf) -> None:
