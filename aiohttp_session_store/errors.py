@@ -98,5 +98,26 @@ class SessionLockError(StorageError):
     """
 
 
+def one_line(error: BaseException) -> str:
+    """Return what *error* and its causes say, in one line: a storage that fails may be logged for every request.
+
+    A cause that the message before it repeats already is left out.
+    """
+    said = ""
+    chain: list[BaseException] = []
+    found: BaseException | None = error
+    while found is not None and found not in chain:
+        while isinstance(found, BaseExceptionGroup):
+            found = found.exceptions[0]
+        chain.append(found)
+        text = " ".join(str(found).split())
+        if not said:
+            said = text or type(found).__name__
+        elif not text or text not in said:
+            said += f" ({type(found).__name__}: {text})" if text else f" ({type(found).__name__})"
+        found = found.__cause__
+    return said
+
+
 def _too_large(message: str, size: int, limit: int) -> SessionTooLargeError:
     return SessionTooLargeError(message, size=size, limit=limit)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from ..errors import SessionLockError, StorageError
+from ..errors import SessionLockError, StorageError, one_line
 from ..record.changes import Changes
 from ..record.format import LOGOUT, REPLACED, Record, Retired, Stored
 from ..record.head import Head
@@ -312,8 +312,7 @@ class Saver:
         except StorageError as error:
             if changes.by_handler or state.confirm or isinstance(error, SessionLockError):
                 raise
-            hide_locals(error)
-            _logger.warning("session %s: a flash that was read could not be removed", place.key, exc_info=error)
+            _logger.warning("session %s: a flash that was read could not be removed: %s", place.key, one_line(error))
 
     async def _write(self, state: SessionState, place: Place, changes: Changes) -> None:
         """Write alone: under an exclusive lock, and for a storage that never suspends."""
@@ -404,4 +403,5 @@ def _log_failure(work: "asyncio.Future[Any]") -> None:
     """Log the failure of a save that outlived its cancelled request: perhaps nobody else is left to hear it."""
     if not work.cancelled() and (error := work.exception()) is not None:
         hide_locals(error)
-        _logger.error("the session of a cancelled request was not stored", exc_info=error)
+        bug = None if isinstance(error, StorageError) else error
+        _logger.error("the session of a cancelled request was not stored: %s", one_line(error), exc_info=bug)

@@ -5,6 +5,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 
+from ..errors import StorageError, one_line
 from ..tracebacks import hide_locals
 
 _logger = logging.getLogger("aiohttp_session_store")
@@ -39,6 +40,8 @@ class SweepLoop:
             await asyncio.sleep(interval * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311  spreads load only
             try:
                 removed = await self._sweep()
+            except StorageError as error:
+                _logger.error("the sweep of expired sessions failed; the next one tries again: %s", one_line(error))
             except Exception as error:
                 hide_locals(error)
                 _logger.exception("the sweep of expired sessions failed; the next one tries again")

@@ -34,12 +34,11 @@ from typing import NamedTuple
 
 from ..engine.record_cache import RecordCache
 from ..engine.verbs import Lease
-from ..errors import ConfigurationError, StorageError
+from ..errors import ConfigurationError, StorageError, one_line
 from ..record.format import TOMBSTONE, Record, Stored, encode_retired
 from ..record.head import owner_key
 from ..record.settings import check_flag
 from ..storages.base import KeyedStorage
-from ..tracebacks import hide_locals
 
 __all__ = ["MigratingStorage"]
 
@@ -264,8 +263,8 @@ class MigratingStorage(KeyedStorage):
         try:
             await self.old.delete(key)
         except StorageError as error:  # the data is written, and the mark will expire
-            hide_locals(error)
-            _logger.warning("session %s has moved, but a mark of it stays in the old storage", key, exc_info=error)
+            left = "session %s has moved, but a mark of it stays in the old storage: %s"
+            _logger.warning(left, key, one_line(error))
         return _NEW + newer
 
     async def _claim(self, key: str, version: bytes, expires_at: int) -> _Claim | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from ..errors import SessionLockError, SessionUsageError, StorageError
+from ..errors import SessionLockError, SessionUsageError, StorageError, one_line
 from ..session.session import Session
 from ..storages.base import SessionStorage
 from .app_sessions import APP, AppSessions
@@ -268,8 +268,12 @@ async def _fail(holder: RequestSession, error: BaseException) -> None:
     try:
         if left:
             await holder.commit(SERVER_ERROR)
-    except StorageError:
-        _logger.exception("a request destroyed its session and then failed, and the session could not be deleted")
+    except StorageError as failure:
+        if not _is_all(error, StorageError):
+            _logger.error(
+                "a request destroyed its session and then failed, and the session could not be deleted: %s",
+                one_line(failure),
+            )
     if _is_all(error, StorageError):
         _answer_unavailable(holder, error)
 
@@ -285,7 +289,8 @@ def _answer_unavailable(holder: RequestSession, error: BaseException) -> None:
     if _is_all(error, SessionLockError) and error.__cause__ is None:  # a race for the session is no outage
         _logger.info("a request did not get its session exclusively: %s", error)
     else:
-        _logger.error("sessions are unavailable: %s", error, exc_info=error)
+        traceback = error if _logger.isEnabledFor(logging.DEBUG) else None  # dozens of lines for every request
+        _logger.error("sessions are unavailable: %s", one_line(error), exc_info=traceback)
     raise web.HTTPServiceUnavailable(text="503: Service Unavailable") from error
 
 

@@ -116,7 +116,7 @@ async def test_a_failed_touch_is_logged_and_does_not_fail_the_request(
 
     assert dict(session) == {"user": 5}
     assert [(record.levelno, record.message) for record in caplog.records] == [
-        (logging.WARNING, f"session {session.key} could not be extended")
+        (logging.WARNING, f"session {session.key} could not be extended: touch was told to fail")
     ]
 
 
@@ -130,7 +130,7 @@ async def test_a_failure_to_remove_a_read_flash_is_logged_and_the_flash_is_remov
     storage.fail = failing("replace")
     assert await storage.save(session) is None
     assert [record.message for record in caplog.records] == [
-        f"session {session.key}: a flash that was read could not be removed"
+        f"session {session.key}: a flash that was read could not be removed: replace was told to fail"
     ]
     await storage.save(session)
 

@@ -208,7 +208,9 @@ async def test_a_cancelled_save_that_fails_is_logged(caplog: pytest.LogCaptureFi
     await cancelled(storage.save(session), 1)
     await storage.aclose()
 
-    assert [record.message for record in caplog.records] == ["the session of a cancelled request was not stored"]
+    assert [record.message for record in caplog.records] == [
+        "the session of a cancelled request was not stored: replace was told to fail"
+    ]
 
 
 @pytest.mark.parametrize("kind", ["create", "rotate", "destroy"])

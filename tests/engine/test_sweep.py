@@ -60,6 +60,7 @@ async def test_a_failed_sweep_is_logged_and_the_next_one_runs(caplog: pytest.Log
     assert [record.levelno for record in caplog.records] == [logging.ERROR] * 2
     assert "the disk is gone" in caplog.text
     assert "and again" in caplog.text
+    assert [record.exc_info is None for record in caplog.records] == [True, False]  # a bug needs its traceback
 
 
 async def test_the_number_of_swept_sessions_is_logged_at_debug_level(caplog: pytest.LogCaptureFixture) -> None:

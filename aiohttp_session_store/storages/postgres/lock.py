@@ -11,8 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from ...errors import SessionLockError, StorageError
-from ...tracebacks import hide_locals
+from ...errors import SessionLockError, StorageError, one_line
 from .statements import Statements
 
 __all__ = ["Looks", "PostgresLock"]
@@ -163,9 +162,8 @@ class PostgresLock:
         statement = self._statements.release_lock
         try:
             await self._run(statement, self._key, self._token, again=statement)
-        except StorageError as error:
-            hide_locals(error)
-            _logger.warning("an exclusive lock could not be released: it ends in %g s", self._seconds, exc_info=error)
+        except StorageError as error:  # harmless, and if its request failed for the same reason, that is logged
+            _logger.info("an exclusive lock could not be released: it ends in %g s: %s", self._seconds, one_line(error))
 
     async def _take(self) -> bool:
         self._perhaps_ours = True
@@ -187,6 +185,5 @@ class PostgresLock:
                 if not await self._claim(self._statements.renew_lock):
                     self._over = True
                     return
-            except StorageError as error:
-                hide_locals(error)
-                _logger.warning("an exclusive lock could not be renewed, and may be lost", exc_info=error)
+            except StorageError as error:  # if it is lost, the save says so
+                _logger.info("an exclusive lock could not be renewed, and may be lost: %s", one_line(error))

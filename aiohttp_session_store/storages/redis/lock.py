@@ -11,8 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from ...errors import SessionLockError, StorageError
-from ...tracebacks import hide_locals
+from ...errors import SessionLockError, StorageError, one_line
 from .commands import Answer
 from .scripts import RELEASE, RENEW, TAKE, Script
 
@@ -92,9 +91,8 @@ class RedisLock:
             await asyncio.wait([self._claiming])
         try:
             await self._run(RELEASE, self._key, self._token)
-        except StorageError as error:
-            hide_locals(error)
-            _logger.warning("an exclusive lock could not be released: it ends in %g s", self._seconds, exc_info=error)
+        except StorageError as error:  # harmless, and if its request failed for the same reason, that is logged
+            _logger.info("an exclusive lock could not be released: it ends in %g s: %s", self._seconds, one_line(error))
 
     async def _claim(self, script: Script) -> bool:
         sent = time.monotonic()
@@ -111,6 +109,5 @@ class RedisLock:
                 if not await self._claim(RENEW):
                     self._valid_until = 0.0
                     return
-            except StorageError as error:
-                hide_locals(error)
-                _logger.warning("an exclusive lock could not be renewed, and may be lost", exc_info=error)
+            except StorageError as error:  # if it is lost, the save says so
+                _logger.info("an exclusive lock could not be renewed, and may be lost: %s", one_line(error))

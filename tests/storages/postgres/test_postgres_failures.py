@@ -1,6 +1,7 @@
 """Servers that are away, slow, read-only or out of connections, and come back: 503 meanwhile, nothing to restart."""
 
 import asyncio
+import logging
 import time
 from typing import Any
 
@@ -135,6 +136,7 @@ async def test_a_holder_leaves_in_time_although_the_server_is_frozen(
             entered.set()
             await leave.wait()
 
+    caplog.set_level(logging.INFO)
     async with started(PostgresStorage.from_dsn(server.dsn, timeout=1, lock_lease=1)) as storage:
         await ready(storage)
         entered, leave = asyncio.Event(), asyncio.Event()
