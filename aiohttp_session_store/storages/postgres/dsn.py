@@ -10,6 +10,7 @@ __all__ = ["checked"]
 _FORM = "postgresql://user:password@host:port/database"
 _ENCODE = "percent-encode the special characters of the user name and password"
 _SCHEMES = {"postgresql", "postgres"}
+_OF_SQLALCHEMY = re.compile(r"(?i:postgres(ql)?)\+[a-z0-9_]+")
 _SSL_MODES = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
 # A path of sockets, an IPv6 address in brackets, or a name; and a port. The driver takes whatever follows the first
 # colon of a name for a number.
@@ -38,6 +39,8 @@ def checked(dsn: object) -> str:
 
 def _problem(dsn: str) -> str | None:
     scheme, separator, _ = dsn.partition("://")
+    if separator and _OF_SQLALCHEMY.fullmatch(scheme):
+        return f"names a driver, as SQLAlchemy does it: write {_FORM}, without the '+' and what follows it"
     if not separator or scheme.lower() not in _SCHEMES:
         return f"does not have the form {_FORM}"
     if not _is_text(dsn):

@@ -10,7 +10,7 @@ import asyncpg
 from ...errors import StorageError
 from .dsn import checked
 
-__all__ = ["OwnPool"]
+__all__ = ["OwnPool", "WrongSettingsError"]
 
 # Seconds until a silent connection is tested, and between two tests. Firewalls and load balancers forget a connection
 # that was silent for some minutes, the strictest ones after one.
@@ -46,6 +46,10 @@ class _Connection(asyncpg.Connection):
             if option is not None:
                 with suppress(OSError):  # without it, the connection works as well
                     found.setsockopt(level, option, value)
+
+
+class WrongSettingsError(StorageError):
+    """Raised if the driver cannot use the DSN or the environment, whatever the server does."""
 
 
 class OwnPool:
@@ -102,11 +106,12 @@ class OwnPool:
         except asyncpg.InterfaceError:
             raise
         except (ValueError, LookupError, TypeError) as error:
-            # The driver could not use the settings. Its message might repeat a part of the DSN.
             kind = type(error).__name__
-            raise StorageError(f"cannot connect with the DSN of from_dsn or the PG* variables ({kind})") from None
-        connection.keep_alive(self._timeout)
-        return connection
+        else:
+            connection.keep_alive(self._timeout)
+            return connection
+        # The driver could not use the settings. Its message might repeat a part of the DSN, so it is not the context.
+        raise WrongSettingsError(f"cannot connect with the DSN of from_dsn or the PG* variables ({kind})")
 
     async def aclose(self) -> None:
         """Close the pool and its connections."""

@@ -23,6 +23,7 @@ from ..keyed_lock import KeyedLock
 from .connections import Connections
 from .lock import Looks, PostgresLock
 from .own_pool import OwnPool
+from .server_checks import connect_once
 from .statements import Statements
 
 __all__ = ["PostgresStorage"]
@@ -286,6 +287,19 @@ class PostgresStorage(KeyedStorage):
         return task
 
     # --- lifetime
+
+    async def start(self) -> None:
+        """Extends :meth:`KeyedStorage.start`: connects once.
+
+        An unavailable server does not keep the app from starting: a warning is logged, and requests get 503 until it is
+        available.
+
+        Raises:
+            ConfigurationError: Connecting can never succeed: the driver refuses the settings, or the pool is not open
+                or was made in another event loop.
+        """
+        await connect_once(self._connections)
+        await super().start()
 
     async def aclose(self) -> None:
         """Extends :meth:`KeyedStorage.aclose`: also closes the pool that ``from_dsn`` created."""

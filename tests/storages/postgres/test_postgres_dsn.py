@@ -170,4 +170,8 @@ async def test_what_fails_only_when_it_connects_is_a_storage_error_without_the_p
     with pytest.raises(StorageError) as caught:
         await storage.fetch("ab" * 32)
     assert SECRET not in "".join(traceback.format_exception(caught.value)) + caplog.text + repr(vars(storage))
+    error: BaseException | None = caught.value
+    while error is not None:  # logging hides the context of what was raised from None, but other tools show it
+        assert SECRET not in f"{error}{error!r}"
+        error = error.__context__
     await storage.aclose()
