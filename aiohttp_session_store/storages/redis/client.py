@@ -16,9 +16,14 @@ _MANY = 2**31
 # The driver's own values since version 8: an idle connection that has gone silent is closed after 45 seconds, and one
 # that a firewall would forget after a minute is kept open.
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+_ANOTHER_HOST = re.compile(r"@[^@,:]+:[0-9]+,")
 _DATABASE = re.compile(r"/?\d*/?")
 
 _ENCODE = "in a user name or password, all of @ : / ? # [ ] % have to be percent-encoded (urllib.parse.quote)"
+_SEVERAL = (
+    "For Sentinel or a cluster, pass a client: RedisStorage(Sentinel(...).master_for(...)) or"
+    " RedisStorage(RedisCluster(...))"
+)
 
 
 def client_for(url: object, timeout: float) -> Redis:
@@ -36,7 +41,7 @@ def client_for(url: object, timeout: float) -> Redis:
         client = _client(str(url), timeout)
         if client is not None:
             return client
-        fault = "an option in its query is unknown to redis-py or has a wrong value"
+        fault = "an option in its query is unknown to redis-py, has a wrong value or names a file that cannot be read"
     raise ConfigurationError(f"RedisStorage.from_url: the URL is not valid: {fault}")
 
 
@@ -50,17 +55,19 @@ def _fault(url: object) -> str | None:
             unquote(part or "", errors="strict")
         parts.port  # noqa: B018  reading it checks it
     except ValueError:
-        return f"it cannot be parsed. Note that {_ENCODE}"
+        return f"it cannot be parsed. Note that {_ENCODE}. {_SEVERAL}"
     if parts.scheme in ("redis", "rediss"):
         return _fault_of_tcp(parts, url)
     if parts.scheme == "unix":
         return _fault_of_unix(parts, url)
-    return "it has to begin with redis://, rediss:// or unix://"
+    return f"it has to begin with redis://, rediss:// or unix://. {_SEVERAL}"
 
 
 def _fault_of_tcp(parts: SplitResult, url: str) -> str | None:
     if "#" in url or "@" in parts.path + parts.query or any(space in url.strip() for space in "\t\r\n"):
         return _ENCODE
+    if "," in (parts.hostname or "") or _ANOTHER_HOST.search(parts.netloc):
+        return f"it has to name one host. {_SEVERAL}"
     if not _DATABASE.fullmatch(parts.path):
         return f"its path has to be the number of a database. Note that {_ENCODE}"
     return None
@@ -81,7 +88,10 @@ def _client(url: str, timeout: float) -> Redis | None:
         options |= {"socket_keepalive": True, "socket_keepalive_options": _socket_options(timeout)}
     try:
         client: Any = Redis.from_url(url, **options)
-        client.connection_pool.make_connection()  # otherwise, only the first command finds out
+        connection = client.connection_pool.make_connection()  # otherwise, only the first command finds out
+        connection.pack_command("GET", "")  # with the encoding
+        if (certificates := getattr(connection, "ssl_context", None)) is not None:
+            certificates.get()  # reads the files
     except Exception:  # noqa: BLE001  whatever it is, its text may hold a part of the URL
         return None
     return client  # type: ignore[no-any-return]

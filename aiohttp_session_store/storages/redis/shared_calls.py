@@ -40,7 +40,6 @@ class Calls:
             timeout: Seconds that one command may take, including connecting and all repetitions.
         """
         self.timeout: float = timeout
-        self._client = client
         self._send_call: Callable[[Call], Awaitable[Answer]] = self._sent_together
         if isinstance(client, RedisCluster):
             self._send_call = ClusterCalls(client, timeout).send
@@ -65,7 +64,7 @@ class Calls:
         """Send a command that has no arguments but *key*, and return the answer.
 
         Args:
-            command: ``GET`` or ``DEL``.
+            command: ``GET`` or ``DEL``; or ``INFO``, which takes the name of a section instead.
             key: The key.
             stores: Whether the command changes a record.
 
@@ -73,18 +72,6 @@ class Calls:
             StorageError: The server did not answer, or answered with an error.
         """
         return self._checked(await self._answer((command, key), key), command, stores=stores).value
-
-    async def info(self, section: str) -> Any:
-        """Return a section of what the server says about itself, as the driver parses it.
-
-        Raises:
-            StorageError: The server did not answer, or answered with an error.
-        """
-        try:
-            async with asyncio.timeout(self.timeout):
-                return await self._client.execute_command("INFO", section)
-        except Exception as error:
-            raise storage_error(error, "INFO", self.timeout, maybe_stored=False) from error
 
     async def finish(self) -> None:
         """Wait for commands whose callers no longer wait for them.

@@ -4,13 +4,12 @@ import asyncio
 import inspect
 import logging
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Unpack
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import NoPermissionError
 
 from ...engine.verbs import Lease
 from ...errors import ConfigurationError, StorageError
@@ -25,6 +24,7 @@ from ..keyed_lock import KeyedLock
 from .client import client_for
 from .lock import RedisLock
 from .scripts import DELETE, LINK, LINKED, TOUCH, UNLINK, WRITE
+from .server_checks import check_eviction, is_available, warn_of_patience
 from .shared_calls import Calls
 
 __all__ = ["RedisStorage"]
@@ -211,25 +211,20 @@ class RedisStorage(KeyedStorage):
     # --- lifetime
 
     async def start(self) -> None:
-        """Extends :meth:`KeyedStorage.start` with warnings about risky settings.
+        """Extends :meth:`KeyedStorage.start` with a check of the settings.
 
         A warning is logged if the server may evict sessions, or if a cluster node could hang unnoticed.  An unavailable
         server does not keep the app from starting: requests get 503 until it is available.
+
+        Raises:
+            ConfigurationError: The client cannot work at all: it belongs to another event loop, or an option of the URL
+                is wrong.
         """
-        await super().start()
         if isinstance(self._client, RedisCluster):
-            self._warn_of_patience(self._client.connection_kwargs.get("socket_timeout"))
-        try:
-            memory = await self._calls.info("memory")
-        except StorageError as error:
-            if isinstance(error.__cause__, NoPermissionError):
-                _logger.info("no permission to check whether the Redis server may evict sessions: %s", error)
-            else:
-                _logger.warning("sessions are unavailable: %s", error)
-            return
-        if isinstance(memory, Mapping) and "maxmemory" not in memory:  # a cluster answers per node
-            memory = next(iter(memory.values()), {})
-        self._warn_of_eviction(memory)
+            warn_of_patience(self._client.connection_kwargs.get("socket_timeout"), self._calls.timeout)
+        if await is_available(self._calls, self._prefix, self._client, from_url=self._owns_client):
+            await check_eviction(self._calls)
+        await super().start()
 
     async def aclose(self) -> None:
         """Extends :meth:`KeyedStorage.aclose`: also closes the client that ``from_url`` created."""
@@ -240,28 +235,6 @@ class RedisStorage(KeyedStorage):
         if self._owns_client and self._users == 0:
             with suppress(RuntimeError):  # connections of an event loop that has been closed went with it
                 await self._client.aclose()
-
-    def _warn_of_patience(self, socket_timeout: float | None) -> None:
-        if socket_timeout is None or socket_timeout >= self._calls.timeout:
-            _logger.warning(
-                "the socket_timeout of the RedisCluster (%s) is not below the timeout of the storage (%g s), so the"
-                " client would not learn that another node has taken over from one that hangs. Set socket_timeout to a"
-                " third of the storage's timeout",
-                socket_timeout,
-                self._calls.timeout,
-            )
-
-    def _warn_of_eviction(self, memory: Any) -> None:
-        policy = str(memory.get("maxmemory_policy", "noeviction"))
-        if policy == "noeviction" or not memory.get("maxmemory"):
-            return
-        which = "keys that expire, as sessions do" if policy.startswith("volatile-") else "any key"
-        _logger.warning(
-            "the Redis server evicts %s when its memory is full (maxmemory-policy %s): visitors are then logged out at"
-            " random. Give sessions a server of their own with maxmemory-policy noeviction",
-            which,
-            policy,
-        )
 
 
 def _check_client(client: object) -> None:

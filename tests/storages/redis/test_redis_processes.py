@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
 
-from aiohttp_session_store import StorageError
+from aiohttp_session_store import ConfigurationError, StorageError
 from aiohttp_session_store.storages.redis import RedisStorage
 from tests.servers.away import started
 from tests.servers.proxy import Request, proxy
@@ -75,6 +76,51 @@ async def test_a_forked_child_leaves_the_connections_to_its_parent(
             await asyncio.gather(*map(storage.fetch, KEYS))
             assert await storage.delete(KEYS[0])
         assert {one.getsockname() for one in connected(storage)} >= set(before)
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_client_that_was_used_in_another_loop_can_be_used(
+    shared_server: RedisServer, prefix: str, ended: bool
+) -> None:
+    """For example, if a script has called ``asyncio.run(client.ping())`` before it runs the app."""
+    client, first = Redis.from_url(shared_server.url), asyncio.new_event_loop()
+
+    async def use() -> None:
+        async with started(RedisStorage(client, prefix=prefix)) as storage:
+            assert await storage.insert(KEYS[0], b"", EXPIRES_AT)
+        await client.aclose()
+
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # connections of the first loop
+        try:
+            first.run_until_complete(asyncio.wait_for(Redis.ping(client), PATIENCE))
+            if ended:
+                first.close()
+            asyncio.run(asyncio.wait_for(use(), PATIENCE))
+        finally:
+            first.close()
+        gc.collect()
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_client_of_a_cluster_that_was_used_in_another_loop_is_refused_at_the_start(
+    cluster: list[RedisServer], ended: bool
+) -> None:
+    client, first = RedisCluster.from_url(cluster[0].url, socket_timeout=1), asyncio.new_event_loop()
+    first.run_until_complete(asyncio.wait_for(client.get("key"), PATIENCE))
+    if ended:
+        first.run_until_complete(asyncio.sleep(0))
+        first.close()
+    storage = RedisStorage(client)
+
+    with pytest.raises(ConfigurationError, match=r"this RedisCluster was used in another event loop\. Make the client"):
+        asyncio.run(asyncio.wait_for(storage.start(), PATIENCE))
+
+    if not ended:
+        first.run_until_complete(client.aclose())
+        first.close()
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):  # connections of the first loop
+        del client, storage
+        gc.collect()
 
 
 @pytest.mark.parametrize("client", ["from_url", "Redis"])

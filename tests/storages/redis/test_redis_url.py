@@ -50,6 +50,13 @@ MALFORMED = [
     f"{SECRET}://host",
     SECRET,
     "",
+    # several hosts
+    f"redis://user:{SECRET}@one,two",
+    f"redis://user:{SECRET}@one,two/0",
+    f"redis://user:{SECRET}@one:6379,two:6379/0",
+    f"redis://user:{SECRET}@one:6379,user:{SECRET}@two:6379/0",
+    f"redis://user:{SECRET}@one:6379,user:{SECRET}@two,three",
+    f"redis-cluster://user:{SECRET}@one",
     # ports, databases and options
     f"redis://host:{SECRET}",
     f"redis://user:{SECRET}@host:66666",
@@ -63,6 +70,9 @@ MALFORMED = [
     f"redis://host?protocol={SECRET}",
     f"redis://user:{SECRET}@host?protocol=17",
     f"redis://user:{SECRET}@host?path=/run/redis.sock",
+    f"redis://user:{SECRET}@host?encoding={SECRET}",
+    f"rediss://user:{SECRET}@host?ssl_ca_certs=/nowhere/{SECRET}",
+    f"rediss://user:{SECRET}@host?ssl_cert_reqs={SECRET}",
     f"unix://user:{SECRET}@",
     f"unix://{SECRET}",
     f"unix://user:{SECRET}@host/run/redis.sock",
@@ -81,6 +91,26 @@ def test_a_malformed_url_is_refused_and_not_repeated(url: str, caplog: pytest.Lo
     shown = "".join(traceback.format_exception(caught.value)[-1:]) + repr(caught.value) + caplog.text
     assert SECRET not in shown
     assert "6379" not in shown
+
+
+@pytest.mark.parametrize("url", ["redis+sentinel://one", "redis://one,two/0", "redis://one:6379,two:6379/0"])
+def test_a_url_of_several_servers_is_refused_with_what_to_write_instead(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"RedisStorage\(Sentinel\(.*RedisStorage\(RedisCluster\("):
+        RedisStorage.from_url(url)
+
+
+@pytest.mark.parametrize("option", ["redis_connect_func", "credential_provider"])
+async def test_an_option_that_only_a_connection_finds_wrong_is_refused_at_the_start(
+    option: str, shared_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = RedisStorage.from_url(f"{shared_server.url}?{option}={SECRET}")
+    with pytest.raises(ConfigurationError, match=r"from_url: an option in the query of the URL has a wrong value") as e:
+        await storage.start()
+    await storage.aclose()
+
+    assert e.value.__cause__ is None
+    assert e.value.__context__ is None
+    assert SECRET not in "".join(traceback.format_exception(e.value)) + caplog.text
 
 
 @pytest.mark.parametrize("url", [None, 6379, SECRET.encode(), ["redis://host"]])
