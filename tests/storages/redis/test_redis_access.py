@@ -25,14 +25,14 @@ LINE = block("docs/redis.md", "text", "ACL SETUSER").strip()
 def permit(server: RedisServer, *also: str) -> str:
     """Make the user of the documentation, and return the URL for it."""
     with server.client() as admin:
-        admin.execute_command(*LINE.replace("PASSWORD", PASSWORD).split(), *also)  # type: ignore[no-untyped-call]
+        admin.execute_command(*LINE.replace("PASSWORD", PASSWORD).split(), *also)
     return f"redis://sessions:{PASSWORD}@127.0.0.1:{server.port}"
 
 
 def refused(server: RedisServer) -> list[str]:
     """Return the commands that the server has refused, without those that the driver can do without."""
     with server.client() as admin:
-        log = admin.acl_log()  # type: ignore[no-untyped-call]
+        log = admin.acl_log()
     return [entry["object"] for entry in log if entry["object"] not in ("client", "client|setinfo")]
 
 
