@@ -224,14 +224,14 @@ def _middleware(app: web.Application, sessions: AppSessions) -> "Middleware":
             response = await handler(request)
         except web.HTTPException as raised:
             if holder.seal():
-                await _finish(holder, raised)
+                await _finish(holder, request, raised)
             raise
         except BaseException as error:
-            await _fail(holder, error)
+            await _fail(holder, request, error)
             raise
         else:
             if holder.seal():
-                await _finish(holder, response)
+                await _finish(holder, request, response)
             return response
         finally:
             if holder.session is not None and not (sessions.outermost and request.match_info.apps[0] is app):
@@ -242,7 +242,7 @@ def _middleware(app: web.Application, sessions: AppSessions) -> "Middleware":
     return session_middleware
 
 
-async def _finish(holder: RequestSession, response: web.StreamResponse) -> None:
+async def _finish(holder: RequestSession, request: web.Request, response: web.StreamResponse) -> None:
     """Save because the handler answered.
 
     If the storage fails, the response becomes a 503.  A response that is under way is ended instead.
@@ -250,10 +250,10 @@ async def _finish(holder: RequestSession, response: web.StreamResponse) -> None:
     try:
         await holder.commit(getattr(response, "status", SERVER_ERROR))  # a handler may return None; aiohttp reports it
     except StorageError as error:
-        _answer_unavailable(holder, error)
+        _answer_unavailable(holder, request, error)
 
 
-async def _fail(holder: RequestSession, error: BaseException) -> None:
+async def _fail(holder: RequestSession, request: web.Request, error: BaseException) -> None:
     """Save nothing but a ``destroy()``, because the handler failed.
 
     If the handler failed only because the visitor went away after the headers were sent, the changes are saved.
@@ -275,7 +275,7 @@ async def _fail(holder: RequestSession, error: BaseException) -> None:
                 one_line(failure),
             )
     if _is_all(error, StorageError):
-        _answer_unavailable(holder, error)
+        _answer_unavailable(holder, request, error)
 
 
 def _is_all(error: BaseException, kind: type[Exception]) -> bool:
@@ -283,9 +283,9 @@ def _is_all(error: BaseException, kind: type[Exception]) -> bool:
     return isinstance(error, kind) or (isinstance(error, BaseExceptionGroup) and error.split(kind)[1] is None)
 
 
-def _answer_unavailable(holder: RequestSession, error: BaseException) -> None:
-    if holder.headers_sent:
-        raise error  # too late for a status: aiohttp logs the error and closes the connection
+def _answer_unavailable(holder: RequestSession, request: web.Request, error: BaseException) -> None:
+    if holder.headers_sent and request.transport is not None:
+        request.transport.close()  # too late for a status: the browser must not take the response for a whole one
     if _is_all(error, SessionLockError) and error.__cause__ is None:  # a race for the session is no outage
         _logger.info("a request did not get its session exclusively: %s", error)
     else:

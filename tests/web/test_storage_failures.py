@@ -111,8 +111,9 @@ async def test_a_failed_final_save_leaves_the_old_record_intact(
     assert await kept(client, storage, cookie) == '{"user": "ada"}'
 
 
-async def test_a_failed_final_save_after_the_headers_aborts_the_response_and_is_logged(
-    client_of: ClientOf, storage: FailingStorage, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("who", ["middleware", "handler"])
+async def test_a_failed_final_save_after_the_headers_aborts_the_response_and_is_one_line_in_the_log(
+    client_of: ClientOf, storage: FailingStorage, caplog: pytest.LogCaptureFixture, who: str
 ) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         session = await get_session(request)
@@ -120,6 +121,8 @@ async def test_a_failed_final_save_after_the_headers_aborts_the_response_and_is_
         await response.prepare(request)
         await response.write(b"part")
         session["user"] = "bob"
+        if who == "handler":
+            await save_session(request)
         return response
 
     client, cookie = await visitor(client_of, storage, handler, "replace")
@@ -129,7 +132,9 @@ async def test_a_failed_final_save_after_the_headers_aborts_the_response_and_is_
 
     writer.close()
     assert answer.endswith(b"\r\n\r\n4\r\npart\r\n")
-    assert any(record.exc_info and isinstance(record.exc_info[1], StorageError) for record in caplog.records)
+    [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert record.getMessage() == f"sessions are unavailable: replace failed ({FULL})"
+    assert not record.exc_info
 
 
 async def test_a_flash_that_cannot_be_removed_is_still_read(
