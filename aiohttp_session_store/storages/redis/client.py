@@ -56,15 +56,15 @@ def _fault(url: object) -> str | None:
         parts.port  # noqa: B018  reading it checks it
     except ValueError:
         return f"it cannot be parsed. Note that {_ENCODE}. {_SEVERAL}"
-    if parts.scheme in ("redis", "rediss"):
-        return _fault_of_tcp(parts, url)
-    if parts.scheme == "unix":
-        return _fault_of_unix(parts, url)
+    if parts.scheme in ("redis", "rediss", "unix"):
+        if "#" in url or any(space in url.strip() for space in "\t\r\n"):
+            return _ENCODE
+        return _fault_of_unix(parts) if parts.scheme == "unix" else _fault_of_tcp(parts)
     return f"it has to begin with redis://, rediss:// or unix://. {_SEVERAL}"
 
 
-def _fault_of_tcp(parts: SplitResult, url: str) -> str | None:
-    if "#" in url or "@" in parts.path + parts.query or any(space in url.strip() for space in "\t\r\n"):
+def _fault_of_tcp(parts: SplitResult) -> str | None:
+    if "@" in parts.path + parts.query:
         return _ENCODE
     if "," in (parts.hostname or "") or _ANOTHER_HOST.search(parts.netloc):
         return f"it has to name one host. {_SEVERAL}"
@@ -73,9 +73,11 @@ def _fault_of_tcp(parts: SplitResult, url: str) -> str | None:
     return None
 
 
-def _fault_of_unix(parts: SplitResult, url: str) -> str | None:
-    if "#" in url or not (parts.netloc == "" or parts.netloc.endswith("@")) or "@" in parts.query:
+def _fault_of_unix(parts: SplitResult) -> str | None:
+    if not (parts.netloc == "" or parts.netloc.endswith("@")) or "@" in parts.query:
         return _ENCODE
+    if parts.netloc and "@/" in parts.path:  # the password may have held the first one
+        return f"{_ENCODE}; so has an @ at the end of a folder's name"
     return None if parts.path else "it needs the path of a socket"
 
 

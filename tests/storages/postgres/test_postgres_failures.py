@@ -7,10 +7,10 @@ from typing import Any
 
 import asyncpg
 import pytest
-from aiohttp import web
+from aiohttp import DummyCookieJar, web
 from pytest_aiohttp import AiohttpClient
 
-from aiohttp_session_store import SessionCookie, SessionLockError, StorageError, get_session, setup
+from aiohttp_session_store import SessionCookie, SessionLockError, StorageError, exclusive_session, get_session, setup
 from aiohttp_session_store.storages.postgres import PostgresStorage
 from tests.servers.away import EXPIRES_AT, KEY, all_fail, silent_server, started
 from tests.servers.postgres import PostgresServer
@@ -218,3 +218,36 @@ async def test_a_server_that_restarts_amid_traffic_costs_503s_and_no_answered_wr
     await asyncio.to_thread(server.start)
     for number in range(20, 40):
         assert await ask() == (200, str(number + 1))
+
+
+async def test_a_server_that_is_away_costs_one_line_of_the_log_for_each_request(
+    aiohttp_client: AiohttpClient, server: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether the request loads a session, stores its first one, or wants it exclusively."""
+
+    async def count_exclusively(request: web.Request) -> web.Response:
+        async with exclusive_session(request):
+            return await count(request)
+
+    app = web.Application()
+    app.router.add_get("/", count)
+    app.router.add_get("/exclusive", count_exclusively)
+    storage = PostgresStorage.from_dsn(server.dsn)
+    await storage.create_schema()
+    setup(app, storage, cookie=SessionCookie(secrets=SECRET))
+    client = await aiohttp_client(app, cookie_jar=DummyCookieJar())
+    async with client.get("/") as response:
+        known = {"Cookie": "session=" + response.cookies["session"].value}
+    server.stop()
+    caplog.clear()
+
+    async def ask(path: str, headers: dict[str, str]) -> int:
+        async with client.get(path, headers=headers) as response:
+            return response.status
+
+    asked = [ask(path, headers) for path in ("/", "/exclusive") for headers in ({}, known) for _ in range(25)]
+    assert set(await asyncio.gather(*asked)) == {503}
+
+    lines = [line for record in caplog.records for line in caplog.handler.format(record).splitlines()]
+    assert len(lines) == 100
+    assert all("sessions are unavailable" in line and "Connect call failed" in line for line in lines)

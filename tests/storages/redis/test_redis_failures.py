@@ -7,12 +7,12 @@ import time
 from contextlib import AsyncExitStack, suppress
 
 import pytest
-from aiohttp import web
+from aiohttp import DummyCookieJar, web
 from pytest_aiohttp import AiohttpClient
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from aiohttp_session_store import SessionCookie, StorageError, get_session, setup
+from aiohttp_session_store import SessionCookie, StorageError, exclusive_session, get_session, setup
 from aiohttp_session_store.storages.redis import RedisStorage
 from tests.servers.away import EXPIRES_AT, KEY, all_fail, silent_server, started
 from tests.servers.proxy import proxy
@@ -252,3 +252,35 @@ async def test_a_server_that_restarts_amid_traffic_costs_503s_and_no_answered_wr
 
         assert answered >= 40
         assert statuses == {200, 503}
+
+
+async def test_a_server_that_is_away_costs_one_line_of_the_log_for_each_request(
+    aiohttp_client: AiohttpClient, server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether the request loads a session, stores its first one, or wants it exclusively."""
+
+    async def count_exclusively(request: web.Request) -> web.Response:
+        async with exclusive_session(request):
+            return await count(request)
+
+    app = web.Application()
+    app.router.add_get("/", count)
+    app.router.add_get("/exclusive", count_exclusively)
+    storage = RedisStorage.from_url(server.url)
+    setup(app, storage, cookie=SessionCookie(secrets=SECRET))
+    client = await aiohttp_client(app, cookie_jar=DummyCookieJar())
+    async with client.get("/") as response:
+        known = {"Cookie": "session=" + response.cookies["session"].value}
+    server.kill()
+    caplog.clear()
+
+    async def ask(path: str, headers: dict[str, str]) -> int:
+        async with client.get(path, headers=headers) as response:
+            return response.status
+
+    asked = [ask(path, headers) for path in ("/", "/exclusive") for headers in ({}, known) for _ in range(25)]
+    assert set(await asyncio.gather(*asked)) == {503}
+
+    lines = [line for record in caplog.records for line in caplog.handler.format(record).splitlines()]
+    assert len(lines) == 100
+    assert all("sessions are unavailable" in line and "Connect call failed" in line for line in lines)

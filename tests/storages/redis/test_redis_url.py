@@ -1,6 +1,7 @@
 """URLs that are valid, and URLs that are not, whose password no error and no log line repeats."""
 
 import logging
+import random
 import traceback
 from urllib.parse import quote
 
@@ -32,6 +33,8 @@ MALFORMED = [
     f"unix://user:{SECRET}#@/run/redis.sock",
     f"unix://user:{SECRET}/@/run/redis.sock",
     f"unix://user:{SECRET}?@/run/redis.sock",
+    f"unix://user:{SECRET}\n@/run/redis.sock",
+    f"unix://user:@/{SECRET}@/run/redis.sock",
     # the same, where what comes before could be a port
     f"redis://:6379#{SECRET}@host:6379/0",
     f"redis://:6379/{SECRET}@host:6379/0",
@@ -150,6 +153,30 @@ def test_a_valid_url_is_taken_as_the_driver_takes_it(url: str, expected: dict[st
     options = storage._client.connection_pool.connection_kwargs
 
     assert {name: options.get(name) for name in expected} == expected
+
+
+def test_whatever_stands_in_a_password_it_is_refused_or_understood_as_it_was_meant() -> None:
+    """Otherwise the driver takes a part of it for the host, the path or the database, and shows it in its errors."""
+    random.seed(1)
+    taken = 0
+    for _ in range(500):
+        password = "".join(random.choices("a1:/?#@[]%,=&;+ \\\t\n!'\"ü\x00*", k=random.randrange(1, 9)))
+        for url, place in (
+            ("redis://ada:{}@host:1/3", {"host": "host", "port": 1}),
+            (
+                "unix://ada:{}@/run/redis.sock?db=3",
+                {"path": "/run/redis.sock"},
+            ),
+        ):
+            try:
+                storage = RedisStorage.from_url(url.format(password))
+            except ConfigurationError:
+                continue
+            taken += 1
+            options = storage._client.connection_pool.connection_kwargs
+            expected = {"username": "ada", "db": 3, **place}
+            assert {name: options.get(name) for name in expected} == expected, password
+    assert taken > 100
 
 
 @pytest.mark.parametrize("client", [f"redis://:{SECRET}@host", f"redis://:{SECRET}@host".encode()])
