@@ -283,4 +283,4 @@ async def test_a_server_that_is_away_costs_one_line_of_the_log_for_each_request(
 
     lines = [line for record in caplog.records for line in caplog.handler.format(record).splitlines()]
     assert len(lines) == 100
-    assert all("sessions are unavailable" in line and "Connect call failed" in line for line in lines)
+    assert all("sessions are unavailable: Redis: ConnectionError: Error" in line for line in lines)
