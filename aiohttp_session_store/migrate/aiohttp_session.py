@@ -154,8 +154,16 @@ class RedisReader(_Reader):
         Args:
             client: A client of ``redis.asyncio``.  The reader does not close it: you do.
             options: See :class:`ReaderOptions`.
+
+        Raises:
+            ConfigurationError: *client* is not a client.
         """
         super().__init__(options)
+        if not callable(getattr(client, "get", None)):  # the message must not show it, as it may hold a password
+            raise ConfigurationError(
+                f"RedisReader takes a client of redis.asyncio, not {type(client).__name__}: for a URL, pass"
+                " redis.asyncio.Redis.from_url(url)"
+            )
         self._client = client
 
     async def read(self, value: str) -> OldSession | None:

@@ -457,3 +457,11 @@ async def test_after_an_insert_whose_answer_is_lost_the_old_cookie_still_works_o
         await storage.sweep()
 
         assert await Visitor(client, cookie).get("/show") == {}
+
+
+@pytest.mark.parametrize("client", ["redis://:S3cr3t@host", b"redis://:S3cr3t@host", None])
+def test_a_url_in_the_place_of_a_client_is_refused_and_not_repeated(client: object) -> None:
+    with pytest.raises(ConfigurationError, match=rf"not {type(client).__name__}: for a URL, pass .*from_url") as caught:
+        RedisReader(client)
+
+    assert "S3cr3t" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import traceback
 
 import asyncpg
 
@@ -49,4 +50,6 @@ async def _fault(connections: Connections) -> str | None:
             return f"the driver refuses the DSN, the arguments of the pool or the PG* variables: {cause}"
         return f"the pool of asyncpg is not open when the app starts ({cause}). Open it {_INSTEAD}"
     except (ValueError, LookupError, TypeError) as error:  # its text may repeat a part of the DSN
-        return f"the driver cannot use the DSN or the arguments of the pool ({type(error).__name__})"
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{type(error).__name__} in {last.filename}, line {last.lineno}"
+        return f"the driver cannot use the DSN or the arguments of the pool ({where})"
