@@ -8,6 +8,7 @@ just about to insert its record.
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ..errors import SessionUsageError, StorageError
@@ -188,6 +189,7 @@ class Owners:
                 return None  # it stays: a process of another version may read it
             head = found.record.head if isinstance(found, Place) else None
             if isinstance(found, Place) and head is not None and self._storage.now() < found.ends:
+                await self._forget_moved(owner, entry, key, head)
                 return (found, head) if head.owner == owner else None
             try:
                 if key != entry or isinstance(found, Retired) or await close(self._storage, key, found):
@@ -196,6 +198,12 @@ class Owners:
                 await attempts.conflict()  # a login has just inserted its record, or the session was extended
             except StorageError:
                 return None  # it is removed the next time
+
+    async def _forget_moved(self, owner: str, entry: str, key: str, head: Head) -> None:
+        """Remove an entry whose session stands at another *key* now, or is another owner's: its process has died."""
+        if key != entry or head.owner != owner:
+            with suppress(StorageError):  # it is removed the next time
+                await self._storage.unlink(owner_key(owner), entry)
 
     async def _followed(self, key: str) -> tuple[str, Place | Retired | Unreadable | None]:
         """Return what stands at *key*, or where retired records lead from there."""
@@ -212,7 +220,10 @@ class Owners:
         entry = key
         key, found = await self._followed(entry)
         head = found.record.head if isinstance(found, Place) else None
-        if isinstance(found, Unreadable) or (head is not None and (head.owner != owner or head.line in kept)):
+        if isinstance(found, Unreadable):
+            return None
+        if head is not None and (head.owner != owner or head.line in kept):
+            await self._forget_moved(owner, entry, key, head)
             return None
         ended = await bury(self._storage, entry, REVOKED, owner=owner)
         await unlink(self._storage, ended.head, ended.key)

@@ -1,59 +1,20 @@
 """If one step of a login, a change of the id or an ending goes wrong, the index shows all that browsers have."""
 
 import secrets
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 import pytest
 
-from aiohttp_session_store import KeyedStorage, Session, StorageError
+from aiohttp_session_store import KeyedStorage, StorageError
 from aiohttp_session_store.record.head import owner_key
 from aiohttp_session_store.session.session import state_of
+from tests.races.owner_operations import OPERATIONS, Operation, ending, ending_of_one, logout
 from tests.races.steps import FATES, Steps
 
 MOST_STEPS = 20
 
-Operation = Callable[[KeyedStorage, Session, str], Coroutine[Any, Any, str | None]]
-
-
-async def login(storage: KeyedStorage, session: Session, owner: str) -> str | None:
-    session.login(owner)
-    return await storage.save(session)
-
-
-async def login_of_another(storage: KeyedStorage, session: Session, owner: str) -> str | None:
-    session.login(f"{owner} II")
-    return await storage.save(session)
-
-
-async def first_login(storage: KeyedStorage, session: Session, owner: str) -> str | None:
-    session = await storage.read(None)
-    session.login(owner)
-    return await storage.save(session)
-
-
-async def renewal(storage: KeyedStorage, session: Session, owner: str) -> str | None:
-    session.regenerate_id()
-    return await storage.save(session)
-
-
-async def rotation(storage: KeyedStorage, session: Session, owner: str) -> str | None:
-    session.regenerate_id(True)
-    return await storage.save(session)
-
-
-async def logout(storage: KeyedStorage, session: Session, owner: str) -> str | None:
-    session.logout()
-    return await storage.save(session)
-
-
-async def ending(storage: KeyedStorage, session: Session, owner: str) -> str | None:
-    await storage.end_sessions(owner)
-    return None
-
 
 @pytest.mark.parametrize("fate", FATES)
-@pytest.mark.parametrize("operation", [login, login_of_another, first_login, renewal, rotation, logout, ending])
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS.keys())
 async def test_one_step_goes_wrong(storage: KeyedStorage, operation: Operation, fate: str) -> None:
     for at in range(1, MOST_STEPS):
         owner = secrets.token_hex(8)
@@ -79,7 +40,7 @@ async def test_one_step_goes_wrong(storage: KeyedStorage, operation: Operation, 
                 assert place.key in await storage.linked(owner_key(found.owner)), case
                 assert place.key in {info.key for info in await storage.sessions_of(found.owner)}, case
         succeeded = failed is None
-        if succeeded and operation in (logout, ending):
+        if succeeded and operation in (logout, ending, ending_of_one):
             assert (await storage.read(old_id)).new, case
         if succeeded and operation is ending:
             assert not await storage.linked(owner_key(owner)), case
