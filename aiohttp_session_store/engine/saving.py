@@ -61,6 +61,8 @@ class Saver:
                     await self._update(state, state.place, changes)
                 else:
                     await self._save_others(state, changes)
+                if state.to_count is not None:
+                    await self._structural(state, self._limit(state, state.to_count))
             elif state.destroy_pending:
                 await self._structural(state, self._destroy(state, state.saving))
         except BaseException as error:
@@ -150,8 +152,8 @@ class Saver:
         state.replaces, state.owed = None, session_id
         if state.login is login:
             state.login = None
-        await self._limit(head)
         self._stands(state, self._writer.written(key_of(session_id), stored, record))
+        state.to_count = self._to_count(head)
 
     async def _head(self, login: Login, now: int, created_at: int) -> Head:
         """Return the head of a session that *login* makes."""
@@ -161,11 +163,16 @@ class Saver:
             at = max(at, 1 + await self.owners.newest_login(login.owner))
         return Head(login.owner, at, login.line, self._storage.timeouts.until(now, created_at), login.label)
 
-    async def _limit(self, head: Head | None) -> None:
-        """End the oldest sessions of an owner who has just logged in, if there are too many."""
+    def _to_count(self, head: Head | None) -> str | None:
+        """Return the owner who has just logged in, if the number of sessions is limited."""
+        return None if head is None or self._storage.max_sessions_per_owner is None else head.owner
+
+    async def _limit(self, state: SessionState, owner: str) -> None:
+        """End the oldest sessions of an owner who has just logged in; if that fails, the next save tries again."""
         most = self._storage.max_sessions_per_owner
-        if head is not None and most is not None:
-            await self.owners.keep_newest(head.owner, most)
+        if most is not None:
+            await self.owners.keep_newest(owner, most)
+        state.to_count = None
 
     async def _insert(self, session_id: str, data: bytes, expires_at: int, head: Head | None) -> tuple[str, Stored]:
         """Insert a new record, under another id if that one is taken.
@@ -291,8 +298,8 @@ class Saver:
         elif got is not None:
             state.carried_out(rotation, got)
             state.owed = got
-            await self._limit(head)
             self._stands(state, outcome)
+            state.to_count = self._to_count(head)
         else:  # a parallel request had changed the id: the browser gets the cookie from that one
             state.carried_out(rotation, rotation.original_id)
             self._stands(state, outcome, changes)

@@ -78,7 +78,7 @@ class Session(SessionMapping):
         state = self._state
         if state.destroyed:
             return state.destroy_pending
-        pending = (state.rotation, state.login, state.replaces, state.logged_out)
+        pending = (state.rotation, state.login, state.to_count, state.replaces, state.logged_out)
         try:
             return state.log.dirty or any(one is not None for one in pending)
         except Exception as error:

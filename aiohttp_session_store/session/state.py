@@ -86,6 +86,7 @@ class SessionState:
         head: Whose session its own id leads to, or None.
         rotation: The change of id that the next save will carry out, or None.
         login: The login that the next save will carry out, or None.
+        to_count: The owner whose sessions are to be counted, because this session is stored and may be one too many.
         replaces: The session that ends when this one is saved, or None.
         logged_out: The session that the next save ends, whatever becomes of the request, or None.
         now: Returns the time in whole Unix seconds.
@@ -111,6 +112,7 @@ class SessionState:
     head: Head | None = None
     rotation: Rotation | None = None
     login: Login | None = None
+    to_count: str | None = None
     replaces: "SessionState | None" = None
     logged_out: "SessionState | None" = None
     warn: Callable[[str], object] | None = None

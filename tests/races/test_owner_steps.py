@@ -1,13 +1,14 @@
 """If one step of a login, a change of the id or an ending goes wrong, the index shows all that browsers have."""
 
 import secrets
+import time
 
 import pytest
 
 from aiohttp_session_store import KeyedStorage, StorageError
 from aiohttp_session_store.record.head import owner_key
 from aiohttp_session_store.session.session import state_of
-from tests.races.owner_operations import OPERATIONS, Operation, ending, ending_of_one, logout
+from tests.races.owner_operations import OPERATIONS, Operation, ending, ending_of_one, first_login, logout
 from tests.races.steps import FATES, Steps
 
 MOST_STEPS = 20
@@ -48,6 +49,44 @@ async def test_one_step_goes_wrong(storage: KeyedStorage, operation: Operation, 
         assert await storage.end_sessions(owner) <= 2, case
         assert (await storage.read(old_id)).owner != owner, case
         assert await storage.sessions_of(owner) == [], case
+        assert not await storage.linked(owner_key(owner)), case
+        if not happened:
+            return
+    pytest.fail("the operation takes more steps than were tried")
+
+
+@pytest.mark.parametrize("fate", FATES)
+@pytest.mark.parametrize("new", [True, False], ids=["a new session", "a session that is there"])
+async def test_a_login_whose_save_failed_is_saved_again(storage: KeyedStorage, new: bool, fate: str) -> None:
+    """The handler catches the error and tries once more: it gets a session of the owner, and the limit holds."""
+    for at in range(1, MOST_STEPS):
+        storage.max_sessions_per_owner, owner = 2, secrets.token_hex(8)
+        storage.clock = lambda: time.time() - 10
+        for _ in range(2):
+            await first_login(storage, await storage.read(None), owner)
+        storage.clock = time.time
+        anonymous = await storage.read(None)
+        anonymous["cart"] = 1
+        session = await storage.read(None if new else await storage.save(anonymous))
+        session.login(owner)
+        session["seen"] = True
+        steps = Steps(storage, at, fate)
+        failed = False
+        try:
+            sent = await storage.save(session)
+        except StorageError:
+            failed = True
+        happened = steps.count >= at
+        await steps.over()
+        if failed:
+            sent = await storage.save(session)
+        case = f"step {at}: failed {failed}"
+        assert sent, case
+        shown = await storage.sessions_of(owner)
+        assert len(shown) == 2, case
+        found = await storage.read(sent)
+        assert (found.owner, found.get("seen")) == (owner, True), case
+        assert found.key == shown[0].key, case
         if not happened:
             return
     pytest.fail("the operation takes more steps than were tried")
