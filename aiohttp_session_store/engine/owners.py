@@ -228,8 +228,8 @@ class Owners:
         ended = await bury(self._storage, entry, REVOKED, owner=owner)
         await unlink(self._storage, ended.head, ended.key)
         await self._storage.unlink(owner_key(owner), entry)
-        alive = isinstance(found, Place) and self._storage.now() < found.ends
-        return ended.head.line if alive and ended.head is not None else None
+        expired = isinstance(found, Place) and self._storage.now() >= found.ends
+        return None if expired or ended.head is None else ended.head.line  # a login may have inserted it just now
 
 
 def _newest_first(found: Iterable[tuple[Place, Head]]) -> list[tuple[Place, Head]]:

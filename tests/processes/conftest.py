@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -54,8 +55,13 @@ class Workers:
 
     async def show(self, cookie: str) -> dict[str, object]:
         """Return the data of a session."""
-        async with self.client.get(self.url + "/show", headers={"Cookie": f"session={cookie}"}) as response:
-            data: dict[str, object] = await response.json()
+        return await self.ask("/show", cookie)
+
+    async def ask(self, path: str, cookie: str = "") -> dict[str, Any]:
+        """Return what a request is answered in JSON."""
+        async with self.client.get(self.url + path, headers={"Cookie": f"session={cookie}"}) as response:
+            assert response.status == 200, (path, response.status)
+            data: dict[str, Any] = await response.json()
             return data
 
 

@@ -9,7 +9,15 @@ import sys
 
 from aiohttp import web
 
-from aiohttp_session_store import FileSystemStorage, KeyedStorage, SessionCookie, exclusive_session, get_session, setup
+from aiohttp_session_store import (
+    FileSystemStorage,
+    KeyedStorage,
+    SessionCookie,
+    exclusive_session,
+    get_session,
+    get_storage,
+    setup,
+)
 from aiohttp_session_store.storages.postgres import PostgresStorage
 from aiohttp_session_store.storages.redis import RedisStorage
 
@@ -52,6 +60,47 @@ async def show(request: web.Request) -> web.Response:
     return web.json_response(dict(await get_session(request)))
 
 
+# --- owners
+
+
+async def enter(request: web.Request) -> web.Response:
+    """Log an owner in, who may have *most* sessions."""
+    get_storage(request).max_sessions_per_owner = int(request.query.get("most", "0")) or None  # type: ignore[attr-defined]
+    (await get_session(request)).login(request.query["owner"])
+    return web.Response(text=str(os.getpid()))
+
+
+async def renew(request: web.Request) -> web.Response:
+    """Change the id of a session, if there is one."""
+    session = await get_session(request)
+    await asyncio.sleep(float(request.query.get("pause", "0")))
+    if session.owner is not None:
+        session.regenerate_id(request.query.get("old") == "worthless")
+    return web.Response(text=str(os.getpid()))
+
+
+async def leave(request: web.Request) -> web.Response:
+    (await get_session(request)).logout()
+    return web.Response(text=str(os.getpid()))
+
+
+async def end(request: web.Request) -> web.Response:
+    """End all sessions of an owner."""
+    return web.json_response({"ended": await get_storage(request).end_sessions(request.query["owner"])})
+
+
+async def mine(request: web.Request) -> web.Response:
+    """Say whose session it is."""
+    session = await get_session(request)
+    return web.json_response({"owner": session.owner, "key": None if session.new else session.key})
+
+
+async def devices(request: web.Request) -> web.Response:
+    """List the sessions of an owner."""
+    shown = await get_storage(request).sessions_of(request.query["owner"])
+    return web.json_response({"keys": [info.key for info in shown]})
+
+
 def make_storage(place: str) -> KeyedStorage:
     if place.startswith("redis:"):
         return RedisStorage.from_url(place)
@@ -69,7 +118,7 @@ async def prepare(storage: KeyedStorage) -> None:
 
 def make_app(place: str) -> web.Application:
     app = web.Application()
-    for handler in (who, login, write, count, logout, show):
+    for handler in (who, login, write, count, logout, show, enter, renew, leave, end, mine, devices):
         app.router.add_get(f"/{handler.__name__}", handler)
     # The file storage has a secret of its own, which one of the workers creates.
     cookie = None if "://" not in place else SessionCookie(secrets=SECRET)
