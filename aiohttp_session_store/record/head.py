@@ -67,11 +67,11 @@ def checked_owner(owner: Any) -> str:
         TypeError: It is not a string of 1 to 255 characters; the message shows the fix.
     """
     if not isinstance(owner, str):
-        raise TypeError(f"an owner is a string that is never reused, not {type(owner).__name__}: login(str(user.id))")
+        raise TypeError(f"an owner is a string that is never reused, not {type(owner).__name__}: use str(user.id)")
     if not 0 < len(owner) <= MAX_OWNER:
         raise TypeError(
             f"an owner has 1 to {MAX_OWNER} characters, and this one has {len(owner)}: use a short id that is never"
-            " reused, as in login(str(user.id))"
+            " reused, such as str(user.id)"
         )
     if not owner.isascii():
         try:

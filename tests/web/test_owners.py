@@ -1,0 +1,337 @@
+"""Login, logout and devices in handlers: whose session it is, and what is left of it."""
+
+import json
+import re
+from typing import Any
+from uuid import UUID
+
+import pytest
+from aiohttp import web
+
+from aiohttp_session_store import (
+    ConfigurationError,
+    CookieStorage,
+    KeyedStorage,
+    MemoryStorage,
+    Session,
+    SessionCookie,
+    SessionStorage,
+    SessionUsageError,
+    get_session,
+    get_storage,
+    setup,
+)
+from aiohttp_session_store.engine.verbs import Verbs
+from aiohttp_session_store.record.head import owner_key
+from aiohttp_session_store.testing import ManualClock
+from tests.web.storages import SECRET, CountingStorage
+from tests.web.visits import Client, ClientOf, visit
+
+OWNER_STEPS = ["set", "flash", "login", "logout", "clear", "fail", "crash", "stream"]
+
+
+async def act(request: web.Request) -> web.StreamResponse:
+    """Do what the query says, in its order: ``?set=cart&login=42&fail=``."""
+    session = await get_session(request)
+    response: web.StreamResponse = web.Response()
+    for step, value in request.query.items():
+        assert step in OWNER_STEPS
+        if step == "set":
+            session[value] = True
+        elif step == "flash":
+            session.flash("notice", value)
+        elif step == "login":
+            session.login(value)
+        elif step == "logout":
+            session.logout()
+        elif step == "clear":
+            session.clear()
+        elif step == "fail":
+            return web.Response(status=500)
+        elif step == "crash":
+            raise RuntimeError("told to crash")
+        elif step == "stream":
+            response = web.StreamResponse()
+            await response.prepare(request)
+    return response
+
+
+async def read(request: web.Request) -> web.Response:
+    session = await get_session(request)
+    return web.json_response({"owner": session.owner, "data": dict(session), "new": session.new, "key": session.key})
+
+
+async def end_others(request: web.Request) -> web.Response:
+    session = await get_session(request)
+    assert session.owner is not None
+    return web.Response(text=str(await get_storage(request).end_sessions(session.owner, keep=session)))
+
+
+def owners_app(storage: SessionStorage, **settings: Any) -> web.Application:
+    app = web.Application()
+    app.add_routes([web.get("/act", act), web.get("/read", read), web.get("/end_others", end_others)])
+    setup(app, storage, **settings)
+    return app
+
+
+async def seen(client: Client, cookie: str | None) -> dict[str, Any]:
+    """Return what a visitor with this cookie finds."""
+    found: dict[str, Any] = json.loads((await visit(client, "/read", cookie)).text)
+    return found
+
+
+async def cookie_after(client: Client, query: str, cookie: str | None = None) -> str:
+    return (await visit(client, f"/act?{query}", cookie)).cookie
+
+
+# --- login
+
+
+async def test_a_login_keeps_the_cart_and_leaves_nothing_to_who_planted_the_id(
+    storage: KeyedStorage, client_of: ClientOf
+) -> None:
+    client = await client_of(owners_app(storage))
+    planted = await cookie_after(client, "set=cart")
+
+    cookie = await cookie_after(client, "login=42&set=private", planted)
+
+    found = await seen(client, cookie)
+    assert (found["owner"], found["data"]) == ("42", {"cart": True, "private": True})
+    thief = await seen(client, planted)
+    assert (thief["owner"], thief["data"], thief["new"]) == (None, {}, True)
+    assert list(await storage.linked(owner_key("42"))) == [found["key"]]
+
+
+async def test_a_login_as_somebody_else_hands_nothing_over(storage: KeyedStorage, client_of: ClientOf) -> None:
+    """Neither what the first one stored nor what this request has set; and the first one's session is over."""
+    client = await client_of(owners_app(storage))
+    first = await cookie_after(client, "login=42&set=private")
+
+    second = await cookie_after(client, "set=meant_for_42&flash=for-42&login=7&set=own", first)
+
+    found = await seen(client, second)
+    assert (found["owner"], found["data"]) == ("7", {"own": True})
+    assert (await seen(client, first))["new"]
+    assert await storage.sessions_of("42") == []
+
+
+class User:
+    id = 42
+
+
+@pytest.mark.parametrize("owner", [7, UUID(int=7), None, User(), "", "x" * 256, b"42", True], ids=repr)
+async def test_what_is_no_owner_is_refused_with_the_fix(owner: Any) -> None:
+    session = await MemoryStorage().read(None)
+    with pytest.raises(TypeError, match=r"str\(user\.id\)"):
+        session.login(owner)
+    assert session.owner is None
+
+
+async def test_a_failed_request_logs_nobody_in(storage: KeyedStorage, client_of: ClientOf) -> None:
+    client = await client_of(owners_app(storage))
+    cookie = await cookie_after(client, "set=cart")
+
+    assert (await visit(client, "/act?login=42&fail=", cookie)).set_cookie is None
+
+    found = await seen(client, cookie)
+    assert (found["owner"], found["data"]) == (None, {"cart": True})
+    assert await storage.sessions_of("42") == []
+
+
+# --- logout
+
+
+@pytest.mark.parametrize("end", ["fail", "crash"])
+async def test_a_logout_holds_even_if_its_request_fails(storage: KeyedStorage, client_of: ClientOf, end: str) -> None:
+    client = await client_of(owners_app(storage))
+    cookie = await cookie_after(client, "login=42&set=private")
+
+    failed = await visit(client, f"/act?logout=&flash=Goodbye&{end}=", cookie)
+
+    assert failed.status == 500
+    assert failed.cookie == ""
+    assert (await seen(client, cookie))["new"]
+    assert await storage.sessions_of("42") == []
+
+
+async def test_a_goodbye_is_shown_in_a_new_anonymous_session(storage: KeyedStorage, client_of: ClientOf) -> None:
+    client = await client_of(owners_app(storage))
+    cookie = await cookie_after(client, "login=42&set=private")
+
+    following = await cookie_after(client, "logout=&flash=Goodbye", cookie)
+
+    found = await seen(client, following)
+    assert (found["owner"], found["data"], found["new"]) == (None, {"notice": "Goodbye"}, False)
+    assert (await seen(client, cookie))["new"]
+    assert await storage.sessions_of("42") == []
+
+
+async def test_a_logout_in_a_stream_ends_the_record(storage: KeyedStorage, client_of: ClientOf) -> None:
+    """The cookie can no longer be cleared; it is worthless."""
+    client = await client_of(owners_app(storage))
+    cookie = await cookie_after(client, "login=42&set=private")
+
+    assert (await visit(client, "/act?stream=&logout=", cookie)).set_cookie is None
+
+    assert (await seen(client, cookie))["new"]
+    assert await storage.sessions_of("42") == []
+
+
+async def test_clear_takes_the_data_and_leaves_the_owner(storage: KeyedStorage, client_of: ClientOf) -> None:
+    client = await client_of(owners_app(storage))
+    cookie = await cookie_after(client, "login=42&set=private")
+
+    await visit(client, "/act?clear=", cookie)
+
+    found = await seen(client, cookie)
+    assert (found["owner"], found["data"]) == ("42", {})
+
+
+# --- all devices
+
+
+async def test_a_visitor_ends_all_other_devices(storage: KeyedStorage, client_of: ClientOf) -> None:
+    """And nobody else's; a logout ends its own device alone."""
+    client = await client_of(owners_app(storage))
+    own, phone, lost = [await cookie_after(client, "login=42") for _ in range(3)]
+    foreign = await cookie_after(client, "login=7")
+    await visit(client, "/act?logout=", lost)
+    assert [(await seen(client, cookie))["owner"] for cookie in (own, phone, lost)] == ["42", "42", None]
+
+    assert (await visit(client, "/end_others", own)).text == "1"
+
+    owners = [(await seen(client, cookie))["owner"] for cookie in (own, phone, foreign)]
+    assert owners == ["42", None, "7"]
+
+
+async def test_the_limit_of_sessions_holds(clock: ManualClock, client_of: ClientOf) -> None:
+    client = await client_of(owners_app(MemoryStorage(max_sessions_per_owner=2, clock=clock)))
+    cookies = []
+    for _ in range(4):
+        cookies.append(await cookie_after(client, "login=42"))
+        clock.advance(1)
+
+    assert [(await seen(client, cookie))["owner"] for cookie in cookies] == [None, None, "42", "42"]
+
+
+class WithoutIndex(CountingStorage):
+    """A storage whose author has written the five verbs alone."""
+
+    link, unlink, linked = Verbs.link, Verbs.unlink, Verbs.linked
+
+
+async def test_a_storage_without_an_index_works_and_says_what_it_lacks() -> None:
+    storage = WithoutIndex()
+    session = await storage.read(None)
+    session.login("42")
+    session = await storage.read(await storage.save(session))
+    assert session.owner == "42"
+    session.regenerate_id(True)
+    session = await storage.read(await storage.save(session))
+    assert session.owner == "42"
+    lacks = "WithoutIndex has no index of owners.*link, unlink and linked"
+    with pytest.raises(SessionUsageError, match=lacks):
+        await storage.sessions_of("42")
+    with pytest.raises(SessionUsageError, match=lacks):
+        await storage.end_sessions("42")
+    with pytest.raises(SessionUsageError, match=lacks):
+        await storage.end_session("42", session.key)
+    with pytest.raises(ConfigurationError, match="WithoutIndex has no index of owners"):
+        WithoutIndex(max_sessions_per_owner=3)
+
+
+async def test_get_storage_needs_setup(client_of: ClientOf) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        with pytest.raises(SessionUsageError, match="setup"):
+            get_storage(request)
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get("/", handler)
+    assert (await visit(await client_of(app), "/")).status == 200
+
+
+# --- sessions without an owner
+
+
+async def test_anonymous_sessions_may_end_sooner(clock: ManualClock, client_of: ClientOf) -> None:
+    storage = MemoryStorage(idle_timeout=1000, anonymous_idle_timeout=100, clock=clock, sweep_interval=None)
+    client = await client_of(owners_app(storage))
+    anonymous = await cookie_after(client, "set=cart")
+    owned = await cookie_after(client, "login=42")
+    clock.advance(100)
+
+    assert (await seen(client, anonymous))["new"]
+    assert (await seen(client, owned))["owner"] == "42"
+    clock.advance(1000)
+    assert (await seen(client, owned))["new"]
+
+
+class WatchedIndex(CountingStorage):
+    """Counts the calls to the index, too."""
+
+    async def link(self, owner_key: str, key: str, until: int) -> None:
+        self.calls.append("link")
+        await super().link(owner_key, key, until)
+
+    async def unlink(self, owner_key: str, key: str) -> None:
+        self.calls.append("unlink")
+        await super().unlink(owner_key, key)
+
+
+async def test_an_app_that_never_calls_login_makes_the_same_calls_and_stores_the_same_bytes(
+    client_of: ClientOf,
+) -> None:
+    """Those of the version before there were owners: see the fixed vectors in ``tests/record/test_format.py``."""
+    storage = WatchedIndex()
+    client = await client_of(owners_app(storage))
+    cookie = await cookie_after(client, "set=cart")
+    await visit(client, "/read", cookie)
+    await visit(client, "/act?set=more", cookie)
+    assert storage.calls == ["insert", "fetch", "fetch", "replace"]
+    (entry,) = storage._records.values()
+    assert re.fullmatch(rb'1 L \d{10} \d{10} 1209600\n{"cart":true,"more":true}', entry[0])
+    assert not storage._owners
+
+
+async def test_an_owner_costs_one_call_at_login_and_none_afterwards(client_of: ClientOf) -> None:
+    storage = WatchedIndex()
+    client = await client_of(owners_app(storage))
+    cookie = await cookie_after(client, "login=42")
+    assert storage.calls == ["link", "insert"]
+    storage.calls.clear()
+    await visit(client, "/read", cookie)
+    await visit(client, "/act?set=more", cookie)
+    assert storage.calls == ["fetch", "fetch", "replace"]
+    storage.calls.clear()
+    await visit(client, "/act?logout=", cookie)
+    assert sorted(storage.calls) == ["fetch", "replace", "unlink"]
+
+
+# --- sessions from before login() was used
+
+
+@pytest.mark.parametrize("kind", ["memory", "cookie"])
+async def test_sessions_from_before_login_get_their_owner_at_their_next_load(
+    clock: ManualClock, client_of: ClientOf, kind: str
+) -> None:
+    """With the id that they had; and those that nobody had logged in to get none."""
+    storage = CookieStorage(clock=clock) if kind == "cookie" else MemoryStorage(clock=clock, sweep_interval=None)
+    cookie_settings = {} if kind == "memory" else {"cookie": SessionCookie(secrets=SECRET)}
+    before = await client_of(owners_app(storage, **cookie_settings))
+    cookie = await cookie_after(before, "set=user-5")
+    stranger = await cookie_after(before, "set=cart")
+
+    def owner_of(session: Session) -> str | None:
+        return "5" if "user-5" in session else None
+
+    client = await client_of(owners_app(storage, owner_of=owner_of, **cookie_settings))
+
+    first = await visit(client, "/read", cookie)
+    assert json.loads(first.text)["owner"] == "5"
+    assert (await seen(client, stranger))["owner"] is None
+    if isinstance(storage, MemoryStorage):
+        assert first.set_cookie is None, "the id stays"
+        assert [info.key for info in await storage.sessions_of("5")] == [json.loads(first.text)["key"]]
+        assert await storage.end_sessions("5") == 1
+        assert (await seen(client, cookie))["new"]
