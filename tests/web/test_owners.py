@@ -14,6 +14,7 @@ from aiohttp_session_store import (
     KeyedStorage,
     MemoryStorage,
     Session,
+    SessionCommittedError,
     SessionCookie,
     SessionStorage,
     SessionUsageError,
@@ -177,6 +178,30 @@ async def test_a_logout_in_a_stream_ends_the_record(storage: KeyedStorage, clien
     assert await storage.sessions_of("42") == []
 
 
+async def test_after_a_logout_in_a_stream_nothing_new_can_be_stored(client_of: ClientOf) -> None:
+    """A new session would need a cookie, and the headers are sent."""
+    refused = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        session = await get_session(request)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        session.logout()
+        with pytest.raises(SessionCommittedError):
+            session.flash("notice", "Goodbye")
+        refused.append(session.owner)
+        return response
+
+    storage = CountingStorage()
+    app = owners_app(storage)
+    app.router.add_get("/stream", handler)
+    client = await client_of(app)
+    cookie = await cookie_after(client, "login=42")
+    await visit(client, "/stream", cookie)
+    assert refused == [None]
+    assert (await seen(client, cookie))["new"]
+
+
 async def test_clear_takes_the_data_and_leaves_the_owner(storage: KeyedStorage, client_of: ClientOf) -> None:
     client = await client_of(owners_app(storage))
     cookie = await cookie_after(client, "login=42&set=private")
@@ -335,3 +360,17 @@ async def test_sessions_from_before_login_get_their_owner_at_their_next_load(
         assert [info.key for info in await storage.sessions_of("5")] == [json.loads(first.text)["key"]]
         assert await storage.end_sessions("5") == 1
         assert (await seen(client, cookie))["new"]
+
+
+async def test_a_login_over_a_session_that_just_got_another_owner_hands_nothing_over(storage: KeyedStorage) -> None:
+    """A parallel request was the first to load the session, and ``owner_of`` said whose it is."""
+    session = await storage.read(None)
+    session["private"] = True
+    session_id = await storage.save(session)
+    session, parallel = await storage.read(session_id), await storage.read(session_id)
+    await storage.adopt(parallel, "5")
+    session.login("7")
+    session["own"] = True
+    found = await storage.read(await storage.save(session))
+    assert (found.owner, dict(found)) == ("7", {"own": True})
+    assert await storage.sessions_of("5") == []
