@@ -1,1 +1,1 @@
-"""A small application to copy from, with login, flash messages, a live stream and logout."""
+"""A small application to copy from, with login, flash messages, a live stream, a list of devices and logout."""

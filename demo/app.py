@@ -12,8 +12,9 @@ import jinja2
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from aiohttp_session_store import Session, SessionCookie, SessionStorage, get_session, new_session, save_session, setup
+from aiohttp_session_store import Session, SessionCookie, SessionStorage, get_session, get_storage, save_session, setup
 
+from .devices import device_of
 from .users import PASSWORDS, check_password
 
 HERE = Path(__file__).parent
@@ -50,10 +51,7 @@ async def login(request: web.Request) -> web.Response:
     if not await check_password(name, str(form.get("password", ""))):
         session.flash("error", "Wrong name or password.")
         raise web.HTTPSeeOther("/login")
-    if session.get("user", name) != name:  # another user was logged in: their data is not for this one
-        session = await new_session(request)
-    session.regenerate_id(True)
-    session["user"] = name
+    session.login(name, label=device_of(request.headers.get("User-Agent", "")))
     session.flash("notice", f"Welcome, {name.capitalize()}!")
     raise web.HTTPSeeOther("/")
 
@@ -61,9 +59,43 @@ async def login(request: web.Request) -> web.Response:
 @routes.post("/logout")
 async def logout(request: web.Request) -> web.Response:
     """End the session, and say goodbye in a new one."""
-    session = await new_session(request)
+    session = await get_session(request)
+    session.logout()
     session.flash("notice", "You are logged out. Goodbye!")
     raise web.HTTPSeeOther("/login")
+
+
+@routes.get("/devices", name="devices")
+@aiohttp_jinja2.template("devices.html")
+async def devices(request: web.Request) -> dict[str, Any]:
+    """List the sessions of the account; storages that keep no records cannot."""
+    session = await get_session(request)
+    if session.owner is None or not request.app[KEEPS_RECORDS]:
+        raise web.HTTPSeeOther("/login")
+    infos = await get_storage(request).sessions_of(session.owner)
+    return {"session": describe(session), "devices": [{"info": info, "own": info.key == session.key} for info in infos]}
+
+
+@routes.post("/devices/end")
+async def end_device(request: web.Request) -> web.Response:
+    """Log out one other device of the account."""
+    session, key = await get_session(request), str((await request.post()).get("key", ""))
+    if session.owner is None:
+        raise web.HTTPSeeOther("/login")
+    if await get_storage(request).end_session(session.owner, key):
+        session.flash("notice", "That device is logged out.")
+    raise web.HTTPSeeOther("/devices")
+
+
+@routes.post("/devices/end-others")
+async def end_other_devices(request: web.Request) -> web.Response:
+    """Log out every device of the account except this one."""
+    session = await get_session(request)
+    if session.owner is None:
+        raise web.HTTPSeeOther("/login")
+    ended = await get_storage(request).end_sessions(session.owner, keep=session)
+    session.flash("notice", f"{ended} other device{'' if ended == 1 else 's'} logged out.")
+    raise web.HTTPSeeOther("/devices")
 
 
 @routes.post("/notes")
@@ -104,7 +136,7 @@ async def stream_page(request: web.Request) -> dict[str, Any]:
     """Show the stream."""
     session = await get_session(request)
     session.setdefault("ticks", 0)  # /events needs a stored session
-    return {"session": describe(session), "live": request.app[KEEPS_RECORDS]}
+    return {"session": describe(session)}
 
 
 @routes.get("/events")
@@ -129,12 +161,23 @@ async def events(request: web.Request) -> web.StreamResponse:
     return response
 
 
+def moment(at: int) -> str:
+    """Return a time of a session as machines read it."""
+    return datetime.fromtimestamp(at, UTC).isoformat()
+
+
+def spoken(at: int) -> str:
+    """Return a time of a session as people read it."""
+    return f"{datetime.fromtimestamp(at, UTC):%-d %B %Y, %H:%M} UTC"
+
+
 def describe(session: Session) -> dict[str, Any]:
     """Return the parts of a session that the pages show; the id is never one of them."""
     return {
         "key": session.key[:12],
-        "created": datetime.fromtimestamp(session.created_at, UTC),
-        "expires": datetime.fromtimestamp(session.expires_at, UTC),
+        "created": session.created_at,
+        "expires": session.expires_at,
+        "user": session.owner,
         "data": dict(session),
         "error": session.get("error"),
         "notice": session.get("notice"),
@@ -179,6 +222,8 @@ def make_app(storage: SessionStorage, cookie: SessionCookie | None = None) -> we
     app.on_response_prepare.append(add_security_headers)
     app.on_shutdown.append(stop_streams)
     app.add_routes(routes)
-    aiohttp_jinja2.setup(app, loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True)
+    loader, filters = jinja2.FileSystemLoader(HERE / "templates"), {"moment": moment, "spoken": spoken}
+    pages = aiohttp_jinja2.setup(app, loader=loader, autoescape=True, filters=filters)
+    pages.globals["live"] = app[KEEPS_RECORDS]
     setup(app, storage, cookie=cookie)
     return app

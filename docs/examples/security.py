@@ -21,34 +21,28 @@ from aiohttp_security.abc import AbstractAuthorizationPolicy, AbstractIdentityPo
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
 
-from aiohttp_session_store import FileSystemStorage, SessionStorage, get_session, new_session, setup
+from aiohttp_session_store import FileSystemStorage, SessionStorage, get_session, setup
 
 
 class SessionIdentityPolicy(AbstractIdentityPolicy):
-    """Keeps the identity in the session.
+    """Takes the owner of the session for the identity.
 
     The policy does not use the response, which may therefore be one that is raised.
     """
 
     async def identify(self, request: web.Request) -> str | None:
         """Return the identity that logged in with this session, or None."""
-        identity: str | None = (await get_session(request)).get("identity")
-        return identity
+        return (await get_session(request)).owner
 
     async def remember(
         self, request: web.Request, response: web.StreamResponse, identity: str, **kwargs: object
     ) -> None:
         """Log in under a new id, so that an attacker who knew the old id is not logged in too."""
-        session = await get_session(request)
-        if session.destroyed or session.get("identity", identity) != identity:
-            session = await new_session(request)  # never hand over the data of another user
-        else:
-            session.regenerate_id(True)
-        session["identity"] = identity
+        (await get_session(request)).login(identity)
 
     async def forget(self, request: web.Request, response: web.StreamResponse) -> None:
         """End the session on the server, so that a copy of its cookie is worthless too."""
-        (await get_session(request)).destroy()
+        (await get_session(request)).logout()
 
 
 # --- users: in a real app they come from a database, which stores hashes and never passwords

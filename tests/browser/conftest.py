@@ -89,10 +89,10 @@ async def page(visitor: BrowserContext) -> Page:
     return await visitor.new_page()
 
 
-async def log_in(page: Page, password: str = "analytical-engine") -> None:
+async def log_in(page: Page, password: str = "analytical-engine", *, name: str = "ada") -> None:
     """Fill in the login form as a person would."""
     await page.goto("/login")
-    await page.get_by_label("Name").fill("ada")
+    await page.get_by_label("Name").fill(name)
     await page.get_by_label("Password").fill(password)
     await page.get_by_role("main").get_by_role("button", name="Log in").click()
     await page.wait_for_url(re.compile(r"/(login)?$"))

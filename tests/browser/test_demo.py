@@ -4,7 +4,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.conftest import expect_worthless, log_in, running_demo, session_cookie, ticks_reach
 
@@ -142,6 +142,38 @@ async def test_two_tabs_change_one_session_without_losing_anything(page: Page, v
 
     await expect(other.locator("#list span")).to_have_text(["from the other tab"])
     assert int(await other.locator("#ticks").inner_text()) > ticks
+
+
+async def test_a_visitor_sees_all_devices_and_logs_the_others_out(browser: Browser, page: Page, demo: str) -> None:
+    """One of them by its button, then all that are left.  No other test logs grace in."""
+    others = []
+    for name in ("Firefox/140.0", "Safari/604"):
+        context = await browser.new_context(base_url=demo, user_agent=f"Mozilla/5.0 (Windows) {name}")
+        others.append(await context.new_page())
+        await log_in(others[-1], "found-a-moth", name="grace")
+    await log_in(page, "found-a-moth", name="grace")
+    await page.get_by_role("link", name="Devices").click()
+    await expect(page.locator("#list strong")).to_have_count(3)
+
+    await page.get_by_role("button", name="Log out Firefox on Windows").click()
+
+    await expect(page.get_by_role("status")).to_have_text("That device is logged out.")
+    await expect(page.locator("#list strong")).to_have_count(2)
+    await others[0].goto("/")
+    await expect(others[0].get_by_role("heading", level=1)).to_have_text("Hello, stranger")
+    await others[1].goto("/")
+    await expect(others[1].get_by_role("heading", level=1)).to_have_text("Hello, Grace")
+
+    await page.get_by_role("button", name="Log out everywhere else").click()
+
+    await expect(page.get_by_role("status")).to_have_text("1 other device logged out.")
+    await expect(page.locator("#list strong")).to_have_count(1)
+    await others[1].goto("/")
+    await expect(others[1].get_by_role("heading", level=1)).to_have_text("Hello, stranger")
+    await page.goto("/")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Hello, Grace")
+    for other in others:
+        await other.context.close()
 
 
 @pytest.mark.parametrize(

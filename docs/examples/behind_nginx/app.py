@@ -15,7 +15,6 @@ from aiohttp_session_store import (
     SessionCookie,
     SessionStorage,
     get_session,
-    new_session,
     save_session,
     setup,
 )
@@ -29,18 +28,17 @@ routes = web.RouteTableDef()
 async def index(request: web.Request) -> web.Response:
     """Greet the visitor."""
     session = await get_session(request)
-    return web.Response(text=f"{session.get('notice', 'Hello')}, {session.get('user', 'stranger')}.\n")
+    return web.Response(text=f"{session.get('notice', 'Hello')}, {session.owner or 'stranger'}.\n")
 
 
 @routes.post("/login")
 async def login(request: web.Request) -> web.Response:
     """Log in.  A real app checks a password here, as security.py does."""
-    form = await request.post()
+    name = (await request.post()).get("name")
+    if name not in ("ada", "grace"):
+        raise web.HTTPForbidden
     session = await get_session(request)
-    if "user" in session:  # another user was logged in: their data is not for this one
-        session = await new_session(request)
-    session.regenerate_id(True)
-    session["user"] = str(form.get("name", ""))
+    session.login(str(name))
     session.flash("notice", "Welcome")
     raise web.HTTPSeeOther("/")
 
@@ -48,7 +46,9 @@ async def login(request: web.Request) -> web.Response:
 @routes.post("/logout")
 async def logout(request: web.Request) -> web.Response:
     """End the session and leave a message in a new one."""
-    (await new_session(request)).flash("notice", "Goodbye")
+    session = await get_session(request)
+    session.logout()
+    session.flash("notice", "Goodbye")
     raise web.HTTPSeeOther("/")
 
 
@@ -56,7 +56,7 @@ async def logout(request: web.Request) -> web.Response:
 async def chat(request: web.Request) -> web.StreamResponse:
     """Count the messages of a WebSocket; close it if the visitor has logged out elsewhere."""
     session = await get_session(request)
-    if "user" not in session:
+    if session.owner is None:
         raise web.HTTPForbidden
     socket = web.WebSocketResponse(heartbeat=30)  # nginx closes one that is silent for proxy_read_timeout
     await socket.prepare(request)
