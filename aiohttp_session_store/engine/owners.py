@@ -20,7 +20,7 @@ from ..session.state import Place
 from .ending import bury, close
 from .retry import Attempts
 from .verbs import Verbs
-from .writing import RecordWriter, Unreadable, link, unlink
+from .writing import RecordWriter, Unreadable, unlink
 
 # Records that are looked at side by side.
 _SLICE = 64
@@ -154,7 +154,6 @@ class Owners:
             StorageError: The storage failed.
         """
         head = replace(head, until=self._storage.timeouts.until(self._storage.now(), place.record.created_at))
-        await link(self._storage, head, place.key)
         return await self._writer.write(place, [NO_CHANGES], head=head)
 
     # --- the index

@@ -7,7 +7,7 @@ with a write (it is merged into the new record), and with another rotation.
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import SessionLockError, SessionTooLargeError, StorageError
 from ..record.changes import Changes
@@ -157,6 +157,9 @@ class _Rotation:
                 source = source._replace(data={}, flashes=())  # somebody else's
             source = source._replace(head=work.login)
         merged = self._writer.merged(source, work.changes, now)
+        if merged.head is not None:  # the new key is entered anyway
+            until = storage.timeouts.until(now, merged.created_at)
+            merged = merged._replace(head=replace(merged.head, until=until))
         data = self._writer.encoded(merged, stored, work.changes)
         expires_at = storage.timeouts.expiry(now, merged.created_at, merged.head)
         await self._put_new(merged, Stored(data, b"", expires_at))
@@ -172,6 +175,9 @@ class _Rotation:
     async def _put_new(self, record: Record, wanted: Stored) -> None:
         """Write the new record, under another id if a tombstone stands there; it is in its owner's index before."""
         if self._inserted is not None:
+            if record.head != self._linked:  # the session got an owner, or the clock has moved
+                self._linked = record.head
+                await link(self._storage, record.head, self._new_key)
             self._inserted = await _put(self._storage, self._new_key, wanted, self._inserted)
         else:
             for _ in range(_ID_COLLISIONS):

@@ -161,7 +161,10 @@ class RecordWriter:
         """
         key, stored, record = place.key, place.stored, place.record
         storage, now = self.storage, self.storage.now()
-        merged = self.merged(record if record.head or head is None else record._replace(head=head), changes, now)
+        if record.head is None and head is not None:
+            record = record._replace(head=head)
+            await link(storage, head, key)
+        merged = self.merged(record, changes, now)
         if record.head is not None and storage.timeouts.until_due(record, now):
             merged = merged._replace(head=replace(record.head, until=storage.timeouts.until(now, record.created_at)))
             await link(storage, merged.head, key)

@@ -80,11 +80,12 @@ class Timeouts:
         return ahead if self.lifetime is None else min(ahead, created_at + self.lifetime)
 
     def until_due(self, record: Record, now: int) -> bool:
-        """Return whether half of the time until the index forgets the session has passed, and more is to be had."""
+        """Return whether the index forgets the session in half of the time that it could, or within an idle timeout."""
         head = record.head
-        if head is None or 2 * (head.until - now) > head.until - record.written_at:
+        if head is None:
             return False
-        return self.until(now, record.created_at) > head.until
+        left, most = head.until - now, self.until(now, record.created_at) - now
+        return left < most and (2 * left <= most or left < (self.idle or 0))
 
     def limits(self, record: Record, stored_expiry: int) -> tuple[int, float]:
         """Return when a stored session ends, and from when on a use extends it.

@@ -63,6 +63,9 @@ class PlainStorage(KeyedStorage):
         doomed = [key for key, stored in self._records.items() if stored.expires_at <= reclaimable]
         for key in doomed:
             del self._records[key]
+        for entries in self._owners.values():
+            for key in [key for key, until in entries.items() if until <= reclaimable]:
+                del entries[key]
         return len(doomed)
 
     def _put(self, key: str, data: bytes, expires_at: int) -> bytes:

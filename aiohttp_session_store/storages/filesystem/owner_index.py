@@ -36,9 +36,9 @@ class OwnerIndex:
         for _ in range(_RETRIES):
             try:
                 with self._folder(owner_key) as folder:
-                    descriptor = os.open(key, os.O_WRONLY | os.O_CREAT | SAFE, 0o600, dir_fd=folder)
+                    descriptor, new = self._entry(folder, key)
                     try:
-                        last = max(until, int(os.fstat(descriptor).st_mtime))  # a new file has the time of now
+                        last = until if new else max(until, int(os.fstat(descriptor).st_mtime))
                         os.utime(descriptor, (last, last))
                     finally:
                         os.close(descriptor)
@@ -48,6 +48,13 @@ class OwnerIndex:
             except FileNotFoundError:  # no folder yet, or the sweep has just removed the empty one
                 self._make_folder(owner_key)
         raise FileNotFoundError(errno.ENOENT, "the folder vanishes as soon as it is made", owner_key)
+
+    def _entry(self, folder: int, key: str) -> tuple[int, bool]:
+        """Open an entry, and say whether it is a new one, which has the time of now."""
+        try:
+            return os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFE, 0o600, dir_fd=folder), True
+        except FileExistsError:
+            return os.open(key, os.O_WRONLY | SAFE, dir_fd=folder), False
 
     def unlink(self, owner_key: str, key: str) -> None:
         """Remove *key*; see :meth:`Verbs.unlink`.
