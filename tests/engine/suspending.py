@@ -48,6 +48,22 @@ class SuspendingStorage(PlainStorage):
         await self.pause()
         return done
 
+    async def link(self, owner_key: str, key: str, until: int) -> None:
+        await self.pause()
+        await super().link(owner_key, key, until)
+        await self.pause()
+
+    async def unlink(self, owner_key: str, key: str) -> None:
+        await self.pause()
+        await super().unlink(owner_key, key)
+        await self.pause()
+
+    async def linked(self, owner_key: str) -> list[str]:
+        await self.pause()
+        keys = await super().linked(owner_key)
+        await self.pause()
+        return keys
+
 
 class SelfSweepingStorage(SuspendingStorage):
     """Has no locks and nothing to sweep, like a server that removes expired records itself."""

@@ -64,6 +64,12 @@ class UnreliableStorage(SlowStorage):
     async def delete(self, key: str, version: bytes | None = None) -> bool:
         return await self._with_luck(lambda: super(UnreliableStorage, self).delete(key, version))
 
+    async def link(self, owner_key: str, key: str, until: int) -> None:
+        await self._with_luck(lambda: super(UnreliableStorage, self).link(owner_key, key, until))
+
+    async def unlink(self, owner_key: str, key: str) -> None:
+        await self._with_luck(lambda: super(UnreliableStorage, self).unlink(owner_key, key))
+
     async def _with_luck(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         luck = random.random() / FAULTY
         if luck < 1:
@@ -166,6 +172,31 @@ class FlashShownTwice(SlowStorage):
         session = await super().read(cookie_value)
         state_of(session).log.flashes.spare()
         return session
+
+
+class IndexThatIsWrittenBack(SlowStorage):
+    """Reads the index of an owner, changes it, and writes it back."""
+
+    async def link(self, owner_key: str, key: str, until: int) -> None:
+        entries = dict(self._owners.get(owner_key, {}))
+        await self.pause()
+        self._owners[owner_key] = {**entries, key: until}
+
+    async def unlink(self, owner_key: str, key: str) -> None:
+        entries = dict(self._owners.get(owner_key, {}))
+        await self.pause()
+        self._owners[owner_key] = {other: until for other, until in entries.items() if other != key}
+
+
+class IndexThatDropsEmptyEntries(SlowStorage):
+    """Drops an entry without a record, which may be that of a login whose record is about to come."""
+
+    async def linked(self, owner_key: str) -> list[str]:
+        keys = await super().linked(owner_key)
+        for key in keys:
+            if key not in self._records:
+                await self.unlink(owner_key, key)
+        return [key for key in keys if key in self._records]
 
 
 # --- engines
@@ -298,6 +329,8 @@ BROKEN: dict[type[SlowStorage], set[str]] = {
     SnapshotThatLeaks: {"snapshot"},
     LoginThatTakesPlantedData: {"snapshot"},
     StreamThatNeverEnds: {"stream"},
+    IndexThatIsWrittenBack: {"index", "logout", "stream"},
+    IndexThatDropsEmptyEntries: {"index", "logout", "stream"},
 }
 
 

@@ -38,6 +38,10 @@ class Call:
         saved: What ``save_session`` returned, each time.
         given: The cookie that the answer set, "" if it cleared the cookie, None if it left it alone.
         error: The error that the handler met, if it was one of a wrong use.
+        owner: Whose session the handler found.
+        key: The key of the session that the handler found.
+        ended: How many sessions were ended, if the handler was told to end those of an owner.
+        shown: The keys that were listed, if the handler was told to list the sessions of an owner.
     """
 
     number: int
@@ -57,6 +61,10 @@ class Call:
     saved: list[bool] = field(default_factory=list)
     given: str | None = None
     error: str = ""
+    owner: str | None = None
+    key: str | None = None
+    ended: int | None = None
+    shown: list[str] | None = None
 
     @property
     def until(self) -> float:
@@ -72,6 +80,11 @@ class Call:
     def unknown(self) -> bool:
         """Whether nobody can know what was done: no answer, or one that says so."""
         return self.status is None or (self.status == 503 and self.stored != "no")
+
+    @property
+    def logs_in(self) -> str | None:
+        """The owner that a step logs in: ``["regenerate", True, owner]``; a login changes the id."""
+        return next((step[2] for step in self.steps if step[0] == "regenerate" and len(step) > 2), None)
 
     def has(self, name: str, *arguments: Any) -> bool:
         """Return whether one of the steps is *name*, with these *arguments*."""

@@ -7,6 +7,7 @@ the calls were sent and answered.  What overlaps may have happened in any order.
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import inf
 
 from tests.history.history import CHAIN, Call, History
 from tests.history.lines import Line, Write, lines_of, writes_of
@@ -33,6 +34,8 @@ def judge(history: History) -> list[Verdict]:
     found = [_verdict("cookies", "the answer sets a cookie that nothing asked for", call) for call in unasked]
     found += _crashes(history)
     found += _endings(history, of)
+    found += _owners(history, of)
+    found += _index(history, of)
     for line in lines:
         _observe(line)
     for line in lines:
@@ -83,6 +86,68 @@ def _endings(history: History, of: dict[str, Line]) -> Iterator[Verdict]:
         if alive and ending is not None:
             rule = "stream" if call.kind == "message" else "logout"
             yield _verdict(rule, f"the session of {cookie} had ended, and is alive again", ending, call)
+
+
+# --- owners
+
+
+def _owners(history: History, of: dict[str, Line]) -> Iterator[Verdict]:
+    for call in history.calls:
+        if call.data is None:
+            continue
+        line = of.get(call.cookie or "")
+        owner = None if call.new or line is None else line.owner_of(str(call.cookie))
+        if call.owner != owner:
+            text = f"the session of {call.cookie} belongs to {owner}, and was found to belong to {call.owner}"
+            yield _verdict("owner", text, call)
+
+
+@dataclass
+class _Entry:
+    """A cookie of an owner: it was alive, and had not got another id, at least between two moments.
+
+    Attributes:
+        key: What the index shows.
+        proof: The last call that found it alive.
+        since: When it belonged to the owner at the latest.
+        changed: When it may have got another id, or ended, at the earliest.
+    """
+
+    key: str
+    proof: Call
+    since: float
+    changed: float
+
+
+def _entries(history: History, of: dict[str, Line]) -> dict[str, dict[str, _Entry]]:
+    entries: dict[str, dict[str, _Entry]] = defaultdict(dict)
+    for call in history.calls:
+        if call.key is not None and call.owner is not None and call.cookie in of:
+            cookie = str(call.cookie)
+            entry = entries[call.owner].setdefault(cookie, _Entry(call.key, call, call.until, inf))
+            entry.since = min(entry.since, call.until)
+            entry.proof = max(entry.proof, call, key=lambda one: one.sent)
+    for call in history.calls:
+        if call.has("regenerate") or call.has("destroy") or call.has("new"):
+            for cookies in entries.values():
+                if call.cookie in cookies:
+                    entry = cookies[str(call.cookie)]
+                    entry.changed = min(entry.changed, call.sent)
+    return entries
+
+
+def _index(history: History, of: dict[str, Line]) -> Iterator[Verdict]:
+    entries = _entries(history, of)
+    for call in history.calls:
+        if call.shown is None:
+            continue
+        owner = next(step[1] for step in call.steps if step[0] == "list")
+        for cookie, entry in entries[owner].items():
+            if entry.since < call.sent and entry.proof.sent > call.until and entry.changed > call.until:
+                if entry.key not in call.shown:
+                    yield _verdict("index", f"the session of {cookie} lives, and is not listed", call, entry.proof)
+            elif entry.key in call.shown and (ending := of[cookie].ended(cookie, call.sent)) is not None:
+                yield _verdict("index", f"the session of {cookie} had ended, and is listed", ending, call)
 
 
 # --- what must be read

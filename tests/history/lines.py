@@ -118,8 +118,8 @@ class Line:
         tags: Who wrote a value, or left a flash.
     """
 
-    def __init__(self, history: History) -> None:
-        self.history = history
+    def __init__(self, history: History, creator: Call) -> None:
+        self.history, self.creator = history, creator
         self.parents: dict[str, tuple[str, Call]] = {}
         self.calls: list[Call] = []
         self.writes: list[Write] = []
@@ -142,6 +142,25 @@ class Line:
             self.logins.append(call)
         elif call.has("regenerate", False) and self._changed_the_id(call):
             self.renewals[str(call.cookie)].append(call)
+
+    def end_from_outside(self, call: Call, owner: str, *, keep: bool) -> None:
+        """Note that *call* ended all sessions of *owner*, which this one may be."""
+        entered = [self.creator, *self.calls]
+        logins = [one for one in entered if one.logs_in == owner and one.sent < call.until and one is not call]
+        if not logins:
+            return
+        if keep and call in self.calls and call.new is not None:
+            # It stays; but a login by another tab at the same moment makes another session of it.
+            if any(one.until > call.sent for one in logins):
+                self.endings.append((call, False))
+            return
+        before = any(one.given and one.succeeded and one.until < call.sent for one in logins)
+        self.endings.append((call, before and call.ended is not None))
+
+    def owner_of(self, cookie: str) -> str | None:
+        """Return whose session *cookie* stands for."""
+        calls = [*(call for _, _, call in self.edges(cookie)), self.creator]
+        return next((call.logs_in for call in calls if call.logs_in), None)
 
     def own(self, write: Write) -> None:
         """Note a write to this session."""
@@ -266,7 +285,7 @@ def lines_of(history: History) -> tuple[list[Line], dict[str, Line], list[Call]]
         elif call.new or call.has("new"):
             if call.given in of:
                 unasked.append(call)
-            line = of[call.given] = Line(history)
+            line = of[call.given] = Line(history, call)
             lines.append(line)
         elif call.cookie in of:
             if not call.has("regenerate") or call.given in of:
@@ -281,4 +300,9 @@ def lines_of(history: History) -> tuple[list[Line], dict[str, Line], list[Call]]
                     of[call.given].own(write)
         if not call.new and call.cookie in of:
             of[call.cookie].add(call)
+    for call in history.calls:
+        for step in call.steps:
+            if step[0] == "end":
+                for line in lines:
+                    line.end_from_outside(call, step[1], keep=step[2])
     return lines, of, unasked

@@ -27,9 +27,10 @@ class Order:
 class Orders:
     """Makes the orders of one tab of a browser."""
 
-    def __init__(self, chance: random.Random, tab: int, next_tag: Callable[[], str]) -> None:
+    def __init__(self, chance: random.Random, tab: int, next_tag: Callable[[], str], owner: str) -> None:
         self._chance, self._tag = chance, next_tag
         self._keys = (*SHARED, f"own{tab}")
+        self._owner = owner
 
     def next(self) -> Order:
         """Return the next order."""
@@ -83,14 +84,21 @@ class Orders:
         return Order([*steps, *self._maybe(self._changes()), *self._maybe([self._flashed()])], self._any_end())
 
     def _login(self) -> Order:
-        steps = [*self._pause(), *self._maybe(self._changes()), ["regenerate", True], *self._pause()]
+        login: Step = ["regenerate", True, *([self._owner] if self._chance.random() < 0.8 else [])]
+        steps = [*self._pause(), *self._maybe(self._changes()), login, *self._pause()]
         return Order([*steps, *self._maybe(self._changes())], self._any_end())
 
     def _logout(self) -> Order:
-        return Order([*self._pause(), *self._maybe(self._changes()), ["destroy"], *self._pause()])
+        return Order([*self._pause(), *self._maybe(self._changes()), self._ending(), *self._pause()])
 
     def _failed_logout(self) -> Order:
-        return Order([*self._pause(), *self._changes(), ["destroy"]], self._chance.choice(["status", "crash"]))
+        return Order([*self._pause(), *self._changes(), self._ending()], self._chance.choice(["status", "crash"]))
+
+    def _end_all(self) -> Order:
+        return Order([*self._pause(), ["end", self._owner, self._coin()]])
+
+    def _list(self) -> Order:
+        return Order([*self._pause(), ["list", self._owner]])
 
     def _replace(self) -> Order:
         before = self._maybe([*self._changes(), ["save"]])
@@ -117,7 +125,9 @@ class Orders:
         (_discard, 1),
         (_fail, 5),
         (_renew, 8),
-        (_login, 4),
+        (_login, 6),
+        (_list, 4),
+        (_end_all, 0.8),
         (_logout, 1.6),
         (_failed_logout, 0.4),
         (_replace, 0.8),
@@ -125,6 +135,9 @@ class Orders:
     )
 
     # --- parts of them
+
+    def _ending(self) -> Step:
+        return ["destroy", "logout"] if self._coin() else ["destroy"]
 
     def _coin(self) -> bool:
         return self._chance.random() < 0.5

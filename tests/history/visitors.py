@@ -111,6 +111,8 @@ class Crowd:
         report: dict[str, Any] = json.loads(response.headers.get("X-Report", "{}"))
         call.new, call.data = report.get("new"), report.get("data")
         call.saved, call.error = report.get("saved", []), report.get("error", "")
+        call.owner, call.key = report.get("owner"), report.get("key")
+        call.ended, call.shown = report.get("ended"), report.get("shown")
         call.answered = self.now()
 
     # --- sockets
@@ -153,10 +155,11 @@ class Browser:
         self.number = number
         self._crowd, self._cookie = crowd, None if number >= 0 else ""
         self._replaced: list[str] = []
+        self._owner = f"u{number // 2}"  # two browsers are those of one account
 
     async def tab(self, number: int, chance: random.Random, leaves: float) -> None:
         """Send one order after the other."""
-        orders = Orders(chance, number, self._crowd.tag)
+        orders = Orders(chance, number, self._crowd.tag, self._owner)
         await asyncio.sleep(chance.uniform(0, 0.02) if number else 0)
         while self._crowd.now() < leaves:
             order = orders.next()
@@ -167,7 +170,7 @@ class Browser:
 
     async def sockets(self, number: int, chance: random.Random, leaves: float) -> None:
         """Open one socket after the other."""
-        orders = Orders(chance, number, self._crowd.tag)
+        orders = Orders(chance, number, self._crowd.tag, self._owner)
         await asyncio.sleep(chance.uniform(0.05, 1))
         while (now := self._crowd.now()) < leaves:
             await self._crowd.converse(self, chance, orders, min(leaves, now + chance.uniform(*SOCKET_STAYS)))

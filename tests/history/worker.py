@@ -27,6 +27,7 @@ from aiohttp_session_store import (
     StorageError,
     exclusive_session,
     get_session,
+    get_storage,
     new_session,
     save_session,
     setup,
@@ -42,9 +43,10 @@ LONGEST_LIST = 4
 PATIENCE = 3.0
 
 
-def seen(session: Session) -> dict[str, str]:
-    """Return what a session holds: every value is a list, and known by its last element."""
-    return {key: value[-1] for key, value in session.items()}
+def seen(session: Session) -> dict[str, Any]:
+    """Return what a handler finds: every value is a list, and known by its last element."""
+    data = {key: value[-1] for key, value in session.items()}
+    return {"new": session.new, "data": data, "owner": session.owner, "key": None if session.new else session.key}
 
 
 async def carry_out(request: web.Request, session: Session, steps: list[Step], report: dict[str, Any]) -> None:
@@ -67,9 +69,20 @@ async def carry_out(request: web.Request, session: Session, steps: list[Step], r
         elif name == "discard":
             session.discard()
         elif name == "regenerate":
-            session.regenerate_id(arguments[0])
+            if len(arguments) > 1:
+                session.login(arguments[1])
+            else:
+                session.regenerate_id(arguments[0])
         elif name == "destroy":
-            session.destroy()
+            if arguments:
+                session.logout()
+            else:
+                session.destroy()
+        elif name == "end":
+            owner, keep = arguments
+            report["ended"] = await get_storage(request).end_sessions(owner, keep=session if keep else None)
+        elif name == "list":
+            report["shown"] = [info.key for info in await get_storage(request).sessions_of(arguments[0])]
         elif name == "new":
             session = await new_session(request)
         elif name == "save":
@@ -87,13 +100,13 @@ async def order(request: web.Request) -> web.Response:
     try:
         if told["exclusive"]:
             async with exclusive_session(request, timeout=PATIENCE) as session:
-                report |= {"new": session.new, "data": seen(session)}
+                report |= seen(session)
                 await carry_out(request, session, told["steps"], report)
                 if told["end"] != "ok":
                     return end_as(told["end"])
         else:
             session = await get_session(request)
-            report |= {"new": session.new, "data": seen(session)}
+            report |= seen(session)
             await carry_out(request, session, told["steps"], report)
     except SessionUsageError as error:  # the session ended meanwhile, and this handler writes on
         report["error"] = type(error).__name__
@@ -114,7 +127,7 @@ def end_as(end: str) -> web.Response:
 async def socket(request: web.Request) -> web.WebSocketResponse:
     """Do what the query says before the handshake, then what each message says, and save after each."""
     session = await get_session(request)
-    request["report"] = {"saved": [], "error": "", "new": session.new, "data": seen(session)}
+    request["report"] = {"saved": [], "error": "", **seen(session)}
     await carry_out(request, session, json.loads(request.query["steps"]), request["report"])
     channel = web.WebSocketResponse()
     await channel.prepare(request)
