@@ -60,6 +60,7 @@ docs: $(VENV)/.docs
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.storage
 	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.owners
 	$(BIN)/python -m benchmarks.redis_calls
 	$(BIN)/python -m benchmarks.http
 	$(BIN)/python -m benchmarks.http memory files "files floor" redis postgres --sessions 1 --json bench-results/http-one-session.json

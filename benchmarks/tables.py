@@ -64,6 +64,27 @@ def scale_tables(document: Document) -> str:
     return "\n\n".join([*parts, *not_measured(document), say_machine(document["machine"])])
 
 
+def owners_table(document: Document) -> str:
+    """Return the table of :mod:`benchmarks.owners`: a list and an ending among few and among many sessions."""
+    rows = []
+    for kind, steps in document["figures"].items():
+        for step, by_number in steps.items():
+            (few, before), (many, after) = by_number.items()
+            ratio = statistics.median(late / early for early, late in zip(before, after, strict=True))
+            name = {"list": "`sessions_of`", "end": "`end_sessions`"}[step]
+            rows.append(
+                [
+                    kind,
+                    name,
+                    f"{int(few):,}: {spread(before, 0)}",
+                    f"{int(many):,}: {spread(after, 0)}",
+                    f"x{ratio:.2f}",
+                ]
+            )
+    head = ["storage", "microseconds of", "among few sessions", "among many sessions", "ratio"]
+    return "\n\n".join([table(head, rows), say_machine(document["machine"])])
+
+
 def memory_table(document: Document) -> str:
     """Return bytes per session, compared with a plain dict of the same keys and records."""
     sessions, rows = document["options"]["sessions"], []
@@ -119,6 +140,7 @@ TABLES: dict[str, Callable[[Document], str]] = {
     "http-one-session": http_tables,
     "storage": storage_tables,
     "scale": scale_tables,
+    "owners": owners_table,
 }
 
 

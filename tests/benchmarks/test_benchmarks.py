@@ -53,6 +53,15 @@ def test_scale_measures_several_numbers_of_sessions(tmp_path: Path) -> None:
     assert "a plain dict" in printed
 
 
+def test_owners_are_measured_among_few_and_among_many_sessions(tmp_path: Path) -> None:
+    small = ("--memory", "200", "--files", "200", "--redis", "200", "--postgres", "200", "--smallest", "20")
+    document, printed = run(tmp_path, "benchmarks.owners", *small, "--rounds", "2", "--owners", "2")
+
+    assert set(document["figures"]) == {"memory", "files", "redis", "postgres"}
+    assert set(document["figures"]["memory"]["end"]) == {"20", "200"}
+    assert "`sessions_of`" in printed
+
+
 def test_redis_calls_compares_our_calls_with_those_of_the_driver() -> None:
     command = [sys.executable, "-m", "benchmarks.redis_calls", "--rounds", "1", "--commands", "32"]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
