@@ -10,17 +10,27 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from aiohttp_session_store import (
     ConfigurationError,
     CookieStorage,
+    KeyedStorage,
     MemoryStorage,
     Session,
+    SessionCookie,
     SessionStorage,
     StorageError,
+    get_session,
+    setup,
 )
-from aiohttp_session_store.migrate import EncryptedCookieReader, ForgeableCookieReader, OldSession
+from aiohttp_session_store.migrate import (
+    EncryptedCookieReader,
+    ForgeableCookieReader,
+    OldSession,
+    accept_old_sessions,
+)
 from aiohttp_session_store.migrate.adopting import OldSessionAdopter, derived_id
 from aiohttp_session_store.record.format import Record, decode_record
 from aiohttp_session_store.record.session_id import key_of
@@ -296,3 +306,28 @@ async def test_parallel_first_requests_create_one_session_and_a_logout_ends_it(
         assert await opened(storage, done) <= 1, (seed, actions)
         if any(action == "logout" and had for action, _, had in done):  # not even when its tombstone is gone
             assert await OldSessionAdopter(storage, [Reader()], LIMIT).adopt([COOKIE]) is None, (seed, actions)
+
+
+@pytest.mark.parametrize("storage_class", [MemoryStorage, RacyStorage])
+async def test_a_session_that_was_taken_over_belongs_to_the_owner_that_the_app_reads_from_it(
+    storage_class: type[KeyedStorage],
+) -> None:
+    """Every session of that owner is ended then, and the old cookie brings nothing back."""
+
+    async def whose(request: web.Request) -> web.Response:
+        return web.json_response((await get_session(request)).owner)
+
+    storage = RacyStorage(seed=1) if storage_class is RacyStorage else MemoryStorage()
+    app = web.Application()
+    app.router.add_get("/whose", whose)
+    settings = SessionCookie(secrets="known-secret-0123456789-abcdefghijklmnopqrstuvwxyz")
+    setup(app, storage, cookie=settings, owner_of=lambda session: session.get("user"))
+    accept_old_sessions(app, Reader())
+    async with TestClient(TestServer(app), cookie_jar=aiohttp.DummyCookieJar()) as client:
+        visitor = Visitor(client, COOKIE)
+        for _ in range(2):
+            assert await visitor.get("/whose") == "ada"
+            assert len(await storage.sessions_of("ada")) == 1
+        assert await storage.end_sessions("ada") == 1
+        assert await visitor.get("/whose") is None
+        assert await Visitor(client, COOKIE).get("/whose") is None
