@@ -54,7 +54,7 @@ def head_of(fields: Any) -> Head:
     if type(fields) is not dict:
         raise ValueError("a head is a JSON object")
     if unknown := fields.keys() - _FIELDS.keys():
-        raise UnknownFieldError(f"the head of a record has the unknown field {min(unknown)!r}")
+        raise UnknownFieldError(f"the head of a record has the field {min(unknown)!r}: it is newer than this package")
     if _FIELDS.keys() - fields.keys() - _OPTIONAL or any(type(fields[name]) is not _FIELDS[name] for name in fields):
         raise ValueError("the head of a record is damaged")
     return Head(**fields)

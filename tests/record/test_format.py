@@ -38,6 +38,14 @@ LIVE: list[tuple[bytes, Record]] = [
             (Flash("hJ3kzX0q", "notice", "Saved."), Flash("x", "n", [1])),
         ),
     ),
+    (
+        b'4 L 1 2 3\n{"owner":"42","authenticated_at":1,"line":"x7Yk_0-a","until":9}\n{"a":1}',
+        Record(1, 2, 3, {"a": 1}, (), Head("42", 1, "x7Yk_0-a", 9)),
+    ),
+    (
+        '4 L 1 2 -\n{"owner":"ż","authenticated_at":1,"line":"l","until":9,"label":"A"}\n{}\n[["x","n",1]]'.encode(),
+        Record(1, 2, None, {}, (Flash("x", "n", 1),), Head("ż", 1, "l", 9, "A")),
+    ),
 ]
 RETIRED: list[tuple[bytes, Retired]] = [
     (b"1 R 1700000060 " + KEY.encode(), Retired(KEY, 1_700_000_060)),
@@ -78,7 +86,10 @@ def test_records_stored_by_earlier_versions_are_read(stored: bytes, record: Reco
     assert decode_record(stored) == record
 
 
-@pytest.mark.parametrize("stored", [b"5 L 1 2 3 4 5\nwhatever", b"5", b"9999 X\n\xff", b"10 R"])
+NEWER_HEAD = b'4 L 1 2 3\n{"owner":"42","authenticated_at":1,"line":"l","until":9,"of a later version":1}\n{}'
+
+
+@pytest.mark.parametrize("stored", [b"5 L 1 2 3 4 5\nwhatever", b"5", b"9999 X\n\xff", b"10 R", NEWER_HEAD])
 def test_a_newer_format_is_not_mistaken_for_damage(stored: bytes) -> None:
     with pytest.raises(NewerRecordError, match="newer than this package"):
         decode_record(stored)
@@ -118,6 +129,11 @@ def test_a_newer_format_is_not_mistaken_for_damage(stored: bytes) -> None:
         b'1 L 1 2 3\n{}\n[["id",1,"value"]]',
         b'1 L 1 2 3\n{}\n[[1,"key","value"]]',
         b'1 L 1 2 3\n{}\n["abc"]',
+        b"4 L 1 2 3\n{}\n{}",
+        b"4 L 1 2 3\n[]\n{}",
+        b'4 L 1 2 3\n{"owner":"42","authenticated_at":1,"line":"l"}\n{}',
+        b'4 L 1 2 3\n{"owner":42,"authenticated_at":1,"line":"l","until":9}\n{}',
+        b'4 L 1 2 3\n{"owner":"42","authenticated_at":1,"line":"l","until":9,"label":null}\n{}',
         b"1 R 1",
         b"1 R x " + KEY.encode(),
         b"1 R 1 " + KEY.encode() + b" 2",
