@@ -33,6 +33,28 @@ async def login(request: web.Request) -> web.Response:
     return web.Response()
 
 
+async def log_in(request: web.Request) -> web.Response:
+    (await get_session(request)).login("42")
+    return web.Response()
+
+
+async def log_out(request: web.Request) -> web.Response:
+    (await get_session(request)).logout()
+    return web.Response()
+
+
+async def log_out_and_say_goodbye(request: web.Request) -> web.Response:
+    session = await get_session(request)
+    session.logout()
+    session.flash("notice", "Goodbye.")
+    return web.Response()
+
+
+async def log_out_and_fail(request: web.Request) -> web.Response:
+    (await get_session(request)).logout()
+    raise RuntimeError("on purpose")
+
+
 async def write(request: web.Request) -> web.Response:
     (await get_session(request))["written"] = True
     return web.Response()
@@ -61,7 +83,10 @@ def app_with(storage: KeyedStorage, handler: object) -> web.Application:
     return app
 
 
-@pytest.mark.parametrize("handler", [leave, leave_and_fail, start_anew, login])
+@pytest.mark.parametrize(
+    "handler",
+    [leave, leave_and_fail, start_anew, login, log_in, log_out, log_out_and_say_goodbye, log_out_and_fail],
+)
 async def test_whatever_ends_one_session_ends_the_other_too(
     client_of: ClientOf, storage: KeyedStorage, handler: object, caplog: pytest.LogCaptureFixture
 ) -> None:
