@@ -187,7 +187,9 @@ class Owners:
             if isinstance(found, Unreadable):
                 return None  # it stays: a process of another version may read it
             head = found.record.head if isinstance(found, Place) else None
-            if isinstance(found, Place) and head is not None and self._storage.now() < found.ends:
+            if isinstance(found, Place) and self._storage.now() < found.ends:
+                if head is None:
+                    return None  # it stays: the session is about to get its owner
                 await self._forget_moved(owner, entry, key, head)
                 return (found, head) if head.owner == owner else None
             try:

@@ -142,3 +142,28 @@ async def test_a_session_that_gets_its_owner_while_its_id_changes_is_in_the_inde
                 assert [info.key for info in await storage.sessions_of(owner)] == [found.key]
             assert await storage.end_sessions(owner) == 1
             assert (await storage.read(new_id)).new
+
+
+async def test_a_list_does_not_end_a_session_that_is_about_to_get_its_owner(storage: KeyedStorage) -> None:
+    """Its entry is there before its record says whose it is."""
+    owner, session = secrets.token_hex(8), await storage.read(None)
+    session["cart"] = 1
+    session_id = await storage.save(session)
+    await storage.link(owner_key(owner), session.key, storage.now() + DAY)
+    assert await storage.sessions_of(owner) == []
+    found = await storage.read(session_id)
+    assert dict(found) == {"cart": 1}
+    await storage.adopt(found, owner)
+    assert [info.key for info in await storage.sessions_of(owner)] == [found.key]
+
+
+async def test_lists_beside_sessions_that_get_their_owner_end_none_of_them(storage: KeyedStorage) -> None:
+    owner, ids = secrets.token_hex(8), []
+    for _ in range(40):
+        session = await storage.read(None)
+        session["cart"] = 1
+        ids.append(await storage.save(session))
+    loaded = [await storage.read(session_id) for session_id in ids]
+    await both(*(storage.adopt(one, owner) for one in loaded), *(storage.sessions_of(owner) for _ in range(10)))
+    assert len(await storage.sessions_of(owner)) == len(ids)
+    assert {(await storage.read(session_id)).owner for session_id in ids} == {owner}
