@@ -8,11 +8,12 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 from aiohttp_session_store import KeyedStorage, Session, StorageError, Stored
 from aiohttp_session_store.engine import loading, saving
-from aiohttp_session_store.engine.rotating import follow
+from aiohttp_session_store.engine.rotating import Rotating, follow
 from aiohttp_session_store.engine.verbs import Lease, Verbs
 from aiohttp_session_store.engine.writing import RecordWriter
 from aiohttp_session_store.record.changes import Changes
@@ -205,6 +206,7 @@ class IndexThatDropsEmptyEntries(SlowStorage):
 def replace_in(place: Any, **parts: Any) -> None:
     """Replace parts of a module or class."""
     for name, part in parts.items():
+        assert hasattr(place, name), f"{place} has no {name} to replace"
         setattr(place, name, part)
 
 
@@ -296,7 +298,16 @@ class LoginThatTakesPlantedData(SlowStorage):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        replace_in(saving, _readable=lambda state, record: record)
+        rotate = vars(saving)["rotate"]
+
+        async def rotate_the_newest(writer: RecordWriter, work: Rotating) -> Place | None:
+            found = await writer.look(work.place.key)
+            if work.led_on and isinstance(found, Place):
+                work = replace(work, readable=found.record)
+            moved: Place | None = await rotate(writer, work)
+            return moved
+
+        replace_in(saving, rotate=rotate_the_newest)
 
 
 class StreamThatNeverEnds(SlowStorage):
