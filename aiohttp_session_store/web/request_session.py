@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from ..engine.verbs import unlosable
-from ..errors import SessionCommittedError, SessionLockError, SessionUsageError, StorageError
+from ..errors import SessionCommittedError, SessionLockError, SessionUsageError, StorageError, one_line
 from ..record.session_id import key_of
 from ..session.session import Session, state_of
 from ..session.state import Fate, SessionState
@@ -303,16 +303,20 @@ class RequestSession:
             state.withdraw()
         elif status == NOT_MODIFIED:
             state.log.flashes.spare()  # the browser shows the page that it has
-        before = state.place
-        if status >= SERVER_ERROR and not state.destroy_pending:
-            await self._await_save(state)
-        else:
-            self.owe(await self._store(self.session))
-        if self.owed and (state.destroyed or state.led_on):  # this id is worthless now, or will be soon
-            self.owed = None
-        resend, self.resend = self.resend, None
-        if resend is not None and status < SERVER_ERROR and self.owed is None:
-            await self._send_again(self.session, resend, written=state.place is not before)
+        try:
+            before = state.place
+            if status >= SERVER_ERROR and not state.destroy_pending:
+                await self._await_save(state)
+            else:
+                self.owe(await self._store(self.session))
+            if self.owed and (state.destroyed or state.led_on):  # this id is worthless now, or will be soon
+                self.owed = None
+            resend, self.resend = self.resend, None
+            if resend is not None and status < SERVER_ERROR and self.owed is None:
+                await self._send_again(self.session, resend, written=state.place is not before)
+        except BaseException as error:
+            hide_locals(error)
+            raise
 
     async def _send_again(self, session: Session, cookie_value: str, *, written: bool) -> None:
         """Send the browser the id that it has once more, unless that id is worthless by now.
@@ -326,8 +330,8 @@ class RequestSession:
             state.confirm = True
             try:
                 self.owe(await self._store(session))
-            except StorageError:  # the next request tries again
-                _logger.warning("the cookie of session %s could not be sent again", session.key, exc_info=True)
+            except StorageError as error:  # the next request tries again
+                _logger.warning("the cookie of session %s could not be sent again: %s", session.key, one_line(error))
                 return
             finally:
                 state.confirm = False

@@ -136,7 +136,7 @@ async def test_a_failed_load_shows_no_id_and_no_cookie(
     assert (await visit(client, "/", cookie)).status == 503
 
     check_nothing_is_shown(tracker, caplog, cookie, cookie.partition(".")[0])
-    assert {"get_session", "load", "_read", "read"} <= tracker.functions()
+    assert {"get_session", "load", "find_session", "read"} <= tracker.functions()
 
 
 @pytest.mark.parametrize(
@@ -201,6 +201,10 @@ async def test_a_value_that_cannot_be_stored_is_not_shown_by_our_frames(
     class Card(list[str]):
         """Its repr shows what is in it, as that of a dataclass does."""
 
+        def number(self) -> str:
+            """Return the number; a list that can do more is not stored."""
+            return self[0]
+
     ways: list[Any] = [
         lambda s: s.__setitem__("card", Card([DATA])),
         lambda s: s.set("card", Card([DATA])),
@@ -262,7 +266,9 @@ async def test_the_error_of_a_save_that_outlived_its_request_shows_nothing(
         gate.set()
         await asyncio.sleep(0.01)
 
-    check_nothing_is_shown(tracker, caplog, cookie, cookie.partition(".")[0])
+    for secret in (cookie.partition(".")[0], DATA):
+        assert secret not in caplog.text
+        assert secret not in tracker.text
 
 
 async def test_a_session_that_cannot_be_extended_is_not_shown_in_the_log(
@@ -279,9 +285,9 @@ async def test_a_session_that_cannot_be_extended_is_not_shown_in_the_log(
     await visit(client, "/", cookie)
 
     [record] = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert record.exc_info
-    assert record.exc_info[1]
-    assert not [frame for frame in frames_of(record.exc_info[1]) if frame.f_locals]
+    assert not record.exc_info
+    for secret in (cookie.partition(".")[0], DATA):
+        assert secret not in record.getMessage()
 
 
 async def test_an_error_of_the_storage_used_without_a_web_server_shows_nothing(failing: FailingStorage) -> None:

@@ -1,6 +1,7 @@
 """The real Sentry SDK with its defaults, but for a transport that keeps the events in memory."""
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -45,12 +46,15 @@ class Tracker(Transport):
 
 @contextmanager
 def sentry() -> Iterator[Tracker]:
-    """Record errors as an app does that has called ``sentry_sdk.init``."""
-    tracker = Tracker()
+    """Record errors as an app does that has called ``sentry_sdk.init``, and logs tracebacks of a failing storage."""
+    tracker, logger = Tracker(), logging.getLogger("aiohttp_session_store")
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
     sentry_sdk.init(dsn="http://public@localhost/1", transport=tracker)
     try:
         yield tracker
     finally:
+        logger.setLevel(level)
         sentry_sdk.get_client().close()
         sentry_sdk.get_global_scope().set_client(None)
 
