@@ -24,7 +24,7 @@ test: check
 # What a change has to pass; also what CI runs.  PYTEST adds options to the last run: `make test PYTEST="-n 8"`.
 check: $(VENV)/.test
 	$(MAKE) --no-print-directory --jobs 2 lint types
-	PYTHONPATH=tests $(TESTS) -p without_orjson -m "not long" tests/record tests/session tests/packaging tests/storages/test_contract.py
+	PYTHONPATH=tests $(TESTS) -p without_orjson -m "not long" tests/record tests/session/test_session.py tests/packaging tests/storages/test_contract.py
 	$(TESTS) -m "not long" --cov --cov-report=term:skip-covered $(PYTEST)
 
 # The part of the tests that can differ with the servers: `make servers SERVERS=wheels`.

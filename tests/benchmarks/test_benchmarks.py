@@ -20,6 +20,7 @@ def run(tmp_path: Path, *arguments: str) -> tuple[dict[str, Any], str]:
     return json.loads(results.read_text()), finished.stdout
 
 
+@pytest.mark.long
 def test_http_measures_what_sessions_add_to_a_request(tmp_path: Path) -> None:
     document, printed = run(tmp_path, "benchmarks.http", "memory, orjson", "--rounds", "1", "--sessions", "3")
 
@@ -44,6 +45,7 @@ def test_storage_measures_every_step_and_counts_calls_in_threads(tmp_path: Path)
     assert "| files" in printed
 
 
+@pytest.mark.long
 def test_scale_measures_several_numbers_of_sessions(tmp_path: Path) -> None:
     small = ("--sessions", "200", "--files", "200", "--smallest", "20")
     document, printed = run(tmp_path, "benchmarks.scale", *small, "--repeats", "1", "--rounds", "1", "--cycles", "50")

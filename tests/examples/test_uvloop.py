@@ -29,6 +29,7 @@ BEHAVIOURS = [
 NOT_THIS = "tests/web/test_exclusive.py::test_who_came_first_gets_it_first"
 
 
+@pytest.mark.long
 def test_the_request_promises_hold_on_uvloop() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.examples.on_uvloop", "-p", "no:cacheprovider"]
     command += ["--deselect", NOT_THIS]

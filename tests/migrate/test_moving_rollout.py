@@ -217,7 +217,7 @@ class World:
             await self.pass_time()
 
 
-@pytest.mark.parametrize("faults", [False, True], ids=["", "processes die"])
+@pytest.mark.parametrize("faults", [pytest.param(False, marks=pytest.mark.long), True], ids=["", "processes die"])
 async def test_a_step_by_step_rollout_loses_nothing_and_brings_nothing_back(faults: bool) -> None:
     for seed in range(40):
         try:

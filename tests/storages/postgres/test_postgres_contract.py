@@ -34,6 +34,7 @@ class TestPostgresStorageWithAPoolOfItsOwn(StorageContract):
         await storage.aclose()
 
 
+@pytest.mark.long
 class TestPostgresStorageUnderRepeatableRead(StorageContract):
     """Where the loser of a race is told to ask again."""
 

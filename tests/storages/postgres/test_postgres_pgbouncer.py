@@ -31,6 +31,7 @@ def pooled_dsn(shared_server: PostgresServer) -> Iterator[str]:
         yield dsn
 
 
+@pytest.mark.long
 class TestPostgresStorageBehindPgBouncer(StorageContract):
     @pytest.fixture
     async def storage(self, pooled_dsn: str, schema: str, clock: ManualClock) -> AsyncIterator[KeyedStorage]:

@@ -48,6 +48,7 @@ class TestRedisStorageWithAClientForText(StorageContract):
         await client.aclose()
 
 
+@pytest.mark.long
 class TestRedisStorageOnRedis62(StorageContract):
     sweeps = False
 
