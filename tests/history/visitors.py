@@ -47,6 +47,8 @@ class Crowd:
         timeout = aiohttp.ClientTimeout(total=self._patience)
         jar = aiohttp.DummyCookieJar()
         self._client = aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=jar)
+        # Otherwise aiohttp sends a GET once more if the connection breaks, and one call would be carried out twice.
+        self._client._retry_connection = False
         async with self._client, asyncio.TaskGroup() as group:
             for number in range(visitors):
                 group.create_task(self._come_and_go(number, visitors, self.now() + seconds))

@@ -116,7 +116,11 @@ class User:
     id = 42
 
 
-@pytest.mark.parametrize("owner", [7, UUID(int=7), None, User(), "", "x" * 256, b"42", True], ids=repr)
+@pytest.mark.parametrize(
+    "owner",
+    [7, UUID(int=7), None, User(), "", "x" * 256, b"42", True],
+    ids=["int", "UUID", "None", "user", "empty", "too long", "bytes", "bool"],
+)
 async def test_what_is_no_owner_is_refused_with_the_fix(owner: Any) -> None:
     session = await MemoryStorage().read(None)
     with pytest.raises(TypeError, match=r"str\(user\.id\)"):
