@@ -41,7 +41,7 @@ class Verbs(Protocol):
     """
 
     suspends: ClassVar[bool]
-    deletes_at_version: ClassVar[bool]
+    deletes_at_version: bool
     has_index: bool
     timeouts: Timeouts
     rotation_grace: int

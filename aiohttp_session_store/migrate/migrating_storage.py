@@ -100,12 +100,17 @@ class MigratingStorage(KeyedStorage):
                 are still processes that know only *old*.
 
         Raises:
-            ConfigurationError: They are not two different storages that keep records on the server, or *moving* is no
-                bool.
+            ConfigurationError: They are not two different storages that keep records on the server, *moving* is no
+                bool, or *new* has a limit of sessions for each owner and *old* has no index to count them by.
         """
         if new is old or not (isinstance(new, KeyedStorage) and isinstance(old, KeyedStorage)):
             raise ConfigurationError("MigratingStorage moves sessions between two different storages on the server")
         check_flag("moving", moving)
+        if new.max_sessions_per_owner is not None and not old.has_index:
+            raise ConfigurationError(
+                f"{type(old).__name__} has no index of owners, so nobody can count their sessions while they move. Set"
+                " max_sessions_per_owner of the new storage when it is used alone"
+            )
         super().__init__(
             idle_timeout=new.timeouts.idle,
             lifetime=new.timeouts.lifetime,
@@ -121,6 +126,7 @@ class MigratingStorage(KeyedStorage):
         self.old: KeyedStorage = old
         self._moving = moving
         self.has_index: bool = new.has_index and old.has_index
+        self.deletes_at_version: bool = new.deletes_at_version and old.deletes_at_version
 
     def default_secrets(self) -> Sequence[str] | None:
         """Return the secrets of both storages, so that existing cookies stay valid, or None if neither has any.

@@ -232,7 +232,7 @@ class KeyedStorage(Verbs, ABC):
     #: Whether a verb may suspend.  If no verb ever does, parallel saves need not share a write.
     suspends: ClassVar[bool] = True
     #: Whether :meth:`delete` takes a version, as its signature shows.
-    deletes_at_version: ClassVar[bool] = True
+    deletes_at_version: bool = True
     #: Whether it has an index of owners; found out by whether it overrides :meth:`link`.
     has_index: bool = False
 

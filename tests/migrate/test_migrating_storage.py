@@ -14,6 +14,7 @@ from aiohttp_session_store import (
     MemoryStorage,
     StorageError,
 )
+from aiohttp_session_store.engine.verbs import Verbs
 from aiohttp_session_store.migrate import MigratingStorage
 from tests.engine.suspending import RacyStorage
 
@@ -254,3 +255,37 @@ def test_cookies_are_signed_with_secrets_that_all_workers_of_a_step_know() -> No
 
     assert MigratingStorage(new, old).default_secrets() == ours + theirs
     assert MigratingStorage(new, old, moving=False).default_secrets() == theirs + ours
+
+
+# --- storages that offer less
+
+
+class WithoutIndex(MemoryStorage):
+    link = Verbs.link
+    unlink = Verbs.unlink
+    linked = Verbs.linked
+
+
+class WithoutVersions(MemoryStorage):
+    """It is full, too, as only then does an ending delete at a version."""
+
+    async def delete(self, key: str) -> bool:  # type: ignore[override]
+        return await super().delete(key)
+
+    async def retire(self, *_: Any) -> bytes | None:
+        raise StorageError("no space left")
+
+
+def test_a_limit_of_sessions_that_nobody_can_keep_is_refused() -> None:
+    """Otherwise every login would fail."""
+    with pytest.raises(ConfigurationError, match=r"WithoutIndex has no index of owners.*used alone$"):
+        MigratingStorage(MemoryStorage(max_sessions_per_owner=5), WithoutIndex())
+
+
+async def test_a_logout_on_a_full_storage_whose_delete_takes_no_version_fails_with_the_reason() -> None:
+    storage = MigratingStorage(WithoutVersions(), MemoryStorage())
+    session = await storage.read(await stored_id(storage, user="ada"))
+    session.destroy()
+
+    with pytest.raises(StorageError, match="no space left"):
+        await storage.save(session)
