@@ -247,7 +247,7 @@ class Session(SessionMapping):
             SessionDestroyedError: :func:`new_session` has replaced it.
         """
         before = self._state
-        if before.destroyed:
+        if before.fate is Fate.TO_BE_ENDED or (before.destroyed and before.sealed):
             return
         self.destroy()
         if before.new and before.replaces is None and before.logged_out is None:

@@ -328,11 +328,15 @@ class SessionState:
             self.log.discard()
 
     def destroy(self) -> None:
-        """Make the session read as empty, and let the next save delete its record."""
+        """Make the session read as empty, and let the next save delete its record.
+
+        A save may have found that it ended elsewhere.  If a login there gave it another id, it is that login that ends.
+        """
         if not self.destroyed:
             self.withdraw_rotation()
-            self.fate = Fate.TO_BE_ENDED
             self.log.empty()
+        if not self.sealed:
+            self.fate = Fate.TO_BE_ENDED
 
     def mark_destroyed(self) -> None:
         """Make the session read as empty and refuse writes, whichever request destroyed it."""

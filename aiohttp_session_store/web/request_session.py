@@ -129,6 +129,7 @@ class RequestSession:
             SessionCommittedError: The headers are already sent, or the request is over.
             StorageError: The storage failed.
         """
+        ended: SessionState | None = None
         while True:
             state = state_of(await self.load(request))
             if self.finished or self.headers_sent:
@@ -137,15 +138,17 @@ class RequestSession:
                     " before prepare()"
                 )
             if state.destroy_pending:
+                ended = state
                 await self.save()
             elif state.saving is not None:  # a parallel task is saving: the record that it stores must be deleted
                 await asyncio.wait([state.saving])
             else:
                 break
         fresh = await self.app.storage.read(None)
+        if state is not ended:  # if it ended elsewhere, a login there may have given it another id: that login ends
+            state_of(fresh).replaces = state.replaces if state.new else state
         if not state.destroyed:
             state.withdraw_rotation()
-            state_of(fresh).replaces = state.replaces if state.new else state
             state.fate = Fate.SUPERSEDED
         self._begin(fresh, request)
         return fresh

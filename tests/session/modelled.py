@@ -170,8 +170,8 @@ class Request:
     def destroy(self) -> None:
         if not self.destroyed:
             self.discard()
-            self.destroy_pending = True
-            self.end()
+        self.destroy_pending = True
+        self.end()
 
     # --- what a save does to the request
 

@@ -10,7 +10,14 @@ from aiohttp import ServerDisconnectedError, web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp.plugin import AiohttpClient
 
-from aiohttp_session_store import Session, SessionDestroyedError, get_session, setup
+from aiohttp_session_store import (
+    Session,
+    SessionDestroyedError,
+    get_session,
+    new_session,
+    save_session,
+    setup,
+)
 from tests.records import live_keys
 from tests.web.storages import CountingStorage, FailingStorage, GatedStorage, SceneStorage
 
@@ -92,6 +99,67 @@ def regenerate(session: Session) -> None:
 
 
 # --- slow requests
+
+
+async def begin_anew(request: web.Request) -> None:
+    (await new_session(request))["new"] = True
+
+
+async def destroy(request: web.Request) -> None:
+    (await get_session(request)).destroy()
+
+
+async def log_out(request: web.Request) -> None:
+    session = await get_session(request)
+    session.logout()
+    session.flash("notice", "Bye.")
+
+
+@pytest.mark.parametrize("end", [begin_anew, destroy, log_out])
+@pytest.mark.parametrize("saves", [False, True], ids=["", "after a save"])
+async def test_an_ending_ends_the_login_that_a_parallel_request_made_of_the_session(
+    serve: Serve, end: Callable[[web.Request], Awaitable[None]], saves: bool
+) -> None:
+    """Also if the request has saved before, and so found that its own id is worthless."""
+    storage, loaded, go_on = CountingStorage(), asyncio.Event(), asyncio.Event()
+
+    async def slow(request: web.Request) -> web.Response:
+        session = await get_session(request)
+        loaded.set()
+        await go_on.wait()
+        if saves:
+            session["late"] = True
+            assert not await save_session(request)
+        await end(request)
+        return web.Response()
+
+    client = await serve(storage, slow)
+    request = asyncio.create_task(client.get("/"))
+    await loaded.wait()
+    session = await storage.read(ids_in(cookie_of(client))[0])
+    session.login("ada")
+    await storage.save(session)
+    go_on.set()
+
+    assert (await request).status == 200
+    assert await storage.sessions_of("ada") == []
+
+
+async def test_a_session_that_the_request_has_ended_itself_is_not_ended_again(serve: Serve) -> None:
+    storage, calls = CountingStorage(), []
+
+    async def handler(request: web.Request) -> web.Response:
+        await destroy(request)
+        await begin_anew(request)
+        calls.append(storage.take_calls())
+        return web.Response()
+
+    client = await serve(storage, handler)
+    storage.take_calls()
+    await client.get("/")
+
+    assert calls == [["fetch", "replace"]]
+    assert storage.take_calls() == ["insert"]
 
 
 @pytest.mark.parametrize("change", [write, regenerate])
