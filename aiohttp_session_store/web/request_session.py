@@ -239,7 +239,15 @@ class RequestSession:
         """
         session = self.session
         if session is not None:
-            cookie_value = await self._store(session)
+            # The request is not over: it may still fail, answer 304 or call keep_flashes(). The commit uses them up.
+            flashes = state_of(session).log.flashes
+            used = flashes.used
+            flashes.spare()
+            try:
+                cookie_value = await self._store(session)
+            finally:
+                if not session.destroyed:
+                    flashes.put_back_used(used)
             if self.session is session:  # it was not replaced meanwhile
                 self.owe(cookie_value)
 

@@ -4,7 +4,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from aiohttp_session_store import MemoryStorage, get_session, setup
+from aiohttp_session_store import MemoryStorage, exclusive_session, get_session, save_session, setup
 
 NOT_SHOWN = {
     "a prefetch": ("GET", {"Sec-Purpose": "prefetch"}),
@@ -35,9 +35,26 @@ async def redirect(request: web.Request) -> web.Response:
     raise web.HTTPFound("/show")
 
 
+async def save_early(request: web.Request) -> web.Response:
+    """Save before the request is over, then end as it is told to."""
+    if request.query["by"] == "exclusive_session":
+        async with exclusive_session(request) as session:
+            session["seen"] = True
+    else:
+        session = await get_session(request)
+        session["seen"] = True
+        await save_session(request)
+    if request.query["then"] == "keep":
+        session.keep_flashes()
+    elif request.query["then"] == "fail":
+        raise RuntimeError
+    return web.Response(status=int(request.query.get("status", 200)))
+
+
 def client() -> TestClient[web.Request, web.Application]:
     app = web.Application()
     app.add_routes([web.get("/save", save), web.get("/show", show), web.get("/redirect", redirect)])
+    app.router.add_get("/early", save_early)
     setup(app, MemoryStorage())
     return TestClient(TestServer(app))
 
@@ -75,4 +92,25 @@ async def test_a_second_redirect_can_keep_the_flash() -> None:
         await visitor.get("/save")
 
         assert await (await visitor.get("/redirect")).text() == "Saved."
+        assert await (await visitor.get("/show")).text() == "nothing"
+
+
+@pytest.mark.parametrize("by", ["exclusive_session", "save_session"])
+@pytest.mark.parametrize("then", ["then=keep", "then=fail", "then=answer&status=500", "then=answer&status=304"])
+async def test_a_save_in_the_middle_of_a_request_uses_no_flash_up(by: str, then: str) -> None:
+    """The request may still fail, keep the flash, or show nothing."""
+    async with client() as visitor:
+        await visitor.get("/save")
+        await visitor.get(f"/early?by={by}&{then}")
+
+        assert await (await visitor.get("/show")).text() == "Saved."
+        assert await (await visitor.get("/show")).text() == "nothing"
+
+
+@pytest.mark.parametrize("by", ["exclusive_session", "save_session"])
+async def test_a_request_that_saved_early_and_succeeds_uses_the_flash_up(by: str) -> None:
+    async with client() as visitor:
+        await visitor.get("/save")
+        await visitor.get(f"/early?by={by}&then=answer")
+
         assert await (await visitor.get("/show")).text() == "nothing"
