@@ -12,8 +12,9 @@ from typing import Any
 
 # Characters of all Cookie headers that are looked at. aiohttp takes 8190 bytes in one header, and a browser sends one.
 MAX_COOKIE_TEXT = 32_768
-# What a page loads to show itself; each has a request of its own (Fetch Metadata Request Headers, "Sec-Fetch-Dest").
-_SUBRESOURCES = {"audio", "font", "image", "manifest", "script", "sharedworker", "style", "track", "video", "worker"}
+# Destinations whose response may show text, or goes to a script. All others, such as a style sheet or a service worker,
+# are what a page loads besides (Fetch Standard, "destination"). Browsers add new ones from time to time.
+_SHOWN = {"", "document", "embed", "empty", "fencedframe", "frame", "iframe", "object", "websocket"}
 # Traefik sends wss for a request that opens a WebSocket.
 _SECURE = {"https", "wss"}
 
@@ -79,7 +80,7 @@ def shows_nothing(method: str, headers: Any) -> bool:
     if method == "HEAD":
         return True
     purpose = headers.get("Sec-Purpose", "") or headers.get("Purpose", "") or headers.get("X-Moz", "")
-    return "prefetch" in purpose.lower() or headers.get("Sec-Fetch-Dest", "") in _SUBRESOURCES
+    return "prefetch" in purpose.lower() or headers.get("Sec-Fetch-Dest", "") not in _SHOWN
 
 
 @lru_cache(64)

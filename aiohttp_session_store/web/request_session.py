@@ -23,7 +23,8 @@ _logger = logging.getLogger("aiohttp_session_store")
 
 # A status from here on means that the server failed, so the handler's changes are not kept (RFC 9110, section 15.6).
 SERVER_ERROR = 500
-NOT_MODIFIED = 304
+# The browser shows the page that it has (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5).
+SHOWS_NOTHING = frozenset({204, 205, 304})
 
 
 class RequestSession:
@@ -312,8 +313,8 @@ class RequestSession:
         state = state_of(self.session)
         if status >= SERVER_ERROR:
             state.withdraw()
-        elif status == NOT_MODIFIED:
-            state.log.flashes.spare()  # the browser shows the page that it has
+        elif status in SHOWS_NOTHING:
+            state.log.flashes.spare()
         try:
             before = state.place
             if status >= SERVER_ERROR and not state.destroy_pending:

@@ -14,6 +14,10 @@ NOT_SHOWN = {
     "a style sheet": ("GET", {"Sec-Fetch-Dest": "style"}),
     "a script": ("GET", {"Sec-Fetch-Dest": "script"}),
     "a font": ("GET", {"Sec-Fetch-Dest": "font"}),
+    "a service worker": ("GET", {"Sec-Fetch-Dest": "serviceworker"}),
+    "a module of JSON": ("GET", {"Sec-Fetch-Dest": "json"}),
+    "a style sheet of XSLT": ("GET", {"Sec-Fetch-Dest": "xslt"}),
+    "a report": ("POST", {"Sec-Fetch-Dest": "report"}),
     "a HEAD request": ("HEAD", {}),
 }
 
@@ -54,7 +58,7 @@ async def save_early(request: web.Request) -> web.Response:
 def client() -> TestClient[web.Request, web.Application]:
     app = web.Application()
     app.add_routes([web.get("/save", save), web.get("/show", show), web.get("/redirect", redirect)])
-    app.router.add_get("/early", save_early)
+    app.add_routes([web.post("/show", show), web.get("/early", save_early)])
     setup(app, MemoryStorage())
     return TestClient(TestServer(app))
 
@@ -69,16 +73,19 @@ async def test_a_response_that_nobody_reads_leaves_the_flash(method: str, header
         assert await (await visitor.get("/show")).text() == "nothing"
 
 
-async def test_a_304_leaves_the_flash() -> None:
+@pytest.mark.parametrize("status", [204, 205, 304])
+async def test_a_response_that_leaves_the_page_in_place_leaves_the_flash(status: int) -> None:
     """The browser shows the page that it has."""
     async with client() as visitor:
         await visitor.get("/save")
-        await visitor.get("/show?status=304")
+        await visitor.get(f"/show?status={status}")
 
         assert await (await visitor.get("/show")).text() == "Saved."
 
 
-@pytest.mark.parametrize("headers", [{"Sec-Fetch-Dest": "document"}, {"Sec-Fetch-Dest": "empty"}, {}])
+@pytest.mark.parametrize(
+    "headers", [{"Sec-Fetch-Dest": "document"}, {"Sec-Fetch-Dest": "iframe"}, {"Sec-Fetch-Dest": "empty"}, {}]
+)
 async def test_a_page_or_a_fetch_uses_the_flash_up(headers: dict[str, str]) -> None:
     async with client() as visitor:
         await visitor.get("/save")
