@@ -201,6 +201,7 @@ class SessionState:
         return (
             self.destroy_pending
             or self.replaces is not None
+            or self.login is not None
             or (self.rotation is not None and self.rotation.delete_old)
         )
 

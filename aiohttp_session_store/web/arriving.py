@@ -5,8 +5,15 @@ from typing import Any, NamedTuple
 
 from ..session.session import Session, state_of
 from ..storages.base import SessionStorage
+from ..tracebacks import hides_locals
 from .app_sessions import AppSessions
 from .cookie_signature import Opened
+
+_NOT_ENDED = (
+    "With CookieStorage, a logout clears only the cookie of the present path and domain, so the visitor stays logged"
+    " in by the other one. Use a storage on the server, or another SessionCookie(salt=...), which logs everybody out"
+    " once"
+)
 
 
 class Arrival(NamedTuple):
@@ -16,7 +23,8 @@ class Arrival(NamedTuple):
         session: The session.
         resend: The cookie value that the browser has, if it is to get it once more: under the cookie's present name,
             with a new signature, or for longer.
-        others: Cookies that may lead to other live sessions.
+        cookies: The Cookie headers.
+        seen: The cookie values in them that were looked up.  Others may lead to other live sessions.
         spent: The old names of cookies that the browser no longer needs once it has a new one.
         clears: A Set-Cookie header that clears the cookie of another library, or None.
         adopted: The session was taken over from that library.
@@ -24,7 +32,8 @@ class Arrival(NamedTuple):
 
     session: Session
     resend: str | None = None
-    others: Sequence[Opened] = ()
+    cookies: Sequence[str] = ()
+    seen: Sequence[str] = ()
     spent: frozenset[str] = frozenset()
     clears: str | None = None
     adopted: bool = False
@@ -54,19 +63,43 @@ async def find_session(app: AppSessions, headers: Any, *, headers_sent: bool) ->
             left = app.seconds_left(session) if cookie.persistent else None
             # A regenerated id is not sent again, because it would replace its successor in the browser.
             due = cookie.is_due(candidate, storage.now(), left) and not headers_sent and not state.led_on
-            others: Sequence[Opened] = ()
-            if len(candidates) > 1:
-                others = [other for other in candidates[number + 1 :] if other.value != candidate.value]
-                candidates = [one for one in candidates if one not in others]
-            return Arrival(session, candidate.value if due else None, others, old_names(app, candidates), clears)
-    spent = old_names(app, candidates)
+            seen = [one.value for one in candidates[: number + 1]]
+            spent = old_names(app, [one for one in candidates if one.value in seen])
+            return Arrival(session, candidate.value if due else None, lines, seen, spent, clears)
+    seen, spent = [one.value for one in candidates], old_names(app, candidates)
     if app.adopter is not None and not headers_sent:  # adopting needs a cookie
         adopted = await app.adopter.adopt(lines)
         if adopted is not None:
             if app.owner_of is not None:
                 await _own(storage, adopted.session, app.owner_of)
-            return Arrival(adopted.session, spent=spent, clears=adopted.clear, adopted=True)
-    return Arrival(session if session is not None else await storage.read(None), spent=spent)
+            return Arrival(adopted.session, None, lines, seen, spent, adopted.clear, adopted=True)
+    return Arrival(session if session is not None else await storage.read(None), None, lines, seen, spent)
+
+
+def others_than(app: AppSessions, cookies: Sequence[str], seen: Sequence[str]) -> list[Opened]:
+    """Return the cookies with our signature in Cookie headers, except those whose values were *seen* before."""
+    return [one for one in app.cookie.candidates(cookies, every=True) if one.value not in seen]
+
+
+@hides_locals
+async def end_all(app: AppSessions, cookies: Sequence[Opened]) -> None:
+    """End the sessions that *cookies* lead to.
+
+    Raises:
+        StorageError: The storage failed.
+    """
+    for cookie in cookies:
+        session = await app.storage.read(cookie.value)
+        if not session.new:
+            session.destroy()
+            await app.storage.save(session)
+            app.warn_once(
+                "twins",
+                "a browser sent several session cookies named %s, which led to different sessions. They come from"
+                " another path or domain of the cookie. %s",
+                app.cookie.name,
+                "A logout ends all of these sessions" if state_of(session).on_server else _NOT_ENDED,
+            )
 
 
 def old_names(app: AppSessions, cookies: Sequence[Opened]) -> frozenset[str]:

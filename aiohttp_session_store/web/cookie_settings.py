@@ -13,6 +13,8 @@ from .request_headers import pattern_for, values_in
 __all__ = ["SessionCookie"]
 
 # A browser sends several cookies of one name if other paths or an old domain set them. No honest browser sends more.
+# Only what a session is looked for in is bounded by these. An ending is for all of them: a hostile host beside ours can
+# set many cookies, and the visitor must not stay logged in by one of them.
 MAX_LIVE_TRIES = 4
 MAX_SIGNATURE_TRIES = 16
 
@@ -158,18 +160,23 @@ class SessionCookie:
 
     # --- headers
 
-    def candidates(self, headers: Sequence[str]) -> list[Opened]:
+    def candidates(self, headers: Sequence[str], *, every: bool = False) -> list[Opened]:
         """Return the values in the given Cookie headers that have our signature, at most four.
 
         Those of the cookie's present name come first.
+
+        Args:
+            headers: The Cookie headers.
+            every: Return all of them, however many there are.
         """
         found: list[Opened] = []
+        tries, most = (None, None) if every else (MAX_SIGNATURE_TRIES, MAX_LIVE_TRIES)
         for pattern, signature in zip(self._patterns, self._bound(), strict=True):
-            for sealed in values_in(headers, pattern)[:MAX_SIGNATURE_TRIES]:
+            for sealed in values_in(headers, pattern)[:tries]:
                 opened = signature.open(sealed)
                 if opened is not None:
                     found.append(opened)
-                    if len(found) == MAX_LIVE_TRIES:
+                    if len(found) == most:
                         return found
         return found
 

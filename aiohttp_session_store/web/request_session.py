@@ -13,10 +13,9 @@ from ..errors import SessionCommittedError, SessionLockError, SessionUsageError,
 from ..record.session_id import key_of
 from ..session.session import Session, state_of
 from ..session.state import Fate, SessionState
-from ..tracebacks import hide_locals, hides_locals
+from ..tracebacks import hide_locals
 from .app_sessions import AppSessions
-from .arriving import Arrival, find_session, old_names
-from .cookie_signature import Opened
+from .arriving import Arrival, end_all, find_session, old_names, others_than
 from .request_headers import shows_nothing
 
 _logger = logging.getLogger("aiohttp_session_store")
@@ -58,7 +57,8 @@ class RequestSession:
     _exclusive: bool = False
     _locks: AsyncExitStack | None = None
     _held_key: str = ""
-    _others: "Sequence[Opened]" = ()
+    _cookies: Sequence[str] = ()
+    _seen: Sequence[str] = ()
     _waiting: "list[asyncio.Future[None]] | None" = None
 
     def __init__(self, app: AppSessions, outer: "RequestSession | None") -> None:
@@ -107,7 +107,7 @@ class RequestSession:
 
     def begin(self, arrival: Arrival, request: Any) -> None:
         """Go on with the session that *request* came with."""
-        session, self.resend, self._others, self.spent, self.clears, self.adopted = arrival
+        session, self.resend, self._cookies, self._seen, self.spent, self.clears, self.adopted = arrival
         if self.app.secure_watch.waiting and not state_of(session).new and not self.adopted:
             self.app.secure_watch.came_back(request)
         self._begin(session, request)
@@ -259,30 +259,17 @@ class RequestSession:
         the first of them would leave the visitor logged in by the second.
         """
         try:
-            ends = bool(self._others) and state_of(session).ends_what_was_there
+            ends = bool(self._cookies) and state_of(session).ends_what_was_there
             cookie_value = await self.app.storage.save(session)
             if ends:
-                others, self._others = self._others, ()
+                others, self._cookies = others_than(self.app, self._cookies, self._seen), ()
                 self.spent |= old_names(self.app, others)
-                await asyncio.shield(self._end(others))
+                if others:
+                    await asyncio.shield(end_all(self.app, others))
         except BaseException as error:
             hide_locals(error)
             raise
         return cookie_value
-
-    @hides_locals
-    async def _end(self, cookies: Sequence[Opened]) -> None:
-        for cookie in cookies:
-            session = await self.app.storage.read(cookie.value)
-            if not session.new:
-                session.destroy()
-                await self.app.storage.save(session)
-                self.app.warn_once(
-                    "twins",
-                    "a browser sent two session cookies named %s, which both led to a session. They come from another"
-                    " path or domain of the cookie. A logout ends both sessions",
-                    self.app.cookie.name,
-                )
 
     async def save_now(self, request: Any) -> bool:
         """Save because the handler asks for it, and return whether the session still exists.

@@ -5,9 +5,18 @@ import logging
 import pytest
 from aiohttp import web
 
-from aiohttp_session_store import KeyedStorage, SessionCookie, StorageError, get_session, new_session, setup
+from aiohttp_session_store import (
+    CookieStorage,
+    KeyedStorage,
+    SessionCookie,
+    SessionStorage,
+    StorageError,
+    get_session,
+    new_session,
+    setup,
+)
 from aiohttp_session_store.testing import FailingStorage
-from tests.web.storages import SECRET
+from tests.web.storages import SECRET, CountingStorage
 from tests.web.visits import ClientOf
 
 
@@ -55,14 +64,18 @@ async def log_out_and_fail(request: web.Request) -> web.Response:
     raise RuntimeError("on purpose")
 
 
+async def read(request: web.Request) -> web.Response:
+    return web.json_response(dict(await get_session(request)))
+
+
 async def write(request: web.Request) -> web.Response:
     (await get_session(request))["written"] = True
     return web.Response()
 
 
-async def two_sessions(storage: KeyedStorage) -> list[str]:
+async def sessions(storage: SessionStorage, *names: str) -> list[str]:
     ids = []
-    for name in ("ada", "bob"):
+    for name in names:
         session = await storage.read(None)
         session["user"] = name
         session_id = await storage.save(session)
@@ -71,12 +84,12 @@ async def two_sessions(storage: KeyedStorage) -> list[str]:
     return ids
 
 
-def header(storage: KeyedStorage, ids: list[str]) -> dict[str, str]:
+def header(storage: SessionStorage, ids: list[str]) -> dict[str, str]:
     cookie = SessionCookie(secrets=SECRET).bind(storage)
     return {"Cookie": "; ".join(f"session={cookie.seal(session_id)}" for session_id in ids)}
 
 
-def app_with(storage: KeyedStorage, handler: object) -> web.Application:
+def app_with(storage: SessionStorage, handler: object) -> web.Application:
     app = web.Application()
     app.router.add_get("/", handler)  # type: ignore[arg-type]
     setup(app, storage, cookie=SessionCookie(secrets=SECRET))
@@ -90,19 +103,72 @@ def app_with(storage: KeyedStorage, handler: object) -> web.Application:
 async def test_whatever_ends_one_session_ends_the_other_too(
     client_of: ClientOf, storage: KeyedStorage, handler: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ids = await two_sessions(storage)
+    ids = await sessions(storage, "ada", "bob")
     client = await client_of(app_with(storage, handler))
     await client.get("/", headers=header(storage, ids))
 
     for session_id in ids:
         assert (await storage.read(session_id)).new
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert ["two session cookies" in record.getMessage() for record in warnings] == [True]
+    assert ["several session cookies" in record.getMessage() for record in warnings] == [True]
     assert not any(session_id in caplog.text for session_id in ids)
 
 
+@pytest.mark.parametrize("handler", [leave, leave_and_fail, start_anew, login, log_in])
+async def test_whatever_ends_one_session_ends_all_of_them_however_many_the_browser_sends(
+    client_of: ClientOf, storage: KeyedStorage, handler: object
+) -> None:
+    """Any host of the domain can set cookies for all hosts."""
+    ids = await sessions(storage, *(f"visitor {number}" for number in range(6)))
+    forged = "; ".join(f"session=forged.{number}" for number in range(20))
+    client = await client_of(app_with(storage, handler))
+    cookies = header(storage, ids)["Cookie"].partition("; ")
+    await client.get("/", headers={"Cookie": f"{cookies[0]}; {forged}; {cookies[2]}"})
+
+    assert [(await storage.read(session_id)).new for session_id in ids] == [True] * 6
+
+
+async def test_a_logout_ends_a_session_that_stands_behind_the_dead_ones_that_are_looked_up(
+    client_of: ClientOf, storage: KeyedStorage
+) -> None:
+    ids = await sessions(storage, *(f"visitor {number}" for number in range(5)))
+    for session_id in ids[:4]:
+        session = await storage.read(session_id)
+        session.destroy()
+        await storage.save(session)
+    client = await client_of(app_with(storage, leave))
+    await client.get("/", headers=header(storage, ids))
+
+    assert (await storage.read(ids[4])).new
+
+
+async def test_a_read_looks_four_of_them_up_and_an_ending_none_twice(client_of: ClientOf) -> None:
+    storage = CountingStorage()
+    client = await client_of(app_with(storage, read))
+    ending = await client_of(app_with(storage, leave))
+    cookies = header(storage, [f"{number}" * 43 for number in range(6)])
+
+    await client.get("/", headers=cookies)
+    assert storage.take_calls() == ["fetch"] * 4
+    await ending.get("/", headers=cookies)
+    assert storage.take_calls() == ["fetch"] * 6
+
+
+async def test_with_sessions_in_the_cookie_the_warning_says_that_a_logout_ends_only_one(
+    client_of: ClientOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = CookieStorage()
+    values = await sessions(storage, "ada", "bob")
+    client = await client_of(app_with(storage, leave))
+    await client.get("/", headers=header(storage, values))
+
+    (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert "stays logged in by the other one" in warning.getMessage()
+    assert "ends all" not in warning.getMessage()
+
+
 async def test_a_write_leaves_the_other_session_alone(client_of: ClientOf, storage: KeyedStorage) -> None:
-    ids = await two_sessions(storage)
+    ids = await sessions(storage, "ada", "bob")
     client = await client_of(app_with(storage, write))
     await client.get("/", headers=header(storage, ids))
 
@@ -114,7 +180,7 @@ async def test_a_write_leaves_the_other_session_alone(client_of: ClientOf, stora
 
 async def test_a_logout_that_ends_only_one_of_them_is_not_confirmed(client_of: ClientOf) -> None:
     storage = FailingStorage()
-    ids = await two_sessions(storage)
+    ids = await sessions(storage, "ada", "bob")
     client = await client_of(app_with(storage, leave))
     read = storage.read
 
