@@ -7,9 +7,10 @@ just about to insert its record.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from ..errors import SessionUsageError, StorageError
 from ..record.changes import NO_CHANGES
@@ -21,6 +22,8 @@ from .ending import bury, close
 from .retry import Attempts
 from .verbs import Verbs
 from .writing import RecordWriter, Unreadable, unlink
+
+T = TypeVar("T")
 
 # Records that are looked at side by side.
 _SLICE = 64
@@ -87,13 +90,18 @@ class Owners:
 
         Raises:
             SessionUsageError: The storage has no index.
-            StorageError: Some of them may still be there.
+            StorageError: Some of them may still be there; ``maybe_stored`` if others may have ended.
         """
         kept, ended, seen = set(keep), set[str](), set[str]()
         while todo := [key for key in await self._linked(owner) if key not in seen]:
             for start in range(0, len(todo), _SLICE):
                 slice_ = todo[start : start + _SLICE]
-                lines = await asyncio.gather(*(self._end(owner, key, kept) for key in slice_))
+                results = await _all(self._end(owner, key, kept) for key in slice_)
+                try:
+                    lines = _without_errors(results)
+                except StorageError as error:
+                    error.maybe_stored |= bool(ended) or any(isinstance(one, str) for one in results)
+                    raise
                 ended |= {line for line in lines if line is not None}
                 seen |= {key for key, line in zip(slice_, lines, strict=True) if line is None}
         return len(ended)
@@ -174,7 +182,8 @@ class Owners:
         keys = await self._linked(owner)
         found: dict[str, tuple[Place, Head]] = {}
         for start in range(0, len(keys), _SLICE):
-            for one in await asyncio.gather(*(self._look(owner, key) for key in keys[start : start + _SLICE])):
+            looked = await _all(self._look(owner, key) for key in keys[start : start + _SLICE])
+            for one in _without_errors(looked):
                 if one is not None:
                     found[one[0].key] = one
         return list(found.values())
@@ -231,6 +240,22 @@ class Owners:
         await self._storage.unlink(owner_key(owner), entry)
         expired = isinstance(found, Place) and self._storage.now() >= found.ends
         return None if expired or ended.head is None else ended.head.line  # a login may have inserted it just now
+
+
+async def _all(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T | BaseException]:
+    """Return what *calls* return or raise, side by side.  If one fails, the others are not left running unawaited."""
+    return await asyncio.gather(*calls, return_exceptions=True)
+
+
+def _without_errors(results: Sequence[T | BaseException]) -> list[T]:
+    """Return *results*, or raise the first error among them; it says ``maybe_stored`` if another one does."""
+    errors = [one for one in results if isinstance(one, BaseException)]
+    if errors:
+        first = next((one for one in errors if not isinstance(one, StorageError)), errors[0])
+        if isinstance(first, StorageError):
+            first.maybe_stored = any(isinstance(one, StorageError) and one.maybe_stored for one in errors)
+        raise first
+    return [one for one in results if not isinstance(one, BaseException)]
 
 
 def _newest_first(found: Iterable[tuple[Place, Head]]) -> list[tuple[Place, Head]]:

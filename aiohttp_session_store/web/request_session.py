@@ -13,7 +13,7 @@ from ..errors import SessionCommittedError, SessionLockError, SessionUsageError,
 from ..record.session_id import key_of
 from ..session.session import Session, state_of
 from ..session.state import Fate, SessionState
-from ..tracebacks import hide_locals
+from ..tracebacks import hide_locals, hides_locals
 from .app_sessions import AppSessions
 from .arriving import Arrival, end_all, find_session, old_names, others_than
 from .request_headers import shows_nothing
