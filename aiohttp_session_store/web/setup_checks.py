@@ -3,6 +3,7 @@
 import inspect
 import os
 from collections.abc import Coroutine
+from fnmatch import fnmatchcase
 
 from aiohttp import web
 
@@ -78,17 +79,20 @@ def _kind(value: object) -> str:
 def check_cookie_names(app: web.Application) -> None:
     """Refuse a sub-app that would overwrite the cookie of an app around it, and mark the others as nested."""
     sessions = app[APP]
-    beside = set(_apps_within(_outermost_app_around(app))) - {app, *_apps_within(app)}
-    for other in (app[APP] for app in beside if APP in app):
-        if not _exclude_each_other(sessions, other):
+    hosts, within = _hosts_of(_outermost_app_around(app)), _hosts_of(app)
+    for beside in hosts.keys() - within.keys():
+        other = beside.get(APP)
+        if other is None or not _exclude_each_other(sessions, other):
+            continue
+        if not any(_meet(sessions, one, other, two) for one in hosts[app] for two in hosts[beside]):
             continue
         raise ConfigurationError(
             f"two sub-apps both use a session cookie {_named(sessions, other)!r}, but do not share their sessions, so"
             " they would log each other's visitors out. Give each setup() a cookie with a name or path of its own, or"
             " call setup() on the app around them to share the session"
         )
-    for inner in _apps_within(app):
-        if APP not in inner:
+    for inner in within:
+        if inner is app or APP not in inner:
             continue
         inner[APP].nested = True
         if _named(sessions, inner[APP]):
@@ -111,6 +115,28 @@ def _exclude_each_other(one: AppSessions, other: AppSessions) -> bool:
     return one.storage is not other.storage or one.cookie.open(other.cookie.seal("probe")) is None
 
 
+def _meet(one: AppSessions, host: str, other: AppSessions, other_host: str) -> bool:
+    """Return whether a browser keeps two cookies for the same domain.
+
+    A cookie without a domain is kept for the host that sent it (RFC 6265, section 5.3).  A star is any host.
+    """
+    domain, other_domain = ((one.cookie.domain or host).lower(), (other.cookie.domain or other_host).lower())
+    return fnmatchcase(domain, other_domain) or fnmatchcase(other_domain, domain)
+
+
+def _hosts_of(app: web.Application, host: str = "*") -> dict[web.Application, set[str]]:
+    """Return the hosts of *app*, which is mounted on *host*, and those of the apps within it (``add_domain``)."""
+    hosts = {app: {host}}
+    for resource in app.router.resources():
+        info = resource.get_info()
+        inner, rule = info.get("app"), info.get("rule")
+        if isinstance(inner, web.Application):
+            domain = host if rule is None else rule.get_info().get("domain", host)
+            for deeper, found in _hosts_of(inner, domain.partition(":")[0]).items():  # cookies know no ports
+                hosts.setdefault(deeper, set()).update(found)
+    return hosts
+
+
 def _outermost_app_around(app: web.Application) -> web.Application:
     """Return the app that is starting, of which *app* may be a part.
 
@@ -119,12 +145,7 @@ def _outermost_app_around(app: web.Application) -> web.Application:
     outermost, frame = app, inspect.currentframe()
     while frame is not None:
         for value in frame.f_locals.values():
-            if isinstance(value, web.Application) and outermost in value._subapps:  # noqa: SLF001  see below
+            if isinstance(value, web.Application) and outermost in value._subapps:  # noqa: SLF001  no public access
                 outermost = value
         frame = frame.f_back
     return outermost
-
-
-def _apps_within(app: web.Application) -> list[web.Application]:
-    inner = list(app._subapps)  # noqa: SLF001  aiohttp has no public access to mounted sub-apps
-    return inner + [deeper for subapp in inner for deeper in _apps_within(subapp)]

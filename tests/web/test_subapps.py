@@ -266,3 +266,61 @@ async def test_subapps_that_do_not_meet_or_share_their_sessions_start(
     server = side_by_side(first, second, shared=shared)
     await server.start_server()
     await server.close()
+
+
+# --- sub-apps on hosts of their own
+
+
+def on_hosts(hosts: dict[str, SessionCookie], *, deep: bool = False) -> TestServer:
+    app = web.Application()
+    for host, cookie in hosts.items():
+        subapp = routes_of(web.Application())
+        setup(subapp, MemoryStorage(), cookie=cookie)
+        if deep:
+            between = web.Application()
+            between.add_subapp("/deep", subapp)
+            subapp = between
+        app.add_domain(host, subapp)
+    return TestServer(app)
+
+
+COVERING = SessionCookie(domain="example.org")
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        {"a.example": SessionCookie(), "b.example": SessionCookie()},
+        {"*.a.example": SessionCookie(), "*.b.example": SessionCookie(), "b.example:8080": SessionCookie()},
+        {"a.example": SessionCookie(domain="a.example"), "b.example": SessionCookie(domain="b.example")},
+        {"example.org": COVERING, "a.example.org": SessionCookie()},
+    ],
+    ids=["two hosts", "stars and a port", "domains", "one domain and one host"],
+)
+@pytest.mark.parametrize("deep", [False, True])
+async def test_the_cookies_of_subapps_on_hosts_of_their_own_never_meet(
+    hosts: dict[str, SessionCookie], deep: bool
+) -> None:
+    server = on_hosts(hosts, deep=deep)
+    await server.start_server()
+    await server.close()
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        {"a.example.org": COVERING, "b.example.org": SessionCookie(domain="Example.org")},
+        {"a.example": SessionCookie(), "A.example:8080": SessionCookie()},
+        {"a.example": SessionCookie(), "*.example": SessionCookie()},
+    ],
+    ids=["one domain", "another port", "a star"],
+)
+@pytest.mark.parametrize("deep", [False, True])
+async def test_subapps_whose_cookies_meet_on_another_host_or_port_are_refused(
+    hosts: dict[str, SessionCookie], deep: bool
+) -> None:
+    server = on_hosts(hosts, deep=deep)
+
+    with pytest.raises(ConfigurationError, match="log each other's visitors out"):
+        await server.start_server()
+    await server.close()
