@@ -203,13 +203,33 @@ class SessionDirectory:
             alone = all(_is_ours(name) or name in _PLACEHOLDERS for name in self.names())
             content = "*\n" if alone else "".join(f"/{name}\n" for name in _OURS)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFE
-            descriptor = os.open(_GIT_IGNORE, flags, 0o600, dir_fd=self.descriptor)
+            try:
+                descriptor = os.open(_GIT_IGNORE, flags, 0o600, dir_fd=self.descriptor)
+            except FileExistsError:
+                self._check_ignored()
+                return
             try:
                 os.write(descriptor, content.encode())
             except OSError:
                 os.unlink(_GIT_IGNORE, dir_fd=self.descriptor)
             finally:
                 os.close(descriptor)
+
+    def _check_ignored(self) -> None:
+        """Warn of a ``.gitignore`` that the project has here itself, if git would add what we make."""
+        descriptor = os.open(_GIT_IGNORE, os.O_RDONLY | os.O_NONBLOCK | SAFE, dir_fd=self.descriptor)
+        try:
+            content = os.read(descriptor, 65536)
+        finally:
+            os.close(descriptor)
+        lines = {line.strip().lstrip("/") for line in content.decode(errors="replace").splitlines()}
+        if content and "*" not in lines and not lines.issuperset(_OURS[1:]):  # empty: a parallel start is writing it
+            _logger.warning(
+                "%s has a .gitignore by which git may add the sessions and the secret that signs their cookies. Add the"
+                " line * to it, or if other files there belong in git, the lines %s",
+                self.path,
+                " ".join(f"/{name}" for name in _OURS[1:]),
+            )
 
 
 def _is_ours(name: str) -> bool:

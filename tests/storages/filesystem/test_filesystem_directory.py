@@ -403,6 +403,51 @@ def test_a_gitignore_of_the_user_stays_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / ".gitignore").read_text() == "mine\n"
 
 
+@pytest.mark.parametrize(
+    ("content", "warned"),
+    [("*.pyc\n", True), ("/secret.key\n", True), ("*\n!.gitignore\n", False), ("# mine\r\n/*\r\n", False)],
+)
+def test_a_gitignore_of_the_user_that_lets_git_add_sessions_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str, warned: bool
+) -> None:
+    (tmp_path / ".gitignore").write_bytes(content.encode())
+
+    FileSystemStorage(tmp_path)
+
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * warned
+    assert ("Add the line *" in caplog.text) is warned
+
+
+async def test_following_the_advice_of_that_warning_keeps_all_of_it_out_of_git(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / ".gitignore").write_text("*.pyc\n")
+    await FileSystemStorage(tmp_path, sweep_interval=None).aclose()
+    _, _, lines = caplog.records[0].getMessage().partition(" the lines ")
+    (tmp_path / ".gitignore").write_text("\n".join(["*.pyc", *lines.split()]))
+    caplog.clear()
+
+    storage = FileSystemStorage(tmp_path, sweep_interval=None)
+    storage.default_secrets()
+    session = await storage.read(None)
+    session.login("ada")
+    await storage.save(session)
+
+    assert not caplog.records
+    assert added_to_git(tmp_path) == [".gitignore"]
+    await storage.aclose()
+
+
+@pytest.mark.parametrize("start", ["first", "second"])
+def test_our_own_gitignore_is_not_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture, start: str) -> None:
+    (tmp_path / "other.bin").write_text("")  # so that it has the list of our names
+    for _ in range(1 if start == "first" else 2):
+        FileSystemStorage(tmp_path)
+
+    assert not caplog.records
+
+
 def added_to_git(repository: Path) -> list[str]:
     subprocess.run(["git", "-C", str(repository), "add", "."], check=True)
     command = ["git", "-C", str(repository), "ls-files"]
