@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import stat
 import tempfile
 from contextlib import suppress
@@ -12,18 +13,29 @@ from ...errors import ConfigurationError
 _PASS = sum(getattr(os, name, 0) for name in ("O_PATH", "O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC"))
 # As many as Linux follows in one path (path_resolution(7)).
 _MOST_LINKS = 40
+# A URL, also one that pathlib has taken for a path and left with one slash.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _TEMPORARY_PLACES = ("/tmp", "/var/tmp", "/run", "/dev/shm")  # noqa: S108  only compared with
 
 
 def absolute(directory: object) -> str:
     """Return *directory* as an absolute path.
 
+    What is no path is not shown, because it may be a URL with a password.
+
     Raises:
         ConfigurationError: It is not a path, or it is one that is likely a mistake.
     """
     path = directory.__fspath__() if isinstance(directory, os.PathLike) else directory
     if not isinstance(path, str):
-        raise ConfigurationError(f"FileSystemStorage needs a directory as a str or a pathlib.Path, not {directory!r}")
+        raise ConfigurationError(
+            f"FileSystemStorage needs a directory as a str or a pathlib.Path, not a value of type {type(path).__name__}"
+        )
+    if _URL.match(path):
+        raise ConfigurationError(
+            "FileSystemStorage needs a directory, not a URL: for a URL, use RedisStorage.from_url(url) or"
+            " PostgresStorage.from_dsn(url)"
+        )
     try:
         impossible = b"\0" in os.fsencode(path)
     except UnicodeEncodeError:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from yarl import URL
 
 from aiohttp_session_store import ConfigurationError, FileSystemStorage
 from tests.storages.filesystem.filesystem_tools import (
@@ -41,9 +42,9 @@ def mode_of(path: str | Path) -> int:
         ("/", "means the root directory"),
         ("//", "means the root directory"),
         ("/etc/..", "means the root directory"),
-        (None, "a str or a pathlib.Path, not None"),
-        (7, "a str or a pathlib.Path, not 7"),
-        (b"sessions", "not b'sessions'"),
+        (None, "a str or a pathlib.Path, not a value of type NoneType"),
+        (7, "a str or a pathlib.Path, not a value of type int"),
+        (b"sessions", "not a value of type bytes"),
         ("~/sessions", r"os.path.expanduser\('~/sessions'\), which is '{home}/sessions'"),
         ("~", "only to a shell"),
         ("var/ses\0sions", "contains a character"),
@@ -71,6 +72,30 @@ def test_a_directory_that_is_a_mistake_is_refused_with_its_full_path(
         FileSystemStorage(directory)
 
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:sesame@host/0",
+        "RedisS://:sesame@host",
+        "postgresql+asyncpg://ada:sesame@host/shop",
+        Path("postgresql://ada:sesame@host/shop"),
+        b"redis://:sesame@host",
+        URL("redis://:sesame@host"),
+    ],
+    ids=repr,
+)
+def test_a_url_is_refused_without_its_password_and_makes_no_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(ConfigurationError) as caught:
+        FileSystemStorage(url)
+
+    assert "sesame" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_relative_directory_is_refused_if_the_current_directory_is_gone(
