@@ -58,8 +58,9 @@ def take_back(sessions: AppSessions, headers: "CIMultiDict[str]") -> None:
 
 def _is_ours(cookie: SessionCookie, line: str) -> bool:
     """Return whether a Set-Cookie header is one that we send to a visitor: a signed one, or one that clears."""
+    line = line.strip(" \t")  # as browsers do (RFC 6265bis, section 5.7)
     pair = line.partition(";")[0]
-    name = pair.partition("=")[0]
+    name = pair.partition("=")[0].rstrip(" \t")
     if name not in cookie.names:
         return False
     return bool(cookie.candidates([pair])) or line in (

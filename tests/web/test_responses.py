@@ -212,6 +212,26 @@ async def test_headers_that_were_kept_as_json_lose_the_session_cookie_in_any_pro
         assert "session cookie of another response" in warning.getMessage()
 
 
+@pytest.mark.parametrize("blanks", [(" ", ""), ("\t ", ""), ("", " "), (" ", "\t")], ids=repr)
+async def test_a_kept_session_cookie_is_recognised_with_blanks_around_its_name(
+    client_of: ClientOf, blanks: tuple[str, str]
+) -> None:
+    """A header that was cut at its colon begins with a blank, and browsers take it all the same."""
+    kept: list[str] = []
+
+    async def page(request: web.Request) -> web.Response:
+        if kept:
+            return web.Response(headers={"Set-Cookie": kept[0]})
+        (await get_session(request))["user"] = "ada"
+        return web.Response()
+
+    client = await client_of(app_with(MemoryStorage(), page))
+    name, _, rest = str((await visit(client, "/")).set_cookie).partition("=")
+    kept.append(f"{blanks[0]}{name}{blanks[1]}={rest}")
+
+    assert (await visit(client, "/")).set_cookie is None
+
+
 async def test_a_session_cookie_passed_on_from_a_server_with_another_secret_is_kept(client_of: ClientOf) -> None:
     app = web.Application()
     setup(app, MemoryStorage(), cookie=SessionCookie(secrets="another" + SECRET))
