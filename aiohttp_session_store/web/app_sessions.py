@@ -1,7 +1,7 @@
 """What ``setup`` puts on an app."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -23,6 +23,7 @@ class AppSessions:
 
     Attributes:
         nested: Whether an app around this one has sessions, too.  None until the app has started.
+        beside: The sessions of all other apps that are served together with this one.  Empty until the app has started.
         outermost: Whether this app's session middleware is its first one.
         owner_of: Returns the owner of a session from before ``login`` was used, or None.
         adopter: Takes over sessions of another library for visitors who have none of ours, or None.
@@ -35,6 +36,7 @@ class AppSessions:
     storage: SessionStorage
     cookie: SessionCookie
     nested: bool | None = None
+    beside: "Sequence[AppSessions]" = field(default=(), repr=False)
     outermost: bool = False
     owner_of: "Callable[[Session], str | None] | None" = None
     adopter: Adopter | None = None

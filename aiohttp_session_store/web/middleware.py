@@ -71,6 +71,9 @@ def setup(
     async def pay(request: web.Request, response: web.StreamResponse) -> None:
         if "Set-Cookie" in response.headers:
             take_back(sessions, response.headers)
+            if not sessions.nested:  # an app around this one may have added its own cookie just now
+                for other in sessions.beside:
+                    take_back(other, response.headers)
         holder = request.get(_REQUEST)
         if holder is None or holder.app is not sessions or not holder.finished:
             await _before_headers(sessions, request, response)

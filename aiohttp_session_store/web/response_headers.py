@@ -44,7 +44,7 @@ def take_back(sessions: AppSessions, headers: "CIMultiDict[str]") -> None:
     another process.  So it is known by its signature, or if it clears the cookie, by its text.  A cookie of our name
     that is signed with another secret stays: the app passes it on from another server.
     """
-    lines, cookie = headers.getall("Set-Cookie"), sessions.cookie
+    lines, cookie = headers.getall("Set-Cookie", ()), sessions.cookie
     kept = [line for line in lines if not _is_ours(cookie, line)]
     if len(kept) < len(lines):
         del headers["Set-Cookie"]

@@ -77,9 +77,10 @@ def _kind(value: object) -> str:
 
 
 def check_cookie_names(app: web.Application) -> None:
-    """Refuse a sub-app that would overwrite the cookie of an app around it, and mark the others as nested."""
+    """Refuse a sub-app that would overwrite the cookie of an app around it, and note how the apps stand together."""
     sessions = app[APP]
     hosts, within = _hosts_of(_outermost_app_around(app)), _hosts_of(app)
+    sessions.beside = [other[APP] for other in hosts if other is not app and APP in other]
     for beside in hosts.keys() - within.keys():
         other = beside.get(APP)
         if other is None or not _exclude_each_other(sessions, other):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import product
 
 import pytest
 from aiohttp import ServerDisconnectedError, web
@@ -102,6 +103,39 @@ async def test_a_logout_from_one_app_does_not_end_the_session_of_the_other(
 
     assert await data_of(client, left, cookies) == {"user": "ada"}
     assert min(cookies.values()) == ""
+
+
+@pytest.mark.parametrize(
+    ("around", "source", "target"),
+    [
+        *((True, *pair) for pair in product(["", "/in", "/by"], repeat=2)),
+        *((False, *pair) for pair in product(["/in", "/by"], repeat=2)),
+    ],
+)
+async def test_kept_headers_give_no_session_cookie_of_any_app_away(
+    client_of: ClientOf, around: bool, source: str, target: str
+) -> None:
+    """A page cache for all apps may answer in one of them with what another one has sent."""
+    kept: list[str] = []
+
+    async def cached(_: web.Request) -> web.Response:
+        return web.Response(headers={"Set-Cookie": kept[0]})
+
+    app = web.Application()
+    apps = {"": app, "/in": web.Application(), "/by": web.Application()}
+    for prefix, one in apps.items():
+        if prefix or around:
+            setup(routes_of(one), MemoryStorage(), cookie=SessionCookie(f"session{prefix[1:]}"))
+        one.router.add_get("/cached", cached)
+        if prefix:
+            app.add_subapp(prefix, one)
+    client = await client_of(app)
+    async with client.get(f"{source}/write?user=ada") as response:
+        [line] = response.headers.getall("Set-Cookie")
+    kept.append(line)
+
+    async with client.get(f"{target}/cached") as response:
+        assert response.headers.getall("Set-Cookie", []) == []
 
 
 async def test_a_session_that_is_not_used_costs_nothing_while_the_other_is_used(client_of: ClientOf) -> None:
