@@ -19,9 +19,9 @@ The other record is the session itself, which is treated as if its derived id we
 4. If the first visit ends with a server error, the session stays under the derived id, for the next try.
 
 The mark is kept until the old cookie cannot be valid any more.  An old cookie that comes together with a session of
-ours is marked, too, and a session that a server error left under its derived id is destroyed.  So the old cookie opens
-nothing later.  Cookies that anybody can write have neither a mark nor a session under a derived id.  Two visitors can
-have equal ones, and each gets a session of their own.
+ours, or with another old cookie that becomes one, is marked, too, and a session that a server error left under its
+derived id is destroyed.  So the old cookie opens nothing later.  Cookies that anybody can write have neither a mark nor
+a session under a derived id.  Two visitors can have equal ones, and each gets a session of their own.
 """
 
 import asyncio
@@ -88,9 +88,11 @@ class OldSessionAdopter:
         Raises:
             StorageError: Our storage failed, or the storage of a reader.
         """
-        for reader, old in await self._found(cookie_headers):
+        found = await self._found(cookie_headers)
+        for reader, old in found:
             session = await self._session(reader, old)
             if session is not None:
+                await self._spend([other for other in found if other[1].identity != old.identity])
                 return Adopted(session, _clear(reader))
         return None
 
@@ -103,14 +105,16 @@ class OldSessionAdopter:
         Raises:
             StorageError: Our storage failed, or the storage of a reader.
         """
-        clears = None
-        for reader, old in await self._found(cookie_headers):
-            clears = _clear(reader)
+        found = await self._found(cookie_headers)
+        await self._spend(found)
+        return _clear(found[-1][0]) if found else None
+
+    async def _spend(self, found: Sequence[tuple[OldSessionReader, OldSession]]) -> None:
+        for reader, old in found:
             if not isinstance(self._storage, KeyedStorage) or old.identity is None:
                 continue
             if await self._marked(self._storage, reader, old.identity, settled=True) is None:
                 await self._end(self._storage, derived_id("session", reader.cookie_name, old.identity))
-        return clears
 
     async def _found(self, cookie_headers: Sequence[str]) -> list[tuple[OldSessionReader, OldSession]]:
         return [

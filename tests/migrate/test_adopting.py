@@ -104,6 +104,34 @@ async def test_a_session_taken_over_in_a_failed_request_ends_when_its_old_cookie
         assert await Visitor(client, COOKIE).get("/show") == {}
 
 
+class AnyReader(Reader):
+    """Knows an old session for each cookie, however the value is spelled: blanks do not count."""
+
+    async def read(self, value: str) -> OldSession | None:
+        return OldSession({"user": value}, self.created_at, value.replace(" ", "").encode())
+
+
+@pytest.mark.parametrize("cookies", [f"{OLD}=ada; {OLD}=bob", f"{OLD}=ada; other=bob"])
+async def test_of_two_old_cookies_that_come_together_neither_opens_anything_after_a_logout(cookies: str) -> None:
+    """An old cookie has a twin after a change of its path or domain, and an app may have had two cookies."""
+    storage = MemoryStorage()
+    app = our_app(storage, AnyReader(), AnyReader(cookie_name="other"))
+    async with TestClient(TestServer(app), cookie_jar=aiohttp.DummyCookieJar()) as client:
+        async with client.get("/logout", headers={"Cookie": cookies}) as response:
+            assert response.status == 200
+
+        for cookie in (cookies, *cookies.split("; ")):
+            async with client.get("/show", headers={"Cookie": cookie}) as response:
+                assert await response.json() == {}
+
+
+async def test_two_spellings_of_one_old_cookie_are_one_session() -> None:
+    async with serving(MemoryStorage(), AnyReader()) as client:
+        visitor = Visitor(client, f"{OLD}=a da; {OLD}=ad a")
+        assert await visitor.get("/show") == {"user": "a da"}
+        assert await visitor.get("/show") == {"user": "a da"}
+
+
 async def test_using_up_an_old_cookie_does_not_harm_parallel_first_requests() -> None:
     """The session has moved to another id, which the old cookie still leads to during the grace period."""
     async with serving(MemoryStorage(), Reader()) as client:
