@@ -201,6 +201,7 @@ class Connections:
             answered = True
         except asyncpg.PostgresError as error:
             answered = not _is_lost(error)
+            error.detail = None  # its text would show the row that a constraint or a trigger refuses
             raise
         finally:
             await self._give_back(borrowed, answered=answered)
