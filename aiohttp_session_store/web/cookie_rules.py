@@ -91,9 +91,13 @@ def checked_old_names(cookie: CookieAttributes, old_names: object) -> tuple[str,
 
 
 def _check_name(name: object) -> None:
-    if not isinstance(name, str):  # not shown, because it may be a secret in the wrong place
+    # The name is not shown, because it may be a secret in the wrong place: it is the first argument of SessionCookie.
+    if not isinstance(name, str):
         raise ConfigurationError(f"a cookie name must be a string, not of type {type(name).__name__}")
     if not _NAME.fullmatch(name):
+        wrong = _NAME.sub("", name)[:1]
+        fault = f"this one has {wrong!r}" if wrong else "this one is empty"
         raise ConfigurationError(
-            f"a cookie name must consist of ASCII letters, digits and !#$%&'*+.^_`|~-, but it is {name!r}"
+            f"a cookie name must consist of ASCII letters, digits and !#$%&'*+.^_`|~-, and {fault}. If this is a"
+            " secret, write SessionCookie(secrets=...)"
         )

@@ -141,6 +141,16 @@ def test_a_name_that_is_not_a_token_is_refused(name: Any) -> None:
         SessionCookie(name)
 
 
+@pytest.mark.parametrize("old", [False, True])
+def test_a_secret_in_the_place_of_the_name_is_not_shown(old: bool) -> None:
+    secret = "c2VzYW1lLW9wZW4tc2VzYW1lLW9wZW4tc2VzYW1l/w=="
+
+    with pytest.raises(ConfigurationError, match=r"has '/'.*write SessionCookie\(secrets=") as caught:
+        SessionCookie(old_names=[secret]) if old else SessionCookie(secret)
+
+    assert secret[:8] not in str(caught.value)
+
+
 @pytest.mark.parametrize("path", ["", "app", "./", None, 5])
 def test_a_path_without_a_leading_slash_is_refused(path: Any) -> None:
     with pytest.raises(ConfigurationError, match="cookie path"):
