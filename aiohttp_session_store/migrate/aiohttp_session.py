@@ -198,12 +198,20 @@ def accept_old_sessions(app: "web.Application", *readers: OldSessionReader) -> N
         readers: They are asked in this order.
 
     Raises:
-        ConfigurationError: There are no readers, the app has some already, or an old cookie has the name of ours.
+        ConfigurationError: There are no readers, one of them is none, the app has some already, or an old cookie has
+            the name of ours.
         SessionUsageError: The app has no sessions.
     """
     sessions = sessions_of(app)
     if not readers:
         raise ConfigurationError("accept_old_sessions() needs at least one reader")
+    for reader in readers:
+        if isinstance(reader, type) or not isinstance(getattr(reader, "cookie_name", None), str):
+            kind = f"the class {reader.__name__}" if isinstance(reader, type) else f"a {type(reader).__name__}"
+            raise ConfigurationError(
+                f"accept_old_sessions() takes readers with the name of a cookie, not {kind}: write"
+                " accept_old_sessions(app, EncryptedCookieReader(key)), for example"
+            )
     if sessions.adopter is not None:
         raise ConfigurationError("this app accepts old sessions already: pass all readers in one call")
     if any(reader.cookie_name in sessions.cookie.names for reader in readers):

@@ -298,6 +298,17 @@ async def opened(storage: RacyStorage, done: list[tuple[str, str | None, bool]])
     return len([value for _, value, _ in done if value and "user" in await storage.read(value)])
 
 
+@pytest.mark.parametrize("reader", [None, "sesame", EncryptedCookieReader, [Reader()], Reader(cookie_name=5)])  # type: ignore[arg-type]
+def test_what_is_no_reader_is_refused_and_not_shown(reader: Any) -> None:
+    app = web.Application()
+    setup(app, MemoryStorage())
+
+    with pytest.raises(ConfigurationError, match=r"write accept_old_sessions\(app, Enc") as caught:
+        accept_old_sessions(app, Reader(), reader)
+
+    assert "sesame" not in str(caught.value)
+
+
 @pytest.mark.parametrize("faults", [False, True], ids=["", "calls fail and answers are lost"])
 async def test_parallel_first_requests_create_one_session_and_a_logout_ends_it(
     faults: bool, monkeypatch: pytest.MonkeyPatch
