@@ -43,7 +43,7 @@ def session_for(
         storage: The storage of the session, for requests that share one.  None for a storage of its own.
 
     Raises:
-        SessionUsageError: The storage is none that works in memory alone.
+        SessionUsageError: *request* is none, or the storage is none that works in memory alone.
         TypeError: A value cannot be stored, or *owner* is not a string of 1 to 255 characters.
     """
     storage = MemoryStorage(sweep_interval=None) if storage is None else storage

@@ -196,6 +196,7 @@ def sessions_of(app: web.Application | None) -> AppSessions:
 
 def put_session(request: web.Request, storage: SessionStorage, session: Session) -> None:
     """Let *request* have *session*, for tests that call a handler without a server."""
+    _check_request(request)
     holder = request[_REQUEST] = RequestSession(AppSessions(storage, SessionCookie().bind(storage)), None)
     holder.begin(Arrival(session), request)
 
@@ -206,16 +207,20 @@ def _holder(request: web.Request) -> RequestSession:
     except (AttributeError, TypeError):
         holder = None
     if holder is None:
-        if not isinstance(request, web.BaseRequest):
-            raise SessionUsageError(
-                f"the functions for sessions take the request, not a value of type {type(request).__name__}: write"
-                " get_session(request), or get_session(self.request) in a class-based view"
-            )
+        _check_request(request)
         raise SessionUsageError(
             "this request has no session: call aiohttp_session_store.setup(app, storage) on its app, or on the app"
             " around it. A middleware outside of that app cannot use sessions"
         )
     return holder
+
+
+def _check_request(request: object) -> None:
+    if not isinstance(request, web.BaseRequest):
+        raise SessionUsageError(
+            f"the functions for sessions take the request, not a value of type {type(request).__name__}: write"
+            " get_session(request), or get_session(self.request) in a class-based view"
+        )
 
 
 def _middleware(app: web.Application, sessions: AppSessions) -> "Middleware":

@@ -154,3 +154,9 @@ async def test_a_storage_that_has_to_wait_is_an_error(tmp_path: Any) -> None:
     for storage in storages:
         with pytest.raises(SessionUsageError, match="needs a MemoryStorage"):
             session_for(request_for(), storage=storage)
+
+
+@pytest.mark.parametrize("wrong", [None, "request", web.Application()], ids=lambda wrong: type(wrong).__name__)
+def test_what_is_no_request_gets_no_session(wrong: Any) -> None:
+    with pytest.raises(SessionUsageError, match="take the request, not a value of type"):
+        session_for(wrong)
