@@ -23,6 +23,8 @@ __all__ = [
 ]
 
 COOKIE_NAME = "AIOHTTP_SESSION"
+# Seconds to wait for Redis, as in our own storage.
+_TIMEOUT = 5.0
 
 
 class ReaderOptions(TypedDict, total=False):
@@ -142,7 +144,7 @@ class ForgeableCookieReader(_Reader):
 
 
 class RedisReader(_Reader):
-    """Reads what ``RedisStorage`` of aiohttp-session wrote, and leaves it there."""
+    """Reads what ``RedisStorage`` of aiohttp-session wrote, and leaves it there.  Redis has 5 seconds to answer."""
 
     def __init__(
         self,
@@ -159,23 +161,26 @@ class RedisReader(_Reader):
             ConfigurationError: *client* is not a client.
         """
         super().__init__(options)
-        if not callable(getattr(client, "get", None)):  # the message must not show it, as it may hold a password
+        if not callable(
+            getattr(client, "execute_command", None)
+        ):  # the message must not show it, as it may hold a password
             raise ConfigurationError(
                 f"RedisReader takes a client of redis.asyncio, not {type(client).__name__}: for a URL, pass"
                 " redis.asyncio.Redis.from_url(url)"
             )
-        self._client = client
+        from ..storages.redis.shared_calls import Calls  # noqa: PLC0415  only this reader needs redis-py
+
+        # Error trackers record the commands of the client's own methods, and the key is the old session id.
+        self._calls = Calls(client, _TIMEOUT)
 
     async def read(self, value: str) -> OldSession | None:
         """See :meth:`OldSessionReader.read`."""
-        from redis.exceptions import RedisError  # noqa: PLC0415  only this reader needs it
-
-        try:
-            text = await self._client.get(f"{self.cookie_name}_{value}")
-        except (RedisError, OSError) as error:
-            raise StorageError(f"the old sessions in Redis are unavailable: {type(error).__name__}: {error}") from error
-        except UnicodeError:
+        if not value.isascii():  # it could not be sent, and would keep others from being sent together with it
             return None
+        try:
+            text = await self._calls.ask("GET", f"{self.cookie_name}_{value}")
+        except StorageError as error:
+            raise StorageError(f"the old sessions in Redis are unavailable: {error}") from error.__cause__
         return None if text is None else self._session(text, value.encode())
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import sentry_sdk
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp_session.cookie_storage import EncryptedCookieStorage
@@ -22,7 +23,8 @@ from aiohttp_session_store import (
 from aiohttp_session_store.migrate import EncryptedCookieReader, RedisReader, accept_old_sessions
 from tests.migrate.test_aiohttp_session import DATA, KEY, OLD, Visitor, cookie_of_old_app, our_app, show
 from tests.servers.redis import redis_server
-from tests.web.storages import SECRET
+from tests.web.storages import SECRET, FailingStorage
+from tests.web.tracker import sentry
 
 pytestmark = pytest.mark.filterwarnings("ignore:It is recommended to use web.RequestKey")
 
@@ -47,6 +49,22 @@ async def test_taking_over_only_reads_from_redis() -> None:
             assert (await redis.info("commandstats"))["cmdstat_get"]["calls"] == 2
             assert await redis.get(key) == before
             assert 400 < await redis.ttl(key) <= 500
+
+
+async def test_an_error_tracker_learns_no_old_session_id_from_the_commands_to_redis() -> None:
+    """Sentry notes each command of the client's own methods, with the key, in the reports of later errors."""
+    with redis_server() as server, sentry() as tracker:
+        async with Redis.from_url(server.url) as redis:
+            cookie = await cookie_of_old_app(OldRedisStorage(redis), DATA)
+            old_id = cookie.partition("=")[2]
+            tracker.events.clear()
+            app = our_app(FailingStorage(["insert"]), RedisReader(redis))
+            async with TestClient(TestServer(app), cookie_jar=aiohttp.DummyCookieJar()) as client:
+                with sentry_sdk.isolation_scope():
+                    assert await Visitor(client, cookie).get("/show") == 503
+
+    assert tracker.events
+    assert old_id not in tracker.text
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
