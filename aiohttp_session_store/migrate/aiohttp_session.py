@@ -1,6 +1,7 @@
 """Readers of the sessions that aiohttp-session stored, and the call that takes these sessions over."""
 
 import base64
+import inspect
 import json
 import time
 import warnings
@@ -161,12 +162,11 @@ class RedisReader(_Reader):
             ConfigurationError: *client* is not a client.
         """
         super().__init__(options)
-        if not callable(
-            getattr(client, "execute_command", None)
-        ):  # the message must not show it, as it may hold a password
+        if not inspect.iscoroutinefunction(getattr(client, "execute_command", None)):
+            kind = type(client)  # the message must not show the value, as it may hold a password
             raise ConfigurationError(
-                f"RedisReader takes a client of redis.asyncio, not {type(client).__name__}: for a URL, pass"
-                " redis.asyncio.Redis.from_url(url)"
+                f"RedisReader takes a client of redis.asyncio, not {kind.__module__}.{kind.__qualname__}: for a URL,"
+                " pass redis.asyncio.Redis.from_url(url)"
             )
         from ..storages.redis.shared_calls import Calls  # noqa: PLC0415  only this reader needs redis-py
 

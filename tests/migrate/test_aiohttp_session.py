@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import aiohttp_session
 import pytest
+import redis
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp_session.cookie_storage import EncryptedCookieStorage
@@ -459,9 +460,20 @@ async def test_after_an_insert_whose_answer_is_lost_the_old_cookie_still_works_o
         assert await Visitor(client, cookie).get("/show") == {}
 
 
-@pytest.mark.parametrize("client", ["redis://:S3cr3t@host", b"redis://:S3cr3t@host", None])
-def test_a_url_in_the_place_of_a_client_is_refused_and_not_repeated(client: object) -> None:
-    with pytest.raises(ConfigurationError, match=rf"not {type(client).__name__}: for a URL, pass .*from_url") as caught:
+@pytest.mark.parametrize(
+    "client",
+    [
+        "redis://:S3cr3t@host",
+        b"redis://:S3cr3t@host",
+        {"url": "redis://:S3cr3t@host"},
+        None,
+        redis.Redis.from_url("redis://:S3cr3t@host"),
+    ],
+    ids=lambda client: type(client).__name__,
+)
+def test_what_is_no_asynchronous_client_is_refused_and_not_repeated(client: object) -> None:
+    kind = rf"{type(client).__module__}.{type(client).__name__}"
+    with pytest.raises(ConfigurationError, match=rf"not {kind}: for a URL, pass .*from_url") as caught:
         RedisReader(client)
 
     assert "S3cr3t" not in str(caught.value)
