@@ -51,7 +51,7 @@ class RedisServer:
         deadline = time.monotonic() + 20
         while True:
             try:
-                with self.client() as client:
+                with redis.Redis(port=self.port, socket_timeout=10, protocol=2) as client:  # needs no HELLO
                     client.ping()
                     return
             except redis.RedisError:

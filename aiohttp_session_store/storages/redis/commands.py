@@ -1,6 +1,7 @@
 """A command that waits for its answer, and what its errors mean."""
 
 import asyncio
+import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,7 +19,17 @@ from redis.exceptions import TimeoutError as DriverTimeoutError
 
 from ...errors import StorageError
 
-__all__ = ["ANSWERED", "PAUSES", "Answer", "Call", "Word", "is_read_only", "may_pass", "storage_error"]
+__all__ = [
+    "ANSWERED",
+    "PAUSES",
+    "Answer",
+    "Call",
+    "Word",
+    "forget_arguments",
+    "is_read_only",
+    "may_pass",
+    "storage_error",
+]
 
 Word = str | bytes | int
 
@@ -26,6 +37,8 @@ _DRIVER_ERRORS = (RedisError, RedisClusterException, OSError)
 _NOT_ALLOWED = (AuthenticationError, AuthorizationError)
 #: Errors that the server answers with: it has not carried out the command.
 ANSWERED = (ResponseError, BusyLoadingError, *_NOT_ALLOWED)
+# What a server adds to the refusal of a command that it does not know, such as one that was renamed.
+_ARGUMENTS = re.compile(r",? with args beginning with:.*", re.DOTALL)
 _UNANSWERED = (DisconnectedError, DriverTimeoutError, OSError)
 
 #: Seconds before each repetition, at most. A connection that was closed is replaced at once. Two short pauses help over
@@ -78,10 +91,19 @@ def may_pass(error: object) -> bool:
     return (isinstance(error, _UNANSWERED) and not isinstance(error, _NOT_ALLOWED)) or is_read_only(error)
 
 
+def forget_arguments(error: BaseException) -> None:
+    """Remove the arguments of a command from *error* and its context: those of AUTH and HELLO are a password."""
+    found: BaseException | None = error
+    while found is not None:
+        found.args = tuple(_ARGUMENTS.sub("", arg) if isinstance(arg, str) else arg for arg in found.args)
+        found = found.__context__
+
+
 def storage_error(error: Exception, command: Word, timeout: float, *, maybe_stored: bool) -> Exception:
     """Return the error for the caller of *command*: a StorageError, if *error* is one of the driver."""
     if isinstance(error, TimeoutError):
         return StorageError(f"Redis did not answer {command!s} within {timeout:g} s", maybe_stored=maybe_stored)
     if isinstance(error, _DRIVER_ERRORS):
+        forget_arguments(error)
         return StorageError(f"Redis: {type(error).__name__}: {error}", maybe_stored=maybe_stored)
     return error

@@ -3,13 +3,15 @@
 import logging
 import re
 import traceback
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
 from aiohttp_session_store import ConfigurationError, KeyedStorage, StorageError
+from aiohttp_session_store.migrate import RedisReader
 from aiohttp_session_store.storages.redis import RedisStorage
 from aiohttp_session_store.testing import ManualClock, StorageContract
 from tests.docs.blocks import ROOT, block
@@ -190,6 +192,30 @@ async def test_a_password_that_the_server_refuses_is_shown_nowhere(
         assert wrong not in f"{error}{error!r}"
         error = error.__context__
     assert wrong not in "".join(traceback.format_exception(caught.value)) + caplog.text
+
+
+@pytest.mark.parametrize(("renamed", "protocol"), [("HELLO", 3), ("AUTH", 2)])
+@pytest.mark.parametrize("binary", [installed, packaged])
+async def test_a_server_that_does_not_know_the_command_with_the_password_shows_it_nowhere(
+    caplog: pytest.LogCaptureFixture, binary: Callable[[], str | None], renamed: str, protocol: int
+) -> None:
+    """The server repeats the arguments of a command that it does not know."""
+    found = binary()
+    if found is None:
+        pytest.skip("this server is not installed")
+    caplog.set_level(logging.DEBUG)
+    with redis_server("--rename-command", renamed, "", binary=found) as server:
+        url = f"redis://sessions:{PASSWORD}@127.0.0.1:{server.port}?protocol={protocol}"
+        client = Redis.from_url(url)
+        async with started(RedisStorage.from_url(url)) as storage:
+            for call in (storage.fetch(KEY), RedisReader(client).read(KEY)):
+                with pytest.raises(StorageError, match=f"unknown command .{renamed}") as caught:
+                    await call
+                assert PASSWORD not in "".join(traceback.format_exception(caught.value))
+        await client.aclose()
+
+    assert renamed in caplog.text
+    assert PASSWORD not in caplog.text
 
 
 # --- TLS and Unix sockets
