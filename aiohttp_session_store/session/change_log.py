@@ -75,12 +75,15 @@ class ChangeLog:
         """Let *key* read as *converted*, which was made from its stored value, in the rest of this request.
 
         This is no change.  A change inside *converted* is one, and then all of it is stored in the place of the value.
+        So is a change that was made inside the stored value before, which *converted* holds, too.
 
         Raises:
-            TypeError: *converted* cannot be stored.
+            TypeError: *converted* cannot be stored, or the stored value has been given a part that cannot.
         """
         if key not in self.data:
             return  # a flash, in which no change is stored
+        if key in self.snapshots and self._has_changed(key):
+            self._assigned[key] = None
         self.snapshots.pop(key, None)
         self.data[key] = converted
         frozen = freeze(converted, key)
@@ -278,8 +281,7 @@ class ChangeLog:
         return {key: freeze(value, key) if key in live else value for key, value in self.data.items()}
 
     def _changed_inside(self) -> list[str]:
-        return [
-            key
-            for key, snapshot in self.snapshots.items()
-            if key not in self._assigned and dumps(freeze(self.data[key], key)) != dumps(snapshot)
-        ]
+        return [key for key in self.snapshots if key not in self._assigned and self._has_changed(key)]
+
+    def _has_changed(self, key: str) -> bool:
+        return dumps(freeze(self.data[key], key)) != dumps(self.snapshots[key])

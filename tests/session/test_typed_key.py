@@ -328,6 +328,19 @@ async def test_an_old_value_that_this_request_assigned_is_converted_and_stored_s
     assert (await storage.read(session.id))["cart"] == [7, 8]
 
 
+@pytest.mark.parametrize("by", ["cart", SessionKey("cart", dict[str, int], converter=dict)], ids=["name", "key"])
+async def test_a_change_inside_an_old_value_is_stored_by_its_conversion(
+    load: Load, storage: MemoryStorage, by: Any
+) -> None:
+    session = await load(cart={"7": 1} if by == "cart" else [["7", 1]])
+    session[by]["8"] = 1
+    assert session[CONVERTED_CART] == [7, 8]
+    assert session.dirty
+    await storage.save(session)
+
+    assert (await storage.read(session.id))["cart"] == [7, 8]
+
+
 async def test_discard_goes_back_to_the_value_before_a_conversion(load: Load) -> None:
     session = await load(cart={"7": 1})
     session[CONVERTED_CART].append(8)
