@@ -246,6 +246,8 @@ class Connections:
 
     def _failure(self, error: Exception, *, maybe_stored: bool = False) -> StorageError:
         """Return the :class:`StorageError` that describes *error*."""
+        if isinstance(error, asyncpg.IntegrityConstraintViolationError):
+            error.detail = None  # it shows the row, which holds the data, for example to a CHECK of the table
         if isinstance(error, TimeoutError):
             text = f"PostgreSQL did not answer within {self.timeout:g} s"
         elif isinstance(error, asyncpg.UndefinedTableError):

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+import traceback
 from typing import Any
 
 import asyncpg
@@ -251,3 +252,20 @@ async def test_a_server_that_is_away_costs_one_line_of_the_log_for_each_request(
     lines = [line for record in caplog.records for line in caplog.handler.format(record).splitlines()]
     assert len(lines) == 100
     assert all("sessions are unavailable" in line and "Connect call failed" in line for line in lines)
+
+
+async def test_a_row_that_a_constraint_refuses_is_not_shown(storage: PostgresStorage, pool: asyncpg.Pool) -> None:
+    """The server repeats the whole row, with the data of the session."""
+    await pool.execute(f"ALTER TABLE {storage._statements.table} ADD CHECK (octet_length(data) < 10)")
+    version = await storage.insert(KEY, b"short", EXPIRES_AT)
+    assert version
+
+    for call in (
+        storage.insert(KEY[::-1], b"hunter2hunter2", EXPIRES_AT),
+        storage.replace(KEY, b"hunter2hunter2", EXPIRES_AT, version),
+    ):
+        with pytest.raises(StorageError, match="violates check constraint") as caught:
+            await call
+        shown = "".join(traceback.format_exception(caught.value))
+        assert b"hunter2".hex() not in shown
+        assert KEY not in shown
