@@ -204,7 +204,7 @@ class SessionMapping(MutableMapping[str, Any]):
             raise
         return self[key]
 
-    def update(self, *args: Any, **kwargs: Any) -> None:
+    def update(self, /, *args: Any, **kwargs: Any) -> None:
         """Set several keys, as ``dict`` does; see :meth:`__setitem__`."""
         try:
             super().update(*args, **kwargs)

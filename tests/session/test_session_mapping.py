@@ -72,8 +72,9 @@ async def test_it_has_every_method_and_operator_of_a_dict(session: Session) -> N
         lambda m: (list(m.keys()), list(m.values()), list(m.items())),
         lambda m: m == {"a": 1, "b": [1, 2], "none": None},
         lambda m: (m.setdefault("z", []), list(reversed(m))),
+        lambda m: (m.update(self=1, other=2), list(m.items())),
     ],
-    ids=["copy", "|", "| from the right", "reversed", "popitem", "popitem all", "views", "==", "order"],
+    ids=["copy", "|", "| from the right", "reversed", "popitem", "popitem all", "views", "==", "order", "update"],
 )
 async def test_it_gives_what_a_dict_gives(session: Session, use: Callable[[Any], Any]) -> None:
     expected = use({"a": 1, "b": [1, 2], "none": None})
