@@ -27,6 +27,8 @@ _logger = logging.getLogger("aiohttp_session_store")
 # At module level, because aiohttp names a key after the module that makes it. It cannot do so in a thread.
 _REQUEST = web.RequestKey("aiohttp_session_store", RequestSession)
 
+# What json and orjson say about our Session. A class of the app may be called AsyncSession.
+_OF_JSON = ("Object of type Session is not JSON serializable", "Type is not JSON serializable: Session")
 # Longer than any reasonable queue for one visitor's session, and shorter than the timeout of proxies (nginx: 60 s).
 DEFAULT_LOCK_TIMEOUT = 10.0
 
@@ -266,7 +268,7 @@ async def _fail(holder: RequestSession, request: web.Request, error: BaseExcepti
 
     If the handler failed only because the visitor went away after the headers were sent, the changes are saved.
     """
-    if isinstance(error, TypeError) and "Session" in str(error) and "is not JSON serializable" in str(error):
+    if isinstance(error, TypeError) and str(error) in _OF_JSON:
         error.add_note("A session is a mapping, but no dict: write web.json_response(dict(session))")
     left = holder.seal()
     if holder.headers_sent and _is_all(error, ConnectionError):

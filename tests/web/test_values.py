@@ -205,11 +205,16 @@ async def test_a_session_that_a_handler_sends_as_json_fails_with_a_note_that_say
     assert "web.json_response(dict(session))" in caplog.text
 
 
+class AsyncSession:
+    """Another class that has our word in its name, as that of SQLAlchemy."""
+
+
+@pytest.mark.parametrize("kind", [object, AsyncSession])
 async def test_another_type_error_gets_no_note(
-    client_of: ClientOf, storage: KeyedStorage, caplog: pytest.LogCaptureFixture
+    client_of: ClientOf, storage: KeyedStorage, caplog: pytest.LogCaptureFixture, kind: type
 ) -> None:
     async def handler(request: web.Request) -> web.Response:
-        return web.json_response(object())
+        return web.json_response(kind())
 
     client = await client_of(app_with(storage, handler))
 
