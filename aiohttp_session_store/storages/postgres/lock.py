@@ -162,8 +162,10 @@ class PostgresLock:
         statement = self._statements.release_lock
         try:
             await self._run(statement, self._key, self._token, again=statement)
-        except StorageError as error:  # harmless, and if its request failed for the same reason, that is logged
-            _logger.info("an exclusive lock could not be released: it ends in %g s: %s", self._seconds, one_line(error))
+        except StorageError as error:  # harmless; where its request failed, that is the one line of the log
+            _logger.debug(
+                "an exclusive lock could not be released: it ends in %g s: %s", self._seconds, one_line(error)
+            )
 
     async def _take(self) -> bool:
         self._perhaps_ours = True
@@ -186,4 +188,4 @@ class PostgresLock:
                     self._over = True
                     return
             except StorageError as error:  # if it is lost, the save says so
-                _logger.info("an exclusive lock could not be renewed, and may be lost: %s", one_line(error))
+                _logger.debug("an exclusive lock could not be renewed, and may be lost: %s", one_line(error))

@@ -91,8 +91,10 @@ class RedisLock:
             await asyncio.wait([self._claiming])
         try:
             await self._run(RELEASE, self._key, self._token)
-        except StorageError as error:  # harmless, and if its request failed for the same reason, that is logged
-            _logger.info("an exclusive lock could not be released: it ends in %g s: %s", self._seconds, one_line(error))
+        except StorageError as error:  # harmless; where its request failed, that is the one line of the log
+            _logger.debug(
+                "an exclusive lock could not be released: it ends in %g s: %s", self._seconds, one_line(error)
+            )
 
     async def _claim(self, script: Script) -> bool:
         sent = time.monotonic()
@@ -110,4 +112,4 @@ class RedisLock:
                     self._valid_until = 0.0
                     return
             except StorageError as error:  # if it is lost, the save says so
-                _logger.info("an exclusive lock could not be renewed, and may be lost: %s", one_line(error))
+                _logger.debug("an exclusive lock could not be renewed, and may be lost: %s", one_line(error))

@@ -137,7 +137,7 @@ async def test_a_holder_leaves_in_time_although_the_server_is_frozen(
             entered.set()
             await leave.wait()
 
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     async with started(PostgresStorage.from_dsn(server.dsn, timeout=1, lock_lease=1)) as storage:
         await ready(storage)
         entered, leave = asyncio.Event(), asyncio.Event()

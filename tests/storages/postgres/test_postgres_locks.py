@@ -135,7 +135,7 @@ async def test_a_lease_whose_row_has_ended_is_not_renewed_although_nobody_has_ta
 async def test_a_lease_ends_by_our_clock_if_the_server_is_away(
     server: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     storage = PostgresStorage.from_dsn(server.dsn, lock_lease=1, timeout=0.2)
     await storage.create_schema()
     async with storage.lock(KEY) as lease:
@@ -150,7 +150,9 @@ async def test_a_lease_ends_by_our_clock_if_the_server_is_away(
         with pytest.raises(SessionLockError, match="was lost"):
             await lease()
     assert "could not be renewed" in caplog.text
-    assert not any(record.exc_info or record.levelno > logging.INFO for record in caplog.records), "the request says it"
+    assert not any(record.exc_info or record.levelno > logging.DEBUG for record in caplog.records), (
+        "the request says it"
+    )
     await storage.aclose()
 
 
@@ -625,7 +627,7 @@ async def test_a_pool_that_is_closed_under_a_holder_is_an_error_and_no_hang(
     shared_server: PostgresServer, storage: PostgresStorage, schema: str, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """By its owner, the application."""
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     pool = await asyncpg.create_pool(shared_server.dsn, min_size=0, max_size=2)
     holder = PostgresStorage(pool, schema=schema, lock_lease=1)
     async with asyncio.timeout(10):

@@ -110,7 +110,7 @@ async def taken_over(stack: AsyncExitStack, storage: RedisStorage, client: Redis
 async def test_a_release_that_never_arrives_is_logged_and_the_lease_ends(
     way: Proxy, prefix: str, client: Redis, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     async with started(RedisStorage.from_url(way.url, prefix=prefix, timeout=TIMEOUT, lock_lease=1)) as ours:
         async with ours.lock(KEY):
             way.next(*[lost_on_the_way] * 4)
