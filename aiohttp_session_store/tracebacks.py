@@ -58,6 +58,20 @@ def hides_locals(function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[A
     return hiding
 
 
+def hides_settings(function: Callable[P, T]) -> Callable[P, T]:
+    """Let the errors of a constructor leave it without local variables, which may hold a password or a secret."""
+
+    @wraps(function)
+    def hiding(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            hide_locals(error)
+            raise
+
+    return hiding
+
+
 def _callers() -> Iterator[FrameType]:
     """Yield the frames above the function that asked to hide its variables."""
     frame = inspect.currentframe()

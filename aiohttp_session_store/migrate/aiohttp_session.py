@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from ..errors import ConfigurationError, StorageError
+from ..tracebacks import hides_settings
 from ..web.middleware import sessions_of
 from .adopting import OldSessionAdopter
 from .old_session import OldSession, OldSessionReader
@@ -82,6 +83,7 @@ class _Reader:
 class EncryptedCookieReader(_Reader):
     """Reads what ``EncryptedCookieStorage`` wrote.  Needs the package ``cryptography``, as that storage did."""
 
+    @hides_settings
     def __init__(
         self,
         secret_key: "str | bytes | bytearray | Any",
@@ -147,6 +149,7 @@ class ForgeableCookieReader(_Reader):
 class RedisReader(_Reader):
     """Reads what ``RedisStorage`` of aiohttp-session wrote, and leaves it there.  Redis has 5 seconds to answer."""
 
+    @hides_settings
     def __init__(
         self,
         client: Any,

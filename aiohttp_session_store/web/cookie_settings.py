@@ -6,6 +6,7 @@ from typing import Protocol
 
 from ..errors import ConfigurationError, SessionUsageError
 from ..record.size import COOKIE_LIMIT
+from ..tracebacks import hides_settings
 from .cookie_rules import MAX_AGE, check_parts, check_prefixes, checked_old_names
 from .cookie_signature import SENT_LENGTH, SIGNATURE_LENGTH, VERIFIED_KEPT, CookieSignature, Opened, checked_secrets
 from .request_headers import pattern_for, values_in
@@ -32,6 +33,7 @@ class SessionCookie:
     The value of the cookie is always signed (HMAC-SHA256 by itsdangerous), so a forged value never reaches the storage.
     """
 
+    @hides_settings
     def __init__(
         self,
         name: str = "session",
@@ -91,7 +93,7 @@ class SessionCookie:
         check_prefixes(self, name)
         self.old_names: tuple[str, ...] = checked_old_names(self, old_names)
         if not httponly:
-            warnings.warn("httponly=False lets any script on the page steal the session", UserWarning, stacklevel=2)
+            warnings.warn("httponly=False lets any script on the page steal the session", UserWarning, stacklevel=3)
         #: Bytes available for an unsealed value, so that name and value stay within what browsers keep.
         self.value_limit: int = COOKIE_LIMIT - len(name) - SIGNATURE_LENGTH - (SENT_LENGTH if persistent else 0)
         self._patterns = [pattern_for(one) for one in self.names]

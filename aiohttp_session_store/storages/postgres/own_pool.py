@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 
 from ...errors import StorageError
+from ...tracebacks import hides_locals
 from .dsn import checked
 
 __all__ = ["OwnPool", "WrongSettingsError"]
@@ -100,6 +101,7 @@ class OwnPool:
                 )
         return self._pool
 
+    @hides_locals
     async def _connect(self, *arguments: Any, **options: Any) -> Any:
         try:
             connection: Any = await asyncpg.connect(*arguments, **options)

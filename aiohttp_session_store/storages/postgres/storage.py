@@ -14,6 +14,7 @@ from ...engine.verbs import Lease
 from ...errors import ConfigurationError, StorageError
 from ...record.format import Stored
 from ...record.settings import check_flag, number_of_seconds, whole_number
+from ...tracebacks import hides_locals, hides_settings
 from ..base import (
     RECLAIM_AFTER,
     KeyedStorage,
@@ -59,6 +60,7 @@ class PostgresStorage(KeyedStorage):
     and gets :class:`SessionLockError`.
     """
 
+    @hides_settings
     def __init__(
         self,
         pool: "asyncpg.Pool | OwnPool",
@@ -99,6 +101,7 @@ class PostgresStorage(KeyedStorage):
         self._warned_of: set[str] = set()  # statements whose table is missing
 
     @classmethod
+    @hides_settings
     def from_dsn(
         cls,
         dsn: str,
@@ -135,6 +138,7 @@ class PostgresStorage(KeyedStorage):
         sql = self._statements
         return sql.make_schema + sql.create + sql.create_locks + sql.create_owners
 
+    @hides_locals
     async def create_schema(self) -> None:
         """Create what is missing of the schema if one was named, and of the tables of sessions, locks and owners.
 

@@ -15,6 +15,7 @@ from ...engine.verbs import Lease
 from ...errors import ConfigurationError, StorageError
 from ...record.format import Stored
 from ...record.settings import number_of_seconds
+from ...tracebacks import hides_settings
 from ..base import (
     RECLAIM_AFTER,
     KeyedOptions,
@@ -64,6 +65,7 @@ class RedisStorage(KeyedStorage):
     lost through replication and eviction.
     """
 
+    @hides_settings
     def __init__(
         self,
         client: "Redis | RedisCluster",
@@ -101,6 +103,7 @@ class RedisStorage(KeyedStorage):
         self._owns_client = False
 
     @classmethod
+    @hides_settings
     def from_url(cls, url: str, **options: Unpack[RedisOptions]) -> "RedisStorage":
         """Keep sessions on the server at *url*, with a client that is closed with the app.
 
