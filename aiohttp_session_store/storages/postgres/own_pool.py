@@ -105,7 +105,7 @@ class OwnPool:
     async def _connect(self, *arguments: Any, **options: Any) -> Any:
         try:
             connection: Any = await asyncpg.connect(*arguments, **options)
-        except asyncpg.InterfaceError:
+        except (asyncpg.InterfaceError, OSError):  # a certificate that is not trusted is a ValueError, too
             raise
         except (ValueError, LookupError, TypeError) as error:
             kind = type(error).__name__
