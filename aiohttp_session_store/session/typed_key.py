@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from inspect import iscoroutinefunction
 from typing import Any, Generic, TypeVar, get_origin
 
 from ..errors import ConfigurationError
@@ -40,7 +41,7 @@ class SessionKey(Generic[T]):
 
         Raises:
             ConfigurationError: *name* cannot be a session key, a session cannot hold values of *value_type*, or
-                *converter* cannot be called.
+                *converter* cannot be called or is async.
         """
         try:
             self.name: str = check_key(name)
@@ -48,8 +49,10 @@ class SessionKey(Generic[T]):
             raise ConfigurationError(str(error)) from None
         self.value_type: type[T] = value_type
         self._plain = _stored_type(name, value_type)
-        if converter is not None and not callable(converter):
-            raise ConfigurationError(f"the converter of session key {name!r} must be a function of one argument")
+        if converter is not None and (not callable(converter) or iscoroutinefunction(converter)):
+            raise ConfigurationError(
+                f"the converter of session key {name!r} must be a function of one argument, and not async"
+            )
         self._converter = converter
 
     def __repr__(self) -> str:
@@ -80,13 +83,21 @@ class SessionKey(Generic[T]):
         reason = "has no converter"
         if self._converter is not None:
             try:
-                converted = self.proved(self._converter(deepcopy(value)))
-                freeze(converted, self.name)
+                converted: Any = self._converter(deepcopy(value))
             except Exception as error:  # noqa: BLE001  old data must not fail each request, whatever the converter does
                 reason = f"has a converter that raised {type(error).__name__}"
             else:
-                return converted
+                if self._can_hold(converted):
+                    return converted  # type: ignore[no-any-return]
+                reason = f"has a converter that returned a {type_name(type(converted))} that it cannot hold"
         raise KeyError(f"{self._mismatch(value)}; it reads as missing, because the key {reason}")
+
+    def _can_hold(self, value: Any) -> bool:
+        try:
+            freeze(self.proved(value), self.name)
+        except TypeError:
+            return False
+        return True
 
     def _mismatch(self, value: Any) -> str:
         wrong, right = type_name(value.__class__), type_name(self._plain)
