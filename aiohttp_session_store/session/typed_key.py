@@ -55,6 +55,14 @@ class SessionKey(Generic[T]):
             )
         self._converter = converter
 
+    def __init_subclass__(cls) -> None:
+        """Refuse a subclass: a session would not know its objects for keys, because the fast way compares classes.
+
+        Raises:
+            ConfigurationError: Always.
+        """
+        raise ConfigurationError("SessionKey cannot have subclasses; write a function that returns a SessionKey")
+
     def __repr__(self) -> str:
         """Show the name and the type."""
         return f"SessionKey({self.name!r}, {self._plain.__name__})"

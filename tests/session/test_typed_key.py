@@ -421,6 +421,11 @@ def test_an_invalid_name_is_refused(name: Any) -> None:
         SessionKey(name, int)
 
 
+def test_a_subclass_of_session_key_is_refused_at_once() -> None:
+    with pytest.raises(ConfigurationError, match="write a function that returns a SessionKey"):
+        type("Key", (SessionKey,), {})
+
+
 async def later(old: Any) -> int:
     return int(old)
 
