@@ -92,11 +92,15 @@ def may_pass(error: object) -> bool:
 
 
 def forget_arguments(error: BaseException) -> None:
-    """Remove the arguments of a command from *error* and its context: those of AUTH and HELLO are a password."""
-    found: BaseException | None = error
-    while found is not None:
-        found.args = tuple(_ARGUMENTS.sub("", arg) if isinstance(arg, str) else arg for arg in found.args)
-        found = found.__context__
+    """Remove a command's arguments from *error* and what it came from: those of AUTH and HELLO are a password."""
+    todo: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while todo:
+        found = todo.pop()
+        if found is not None and id(found) not in seen:
+            seen.add(id(found))
+            found.args = tuple(_ARGUMENTS.sub("", arg) if isinstance(arg, str) else arg for arg in found.args)
+            todo += [found.__cause__, found.__context__]
 
 
 def storage_error(error: Exception, command: Word, timeout: float, *, maybe_stored: bool) -> Exception:

@@ -218,6 +218,24 @@ async def test_a_server_that_does_not_know_the_command_with_the_password_shows_i
     assert PASSWORD not in caplog.text
 
 
+@pytest.mark.parametrize(("renamed", "protocol"), [("HELLO", 3), ("AUTH", 2)])
+async def test_a_cluster_that_does_not_know_that_command_shows_the_password_nowhere(
+    caplog: pytest.LogCaptureFixture, renamed: str, protocol: int
+) -> None:
+    """The client of a cluster keeps the refusal as the cause of its own error."""
+    caplog.set_level(logging.DEBUG)
+    with redis_server("--cluster-enabled", "yes", "--rename-command", renamed, "") as server:
+        url = f"redis://sessions:{PASSWORD}@127.0.0.1:{server.port}?protocol={protocol}"
+        client = RedisCluster.from_url(url, socket_timeout=1)
+        async with started(RedisStorage(client)) as storage:
+            with pytest.raises(StorageError) as caught:
+                await storage.fetch(KEY)
+            assert PASSWORD not in "".join(traceback.format_exception(caught.value))
+        await client.aclose()
+
+    assert PASSWORD not in caplog.text
+
+
 # --- TLS and Unix sockets
 
 
