@@ -199,9 +199,9 @@ class Connections:
         try:
             row = await borrowed.connection.fetchrow(statement, *arguments, timeout=limit)
             answered = True
-        except asyncpg.PostgresError as error:
-            answered = not _is_lost(error)
-            error.detail = None  # its text would show the row that a constraint or a trigger refuses
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            answered = isinstance(error, asyncpg.PostgresError) and not _is_lost(error)
+            _forget_values(error)
             raise
         finally:
             await self._give_back(borrowed, answered=answered)
@@ -246,8 +246,6 @@ class Connections:
 
     def _failure(self, error: Exception, *, maybe_stored: bool = False) -> StorageError:
         """Return the :class:`StorageError` that describes *error*."""
-        if isinstance(error, asyncpg.IntegrityConstraintViolationError):
-            error.detail = None  # it shows the row, which holds the data, for example to a CHECK of the table
         if isinstance(error, TimeoutError):
             text = f"PostgreSQL did not answer within {self.timeout:g} s"
         elif isinstance(error, asyncpg.UndefinedTableError):
@@ -262,6 +260,14 @@ class Connections:
         else:
             text = f"PostgreSQL: {type(error).__name__}: {error}"
         return StorageError(text, maybe_stored=maybe_stored)
+
+
+def _forget_values(error: Exception) -> None:
+    """Remove the data of a session from *error*, if the table has another constraint, trigger or type than ours."""
+    if isinstance(error, asyncpg.PostgresError):
+        error.detail = None  # such as "Failing row contains (...)"
+    if isinstance(error, asyncpg.DataError | ValueError):
+        error.args = ("a value was refused (not shown): compare the table with storage.schema_sql",)
 
 
 def _is_lost(error: BaseException) -> bool:

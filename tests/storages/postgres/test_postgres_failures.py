@@ -254,18 +254,32 @@ async def test_a_server_that_is_away_costs_one_line_of_the_log_for_each_request(
     assert all("sessions are unavailable" in line and "Connect call failed" in line for line in lines)
 
 
-async def test_a_row_that_a_constraint_refuses_is_not_shown(storage: PostgresStorage, pool: asyncpg.Pool) -> None:
-    """The server repeats the whole row, with the data of the session."""
-    await pool.execute(f"ALTER TABLE {storage._statements.table} ADD CHECK (octet_length(data) < 10)")
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("ADD CHECK (octet_length(data) < 10)", "violates check constraint"),
+        ("ADD CHECK (octet_length(data) < 10 OR data::text::int > 0)", "a value was refused"),
+        ("ALTER data TYPE jsonb USING '{}'", "a value was refused.*compare the table with storage.schema_sql"),
+    ],
+    ids=["constraint", "expression", "type"],
+)
+async def test_a_table_that_was_changed_shows_no_data(
+    storage: PostgresStorage, pool: asyncpg.Pool, change: str, said: str
+) -> None:
+    """The server or the driver repeats the value that it refuses, or the whole row."""
     version = await storage.insert(KEY, b"short", EXPIRES_AT)
     assert version
+    await pool.execute(f"ALTER TABLE {storage._statements.table} {change}")
+    await pool.expire_connections()
 
     for call in (
         storage.insert(KEY[::-1], b"hunter2hunter2", EXPIRES_AT),
         storage.replace(KEY, b"hunter2hunter2", EXPIRES_AT, version),
     ):
-        with pytest.raises(StorageError, match="violates check constraint") as caught:
+        with pytest.raises(StorageError, match=said) as caught:
             await call
+        assert not caught.value.maybe_stored
         shown = "".join(traceback.format_exception(caught.value))
+        assert "hunter2" not in shown
         assert b"hunter2".hex() not in shown
         assert KEY not in shown
