@@ -16,6 +16,7 @@ from ..errors import SessionUsageError, StorageError
 from ..record.changes import NO_CHANGES
 from ..record.format import LOGIN, REVOKED, TOO_MANY, Retired
 from ..record.head import Head, owner_key
+from ..record.session_id import is_key
 from ..record.timeouts import last_use
 from ..session.state import Place
 from .ending import bury, close
@@ -109,11 +110,15 @@ class Owners:
     async def end_session(self, owner: str, key: str) -> bool:
         """End the one session of *owner* that was listed with *key*; return whether it was there.
 
+        The key comes from a form, so it may be any text, such as a path.
+
         Raises:
             SessionUsageError: The storage has no index.
             StorageError: It may still be there.
         """
         self._need_index()
+        if not is_key(key):
+            return False
         passed: set[str | None] = set()
         found = await self._writer.look(key)
         while isinstance(found, Retired) and found.why != LOGIN and found.successor not in passed:

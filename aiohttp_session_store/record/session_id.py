@@ -8,6 +8,7 @@ from functools import lru_cache
 # About 1 MB of ids and keys. A request needs its key two or three times, and computing it takes half a microsecond.
 KEYS_KEPT = 4096
 _ID = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+_KEY = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 def new_id() -> str:
@@ -18,6 +19,11 @@ def new_id() -> str:
 def is_id(text: str) -> bool:
     """Return whether *text* has the form of an id from :func:`new_id`.  Any other text never reaches a storage."""
     return _ID.fullmatch(text) is not None
+
+
+def is_key(text: str) -> bool:
+    """Return whether *text* has the form of a key.  Any other text never reaches a storage."""
+    return _KEY.fullmatch(text) is not None
 
 
 def snapshot_key(old_key: str, new_key: str) -> str:

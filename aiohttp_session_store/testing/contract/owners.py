@@ -239,6 +239,15 @@ class OwnerContract:
         with pytest.raises(TypeError):
             await storage.end_session(owner, None)  # type: ignore[arg-type]
 
+    @pytest.mark.parametrize("form", ["", "{}\n", "{}\0", "\ud800", "../../{}", "{}/{}", "owner:{}", "x" * 100_000])
+    async def test_a_key_that_was_made_up_is_not_there(self, storage: KeyedStorage, form: str) -> None:
+        """A key comes from a form, and can be any text: a path, or the name of something else on a server."""
+        owner = new_owner()
+        session_id = await logged_in(storage, owner)
+        made_up = form.replace("{}", owner_key(owner))
+        assert not await storage.end_session(owner, made_up), "a key that was made up is not there"
+        assert await alive(storage, session_id) == [True], "a key that was made up must end nothing"
+
     async def test_ending_in_a_race_with_logins_and_renewals(self, storage: KeyedStorage) -> None:
         """What was answered before the ending began is over; what came meanwhile is in the index."""
         for _ in range(ROUNDS):
