@@ -161,7 +161,8 @@ class Owners:
         """Give a session that has no owner yet the owner of *head*; its id stays.
 
         Returns:
-            Where the session stands, perhaps with the owner that a parallel request gave it; None: it has ended.
+            Where the session stands, perhaps with the owner that a parallel request gave it, or with none because a
+            parallel request changed it; None: it has ended.
 
         Raises:
             StorageError: The storage failed.

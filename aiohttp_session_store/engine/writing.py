@@ -80,7 +80,8 @@ class RecordWriter:
             changes: Those of one or more requests, in order.
             lease: That of an exclusive lock, called before each compare-and-set.  Under a lock nothing is followed: if
                 the record is retired or gone, the lock is no longer that of the session.
-            head: The owner to give to the session if it has none.
+            head: The owner to give to the session if it has none, and was not changed since it stood at *place*: what
+                the owner was read from may be gone, as after a logout.
 
         Returns:
             Where the session stands now, or None: it has ended.
@@ -105,7 +106,7 @@ class RecordWriter:
                     if lease is not None:
                         await lease()
                     try:
-                        written = await self._replace(found, changes, head)
+                        written = await self._replace(found, changes, head if found is place else None)
                     except SessionTooLargeError:
                         if looked:  # a parallel request may have made room since
                             raise

@@ -209,6 +209,8 @@ class SessionStorage(Protocol):
     async def adopt(self, session: Session, owner: str) -> None:
         """Give *owner* a session that has no owner yet, and keep its id; see ``setup(owner_of=...)``.
 
+        If a parallel request has changed the session, it gets no owner, and *session* shows what it holds now.
+
         Raises:
             StorageError: The storage failed.
             TypeError: *owner* is not a string of 1 to 255 characters.

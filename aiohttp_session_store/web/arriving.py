@@ -111,7 +111,8 @@ def old_names(app: AppSessions, cookies: Sequence[Opened]) -> frozenset[str]:
 
 async def _own(storage: SessionStorage, session: Session, owner_of: Callable[[Session], str | None]) -> None:
     """Give a session from before ``login`` was used its owner, at its first load."""
-    if session.owner is None:
-        owner = owner_of(session)
-        if owner is not None:
-            await storage.adopt(session, owner)
+    while session.owner is None and (owner := owner_of(session)) is not None:
+        before = state_of(session).place
+        await storage.adopt(session, owner)
+        if state_of(session).place is before:  # it has ended, or another request has changed its id
+            return

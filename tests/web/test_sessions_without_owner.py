@@ -1,5 +1,6 @@
 """Sessions that have no owner: what they cost, when they end, and how those from before login() get theirs."""
 
+import asyncio
 import json
 import re
 
@@ -7,7 +8,7 @@ import pytest
 
 from aiohttp_session_store import CookieStorage, KeyedStorage, MemoryStorage, Session, SessionCookie
 from aiohttp_session_store.testing import ManualClock
-from tests.web.storages import SECRET, CountingStorage
+from tests.web.storages import SECRET, CountingStorage, GatedStorage
 from tests.web.test_owners import cookie_after, owners_app, seen
 from tests.web.visits import ClientOf, visit
 
@@ -106,4 +107,39 @@ async def test_a_login_over_a_session_that_just_got_another_owner_hands_nothing_
     session["own"] = True
     found = await storage.read(await storage.save(session))
     assert (found.owner, dict(found)) == ("7", {"own": True})
+    assert await storage.sessions_of("5") == []
+
+
+class GatedIndex(GatedStorage):
+    """Has a gate at the index, too."""
+
+    async def link(self, owner_key: str, key: str, until: int) -> None:
+        await self.enter("link")
+        await super().link(owner_key, key, until)
+
+
+async def test_a_logout_beside_the_first_load_is_not_undone(client_of: ClientOf) -> None:
+    """The process that logs out is one that knows no owners yet, so that it only changes what the session holds."""
+    storage = GatedIndex()
+    asked = []
+
+    def owner_of(session: Session) -> str | None:
+        asked.append(dict(session))
+        return "5" if "user-5" in session else None
+
+    client = await client_of(owners_app(storage, owner_of=owner_of))
+    cookie = await cookie_after(client, "set=user-5")
+    leaving = await storage.read(SessionCookie().bind(storage).open(cookie))
+    gate = storage.shut("link")
+    load = asyncio.create_task(seen(client, cookie))
+    await storage.reached["link"].wait()
+    leaving.clear()
+    leaving["cart"] = True
+    await storage.save(leaving)
+    gate.set()
+
+    found = await load
+    assert (found["owner"], found["data"]) == (None, {"cart": True})
+    assert asked == [{"user-5": True}, {"cart": True}]
+    assert (await seen(client, cookie))["owner"] is None
     assert await storage.sessions_of("5") == []
