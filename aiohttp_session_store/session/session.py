@@ -250,8 +250,8 @@ class Session(SessionMapping):
         if before.fate is Fate.TO_BE_ENDED or (before.destroyed and before.sealed):
             return
         self.destroy()
-        if before.new and before.replaces is None and before.logged_out is None:
-            before.fate, before.login = Fate.ALIVE, None  # nothing is stored: the emptied session will do
+        if before.new and before.saving is None and before.replaces is None and before.logged_out is None:
+            before.fate = Fate.ALIVE  # nothing is stored: the emptied session will do
             return
         self._state = before.anonymous()
 

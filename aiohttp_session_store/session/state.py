@@ -335,6 +335,7 @@ class SessionState:
         """
         if not self.destroyed:
             self.withdraw_rotation()
+            self.login = None
             self.log.empty()
         if not self.sealed:
             self.fate = Fate.TO_BE_ENDED

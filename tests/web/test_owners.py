@@ -1,5 +1,6 @@
 """Login, logout and devices in handlers: whose session it is, and what is left of it."""
 
+import asyncio
 import json
 from typing import Any
 from uuid import UUID
@@ -16,12 +17,13 @@ from aiohttp_session_store import (
     SessionUsageError,
     get_session,
     get_storage,
+    save_session,
     setup,
 )
 from aiohttp_session_store.engine.verbs import Verbs
 from aiohttp_session_store.record.head import owner_key
 from aiohttp_session_store.testing import ManualClock
-from tests.web.storages import CountingStorage
+from tests.web.storages import CountingStorage, GatedStorage
 from tests.web.visits import Client, ClientOf, visit
 
 OWNER_STEPS = ["set", "flash", "login", "logout", "clear", "fail", "crash", "stream"]
@@ -200,6 +202,37 @@ async def test_after_a_logout_in_a_stream_nothing_new_can_be_stored(client_of: C
     await visit(client, "/stream", cookie)
     assert refused == [None]
     assert (await seen(client, cookie))["new"]
+
+
+async def test_a_logout_beside_the_save_of_its_login_holds(client_of: ClientOf) -> None:
+    """Two tasks of one request: the new session is just being stored."""
+    storage = GatedStorage()
+
+    async def handler(request: web.Request) -> web.Response:
+        session = await get_session(request)
+        session.login("42")
+        session["private"] = True
+        gate = storage.shut("insert")
+        saving = asyncio.create_task(save_session(request))
+        await storage.reached["insert"].wait()
+        session.logout()
+        gate.set()
+        await saving
+        assert (session.owner, dict(session)) == (None, {})
+        return web.Response()
+
+    app = owners_app(storage)
+    app.router.add_get("/both", handler)
+    client = await client_of(app)
+    assert (await visit(client, "/both")).status == 200
+    assert await storage.sessions_of("42") == []
+
+
+async def test_a_destroyed_session_belongs_to_nobody() -> None:
+    session = await MemoryStorage().read(None)
+    session.login("42")
+    session.destroy()
+    assert (session.owner, session.authenticated_at) == (None, None)
 
 
 async def test_clear_takes_the_data_and_leaves_the_owner(storage: KeyedStorage, client_of: ClientOf) -> None:
