@@ -240,7 +240,7 @@ class Session(SessionMapping):
         """Log out: end the session as :meth:`destroy` does, and go on with an empty anonymous one.
 
         The session is ended even if the handler fails later.  What is set or flashed from now on, such as a goodbye,
-        belongs to the new session.
+        belongs to the new session.  If the headers are already sent, there is no new session, as after :meth:`destroy`.
 
         Raises:
             SessionCommittedError: The request is over; or the headers are sent, and the session is in the cookie.
@@ -250,6 +250,8 @@ class Session(SessionMapping):
         if before.fate is Fate.TO_BE_ENDED or (before.destroyed and before.sealed):
             return
         self.destroy()
+        if before.headers_sent:
+            return  # an anonymous session would need a cookie
         if before.new and before.saving is None and before.replaces is None and before.logged_out is None:
             before.fate = Fate.ALIVE  # nothing is stored: the emptied session will do
             return
