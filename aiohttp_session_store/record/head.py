@@ -78,7 +78,7 @@ def checked_owner(owner: Any) -> str:
             owner.encode()
         except UnicodeEncodeError:
             raise TypeError("an owner is Unicode text, and this one has half of a surrogate pair") from None
-    return str(owner)
+    return str.__str__(owner)  # of an enum: its value, and not its name
 
 
 def checked_label(label: Any) -> str | None:
@@ -95,7 +95,7 @@ def checked_label(label: Any) -> str | None:
         label.encode()
     except UnicodeEncodeError:
         raise TypeError("a label is Unicode text, and this one has half of a surrogate pair") from None
-    return str(label)
+    return str.__str__(label)
 
 
 def owner_key(owner: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from enum import Enum
 from typing import Any
 from uuid import UUID
 
@@ -128,6 +129,19 @@ async def test_what_is_no_owner_is_refused_with_the_fix(owner: Any) -> None:
     with pytest.raises(TypeError, match=r"str\(user\.id\)"):
         session.login(owner)
     assert session.owner is None
+
+
+class Account(str, Enum):  # noqa: UP042  str() of a StrEnum is its value
+    ADA = "42"
+
+
+async def test_an_owner_is_the_text_itself() -> None:
+    """``str()`` of such a member is ``Account.ADA``, under which nobody would look for the sessions."""
+    storage = MemoryStorage()
+    session = await storage.read(None)
+    session.login(Account.ADA, label=Account.ADA)
+    await storage.save(session)
+    assert [(info.owner, info.label) for info in await storage.sessions_of("42")] == [("42", "42")]
 
 
 async def test_a_failed_request_logs_nobody_in(storage: KeyedStorage, client_of: ClientOf) -> None:
