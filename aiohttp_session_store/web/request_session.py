@@ -315,6 +315,7 @@ class RequestSession:
                 await self._send_again(self.session, resend, written=state.place is not before)
         except BaseException as error:
             hide_locals(error)
+            self.owe(state.owed)  # a login is stored, and only the count of its owner's sessions failed, for example
             raise
 
     async def _send_again(self, session: Session, cookie_value: str, *, written: bool) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,7 @@ from aiohttp_session_store import (
     SessionDestroyedError,
     SessionStorage,
     SessionUsageError,
+    StorageError,
     get_session,
     get_storage,
     save_session,
@@ -284,6 +286,32 @@ async def test_the_limit_of_sessions_holds(clock: ManualClock, client_of: Client
         clock.advance(1)
 
     assert [(await seen(client, cookie))["owner"] for cookie in cookies] == [None, None, "42", "42"]
+
+
+class FailingCount(MemoryStorage):
+    """The index cannot be read after a login was stored."""
+
+    fails = False
+
+    async def linked(self, owner_key: str) -> Sequence[str]:
+        found = await super().linked(owner_key)
+        if found and self.fails:
+            raise StorageError("told to fail")
+        return found
+
+
+async def test_a_login_whose_owners_sessions_cannot_be_counted_keeps_the_cart(client_of: ClientOf) -> None:
+    """The old id is worthless already, so the browser gets the new one with the error."""
+    storage = FailingCount(max_sessions_per_owner=1)
+    client = await client_of(owners_app(storage))
+    cookie = await cookie_after(client, "set=cart")
+    storage.fails = True
+
+    failed = await visit(client, "/act?login=42", cookie)
+
+    assert failed.status == 503
+    found = await seen(client, failed.cookie)
+    assert (found["owner"], found["data"]) == ("42", {"cart": True})
 
 
 class WithoutIndex(CountingStorage):
