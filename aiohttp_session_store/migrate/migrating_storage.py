@@ -35,7 +35,7 @@ from typing import NamedTuple
 from ..engine.record_cache import RecordCache
 from ..engine.verbs import Lease
 from ..errors import ConfigurationError, StorageError, one_line
-from ..record.format import TOMBSTONE, Record, Stored, encode_retired
+from ..record.format import TOMBSTONE, Record, Retired, Stored, encode_retired
 from ..record.head import owner_key
 from ..record.settings import check_flag
 from ..storages.base import KeyedStorage
@@ -148,21 +148,44 @@ class MigratingStorage(KeyedStorage):
     async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
         """See :meth:`KeyedStorage.insert`.
 
-        If two processes create a key at once, and only one of them moves sessions, both can succeed.  This makes no
-        difference for new ids, which nobody else has.
+        If two processes create a key at once, and only one of them moves sessions, each creates it in another storage.
+        So each looks into the other storage afterwards, and takes back what it has created if it is not alone: a login
+        and the tombstone of somebody who lists the sessions of its owner cannot both succeed.
         """
         while True:
             found, left = await self._look(key)
             if found is not None:
                 return None
             if not self._moving:
-                return _at(_OLD, await self.old.insert(key, data, expires_at))
-            if left is None:
+                version = await self.old.insert(key, data, expires_at)
+            elif left is None:
                 version = await self.new.insert(key, data, expires_at)
             else:  # a copy that never counted
                 version = await self.new.replace(key, data, expires_at, left)
-            if version is not None:
-                return _NEW + version
+            if version is None:
+                if self._moving:
+                    continue
+                return None
+            own = self.new if self._moving else self.old
+            try:
+                if await self._is_alone(key):
+                    return (_NEW if self._moving else _OLD) + version
+            except StorageError as error:
+                try:
+                    await own.delete(key)
+                except StorageError:
+                    error.maybe_stored = True
+                raise
+            await own.delete(key)
+            return None
+
+    async def _is_alone(self, key: str) -> bool:
+        """Return whether nothing that counts stands at *key* in the storage that this process does not insert into."""
+        if self._moving:
+            old = await self.old.fetch(key)
+            return old is None or _mark_in(old.data) is not None
+        new = await self.new.fetch(key)
+        return new is None or _copy_in(new.data) is not None
 
     async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
         """See :meth:`KeyedStorage.replace`.  Moves the session if it has to move."""
@@ -231,16 +254,24 @@ class MigratingStorage(KeyedStorage):
     async def _look(self, key: str) -> tuple[Stored | None, bytes | None]:
         """Return the record of *key*, and the version of what *new* holds.
 
-        The version of the returned record says in which storage the record was.
+        The version of the returned record says in which storage the record was.  A tombstone beside a session in the
+        other storage is about to be taken back, see :meth:`insert`.
         """
         while True:
             new = await self.new.fetch(key)
             copy = None if new is None else _copy_in(new.data)
-            if new is not None and copy is None:
+            stands = new is not None and copy is None
+            if new is not None and stands and not self._is_tombstone(new.data):
                 return Stored(new.data, _NEW + new.version, new.expires_at), new.version
             old = await self.old.fetch(key)
             moved_at = None if old is None else _mark_in(old.data)
+            if new is not None and stands and (old is None or moved_at is not None or self._is_tombstone(old.data)):
+                return Stored(new.data, _NEW + new.version, new.expires_at), new.version
             if old is not None and moved_at is None:
+                if self._is_tombstone(old.data):
+                    again = await self.new.fetch(key)
+                    if (again and again.version) != (new and new.version):
+                        continue
                 return Stored(old.data, _OLD + old.version, old.expires_at), new and new.version
             again = await self.new.fetch(key)
             if (again and again.version) != (new and new.version):
@@ -248,6 +279,12 @@ class MigratingStorage(KeyedStorage):
             if again is None or copy is None or moved_at != copy.version:
                 return None, again and again.version
             return Stored(copy.data, _OLD + copy.version, again.expires_at), again.version
+
+    def _is_tombstone(self, data: bytes) -> bool:
+        with suppress(ValueError):  # another version may read it
+            record = self.records.decode(data)
+            return isinstance(record, Retired) and record.successor is None
+        return False
 
     async def _finish_move(
         self, key: str, version: bytes, data: bytes | None, expires_at: int, in_new: _Replace

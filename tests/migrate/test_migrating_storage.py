@@ -289,3 +289,23 @@ async def test_a_logout_on_a_full_storage_whose_delete_takes_no_version_fails_wi
 
     with pytest.raises(StorageError, match="no space left"):
         await storage.save(session)
+
+
+@pytest.mark.parametrize("moving", [True, False], ids=["the login moves", "the list moves"])
+async def test_a_list_beside_a_login_in_the_other_step_loses_no_session(moving: bool) -> None:
+    """Each inserts at the same key in a storage of its own: the login its record, the list a tombstone."""
+    for seed in range(60):
+        old, new = RacyStorage(seed=seed), RacyStorage(seed=seed + 1000)
+        logging_in, listing = MigratingStorage(new, old, moving=moving), MigratingStorage(new, old, moving=not moving)
+
+        async def log_in(storage: KeyedStorage) -> str | None:
+            session = await storage.read(None)
+            session.login("ada")
+            return await storage.save(session)
+
+        sent, *_ = await asyncio.gather(log_in(logging_in), *(listing.sessions_of("ada") for _ in range(4)))
+
+        for storage in (logging_in, listing):
+            found = await storage.read(sent)
+            assert found.owner == "ada", f"seed {seed}: a list ends nobody's session"
+            assert [info.key for info in await storage.sessions_of("ada")] == [found.key], f"seed {seed}"
