@@ -192,6 +192,17 @@ class OwnerContract:
         assert await storage.end_sessions(owner) == 1, "without keep, all must end"
         assert await alive(storage, ids[3]) == [False], "without keep, all must end"
 
+    async def test_an_ending_counts_no_session_that_had_expired(
+        self, storage: KeyedStorage, clock: ManualClock
+    ) -> None:
+        """Its entry may still be there."""
+        owner = new_owner()
+        assert storage.timeouts.idle is not None, "build the storage with its default timeouts"
+        await logged_in(storage, owner)
+        clock.advance(storage.timeouts.idle)
+        await logged_in(storage, owner)
+        assert await storage.end_sessions(owner) == 1, "a session that had expired was not ended"
+
     @pytest.mark.parametrize("change", ["login", "regenerate", "renew", "renewed elsewhere"])
     @pytest.mark.parametrize("first", ["change", "end"])
     async def test_the_kept_session_may_change_its_id(self, storage: KeyedStorage, change: str, first: str) -> None:
