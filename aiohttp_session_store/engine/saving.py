@@ -289,6 +289,12 @@ class Saver:
         except Exception:
             state.take_another_id(session_id)  # a tombstone may stand under that one
             raise
+        before = place.record.head
+        if outcome is None and head is not None and before is not None and before.owner != head.owner:
+            # The session of another account has ended meanwhile. Nothing of it was to be kept, so this login goes on.
+            state.rotation, state.place, state.created_at = None, None, self._storage.now()
+            await self._create(state, changes, session_id)
+            return
         if state.login is login:
             state.login = None
         got = next((one for one in ids if outcome is not None and outcome.key == key_of(one)), None)

@@ -293,9 +293,29 @@ class OwnerContract:
             session = await load(storage, await logged_in(storage, owner))
             session.login(other)
             _, new_id = await asyncio.gather(storage.end_sessions(owner), storage.save(session))
-            if new_id:
-                assert await alive(storage, new_id) == [True], "another owner's session must not end"
+            assert new_id, "a login must not depend on the session of another owner"
+            assert await alive(storage, new_id) == [True], "another owner's session must not end"
             assert await storage.sessions_of(owner) == [], "the owner's own session must be over"
+
+    async def test_another_owner_logs_in_over_a_session_that_has_just_ended(self, storage: KeyedStorage) -> None:
+        """The request has loaded 42's session, which ends before 7's login is saved."""
+        owner, other = new_owner(), new_owner()
+        session = await load(storage, await logged_in(storage, owner))
+        session["of"] = "the owner before"
+        session.login(other)
+        session["of"] = "the one who logs in"
+        await storage.end_sessions(owner)
+
+        new_id = await storage.save(session)
+
+        assert new_id, "a login must not depend on the session of another owner"
+        found = await load(storage, new_id)
+        assert found.owner == session.owner == other, "the session must belong to whoever logs in"
+        assert dict(found) == {"of": "the one who logs in"}, "nothing of another owner may be read"
+        assert [info.key for info in await storage.sessions_of(other)] == [session.key], "the index must show it"
+        session["later"] = 1
+        await storage.save(session)
+        assert dict(await load(storage, new_id)) == {"of": "the one who logs in", "later": 1}, "it must go on"
 
     # --- the limit
 
