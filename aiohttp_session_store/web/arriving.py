@@ -1,6 +1,6 @@
 """Which session the cookies of a request lead to, and what becomes of those cookies."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ..session.session import Session, state_of
@@ -64,7 +64,7 @@ async def find_session(app: AppSessions, headers: Any, *, headers_sent: bool) ->
             # A regenerated id is not sent again, because it would replace its successor in the browser.
             due = cookie.is_due(candidate, storage.now(), left) and not headers_sent and not state.led_on
             seen = [one.value for one in candidates[: number + 1]]
-            spent = old_names(app, [one for one in candidates if one.value in seen])
+            spent = old_names(app, (one for one in candidates if one.value in seen))
             return Arrival(session, candidate.value if due else None, lines, seen, spent, clears)
     seen, spent = [one.value for one in candidates], old_names(app, candidates)
     if app.adopter is not None and not headers_sent:  # adopting needs a cookie
@@ -102,7 +102,7 @@ async def end_all(app: AppSessions, cookies: Sequence[Opened]) -> None:
             )
 
 
-def old_names(app: AppSessions, cookies: Sequence[Opened]) -> frozenset[str]:
+def old_names(app: AppSessions, cookies: Iterable[Opened]) -> frozenset[str]:
     """Return those names of *cookies* that the cookie of *app* had before."""
     if not app.cookie.old_names:
         return frozenset()
