@@ -258,7 +258,7 @@ class World(RuleBasedStateMachine):
             else:
                 assert remains, "a new record must be taken back"
                 candidate.records[asked] = live(entry, candidate.next_version())
-        for old in list(candidate.records):
+        for old in {*candidate.records, *self.ids}:  # the record of an id may have been deleted meanwhile
             entry = self.storage._records.get(snapshot_key(key_of(old), key_of(asked)))
             if entry is not None and (old, asked) not in candidate.snapshots:
                 assert remains or self.storage.lost, "a snapshot must be taken back"
