@@ -241,7 +241,10 @@ REFUSED: list[tuple[Any, str]] = [
     (MappingProxyType({}), "a mappingproxy cannot be stored; store dict(value)"),
     (multidict.MultiDict(), "a multidict._multidict.MultiDict cannot be stored; store dict(value)"),
     (Waiting(), "a tests.record.test_values.Waiting cannot be stored; await it, and store the result"),
-    (pathlib.PurePosixPath("x"), "a pathlib.PurePosixPath cannot be stored; store str(value)"),
+    (
+        pathlib.PurePosixPath("x"),
+        f"a {pathlib.PurePosixPath.__module__}.PurePosixPath cannot be stored; store str(value)",
+    ),
     (yarl.URL("x"), "a yarl.URL cannot be stored; store str(value)"),
     (ipaddress.ip_network("10.0.0.0/8"), "an ipaddress.IPv4Network cannot be stored; store str(value)"),
     (Fraction(1), "a fractions.Fraction cannot be stored; store str(value)"),
