@@ -14,7 +14,7 @@ export SERVERS
 # Every test that talks to Redis or PostgreSQL; tests/servers/test_binaries.py holds this list against the tests.
 WITH_SERVERS := tests/benchmarks tests/history tests/migrate tests/processes tests/races tests/servers tests/storages/postgres tests/storages/redis
 
-.PHONY: demo test check servers pythons lint types mypy public-types proofs docs bench figures clean
+.PHONY: demo test check coverage servers pythons lint types mypy public-types proofs docs bench figures clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m demo
@@ -25,6 +25,10 @@ test: check
 check: $(VENV)/.test
 	$(MAKE) --no-print-directory --jobs 2 lint types
 	PYTHONPATH=tests $(TESTS) -p without_orjson -m "not long" tests/record tests/session/test_session.py tests/packaging tests/storages/test_contract.py
+	$(TESTS) -m "not long" $(PYTEST)
+
+# Which lines and branches the tests reach.  Tracing them takes as much time as the tests.
+coverage: $(VENV)/.test
 	$(TESTS) -m "not long" --cov --cov-report=term:skip-covered $(PYTEST)
 
 # The part of the tests that can differ with the servers: `make servers SERVERS=wheels`.

@@ -19,8 +19,9 @@ PAIRS = list(itertools.combinations_with_replacement(ACTIONS, 2))
 SEEDS = range(40)
 DAY = 24 * 60 * 60
 
-# Measuring coverage would triple the time of these tests, and they reach no line that other tests do not reach.
-many_rounds = pytest.mark.no_cover
+# Measuring coverage would triple the time of the many rounds, and they reach no line that the few do not reach.
+ROUNDS = [100, pytest.param(1000, marks=[pytest.mark.no_cover, pytest.mark.long])]
+many_rounds = pytest.mark.parametrize("rounds", ROUNDS)
 
 
 async def race(
@@ -58,7 +59,7 @@ async def test_two_processes_lose_no_write_and_revive_no_session(pair: tuple[str
 @pytest.mark.parametrize("logout", [False, True])
 async def test_many_requests_in_three_processes_lose_no_write_and_revive_no_session(logout: bool) -> None:
     actions = ["a", "b", "touch", "rotate", "c", "touch", *(["logout"] if logout else [])]
-    for seed in range(300):
+    for seed in range(100):
         move = Move(seed)
         session_id = await move.begin()
         pool = [move.process(), move.process(), move.process(move=False)]
@@ -198,8 +199,8 @@ async def append(storage: MigratingStorage, key: str, letter: bytes) -> bool:
 
 
 @many_rounds
-async def test_moving_and_non_moving_writers_lose_no_write() -> None:
-    for seed in range(2000):
+async def test_moving_and_non_moving_writers_lose_no_write(rounds: int) -> None:
+    for seed in range(2 * rounds):
         move = Move(seed, longest_pause=8)
         await move.old.insert("key", b"", int(move.clock()) + 3600)
         processes = [move.process(move=number % 2 == 0) for number in range(6)]
@@ -211,8 +212,8 @@ async def test_moving_and_non_moving_writers_lose_no_write() -> None:
 
 
 @many_rounds
-async def test_of_writers_with_the_same_version_at_most_one_succeeds_and_its_data_stands() -> None:
-    for seed in range(1000):
+async def test_of_writers_with_the_same_version_at_most_one_succeeds_and_its_data_stands(rounds: int) -> None:
+    for seed in range(rounds):
         move = Move(seed)
         await move.old.insert("key", b"", int(move.clock()) + 3600)
         processes = [move.process(move=number != 2) for number in range(4)]
@@ -231,8 +232,8 @@ async def test_of_writers_with_the_same_version_at_most_one_succeeds_and_its_dat
 
 
 @many_rounds
-async def test_a_record_deleted_during_writes_is_gone() -> None:
-    for seed in range(1000):
+async def test_a_record_deleted_during_writes_is_gone(rounds: int) -> None:
+    for seed in range(rounds):
         move = Move(seed, longest_pause=8)
         await move.old.insert("key", b"", int(move.clock()) + 3600)
         processes = [move.process(move=number != 2) for number in range(4)]
@@ -244,8 +245,8 @@ async def test_a_record_deleted_during_writes_is_gone() -> None:
 
 
 @many_rounds
-async def test_readers_during_a_move_always_find_the_record() -> None:
-    for seed in range(1000):
+async def test_readers_during_a_move_always_find_the_record(rounds: int) -> None:
+    for seed in range(rounds):
         move = Move(seed)
         await move.old.insert("key", b"", int(move.clock()) + 3600)
         readers = [move.process().fetch("key") for _ in range(5)]

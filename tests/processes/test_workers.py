@@ -9,9 +9,10 @@ import pytest
 from tests.processes.conftest import Workers
 
 
-async def test_parallel_writes_to_four_workers_lose_no_key_in_50_rounds(workers: Workers) -> None:
+@pytest.mark.parametrize("rounds", [10, pytest.param(50, marks=pytest.mark.long)])
+async def test_parallel_writes_to_four_workers_lose_no_key(workers: Workers, rounds: int) -> None:
     random.seed(1)
-    for round_ in range(50):
+    for round_ in range(rounds):
         cookie = await workers.login()
         keys = {f"{round_}.{number}" for number in range(20)}
 
@@ -23,9 +24,10 @@ async def test_parallel_writes_to_four_workers_lose_no_key_in_50_rounds(workers:
     assert len(workers.met) == 4
 
 
-async def test_slow_writers_bring_no_session_back_in_200_rounds(workers: Workers) -> None:
+@pytest.mark.parametrize("rounds", [40, pytest.param(200, marks=pytest.mark.long)])
+async def test_slow_writers_bring_no_session_back(workers: Workers, rounds: int) -> None:
     random.seed(2)
-    for round_ in range(200):
+    for round_ in range(rounds):
         cookie = await workers.login()
         pauses = [random.uniform(0, 0.02) for _ in range(4)]
         writers = [asyncio.ensure_future(workers.get(f"/write?key={round_}&pause={pause}", cookie)) for pause in pauses]

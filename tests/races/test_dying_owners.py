@@ -21,8 +21,10 @@ from tests.races.owner_operations import OPERATIONS
 from tests.servers.postgres import postgres_server
 from tests.servers.redis import redis_server
 
+PLACES = ["files", "redis", *(pytest.param(one, marks=pytest.mark.long) for one in ("postgres", "from files to redis"))]
 
-@pytest.fixture(scope="module", params=["files", "redis", "postgres", "from files to redis"])
+
+@pytest.fixture(scope="module", params=PLACES)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory = str(tmp_path_factory.mktemp("dying") / "sessions")
     if request.param == "postgres":

@@ -33,7 +33,7 @@ SERVER = web.AppKey("SERVER", PostgresServer)
 async def test_an_unavailable_postgres_shows_no_id_and_no_data(
     server: PostgresServer, aiohttp_client: AiohttpClient, away: str
 ) -> None:
-    storage = PostgresStorage.from_dsn(server.dsn, timeout=0.5)
+    storage = PostgresStorage.from_dsn(server.dsn, timeout=2)
     await storage.create_schema()
     app = app_with(storage, index)
     app[SERVER] = server

@@ -34,7 +34,7 @@ SERVER = web.AppKey("SERVER", RedisServer)
 async def test_an_unavailable_redis_shows_no_id_and_no_data(
     server: RedisServer, aiohttp_client: AiohttpClient, away: str
 ) -> None:
-    storage = RedisStorage.from_url(server.url, timeout=0.5)
+    storage = RedisStorage.from_url(server.url, timeout=5)
     app = app_with(storage, index)
     app[SERVER] = server
     client: Any = await aiohttp_client(app, cookie_jar=DummyCookieJar())
@@ -56,7 +56,7 @@ async def test_a_lock_of_an_unavailable_redis_shows_no_command_of_other_requests
     server: RedisServer, aiohttp_client: AiohttpClient
 ) -> None:
     """Commands of several requests are sent together, so each of them may fail in one frame that holds them all."""
-    app = app_with(RedisStorage.from_url(server.url, timeout=0.5), index)
+    app = app_with(RedisStorage.from_url(server.url, timeout=5), index)
     app[SERVER] = server
     client: Any = await aiohttp_client(app, cookie_jar=DummyCookieJar())
     async with client.get("/?write") as response:

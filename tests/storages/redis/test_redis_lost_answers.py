@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
 from aiohttp_session_store import StorageError, Stored
-from aiohttp_session_store.storages.redis import RedisStorage
+from aiohttp_session_store.storages.redis import RedisStorage, connections
 from tests.servers.proxy import (
     Fate,
     Proxy,
@@ -26,7 +26,7 @@ from tests.servers.redis import RedisServer, packaged, redis_server
 
 KEY, OTHER = "ab" * 32, "cd" * 32
 EXPIRES_AT = 4_000_000_000
-TIMEOUT = 1.0
+TIMEOUT = 20.0
 
 Other = Callable[[], Awaitable[object]]
 
@@ -56,12 +56,21 @@ def old_server() -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture
+def patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
+    """Return the seconds after which a server is given up: few where it is silent, so that the test is quick."""
+    is_silent = request.node.callspec.params.get("fate") in (silence, silence_after)
+    patience = 0.5 if is_silent else TIMEOUT / 2
+    monkeypatch.setattr(connections, "_PATIENCE", patience / TIMEOUT)
+    return patience
+
+
 @pytest.fixture(params=["from_url", "a client that repeats", "a client for text", "cluster"])
-async def scene(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[Scene]:
+async def scene(request: pytest.FixtureRequest, prefix: str, patience: float) -> AsyncIterator[Scene]:
     """Return storages that have met, on Redis 7, Redis 6.2 or a cluster."""
     async with AsyncExitStack() as stack:
         if request.param == "cluster":
-            scene = await on_cluster(stack, request.getfixturevalue("cluster"), prefix)
+            scene = await on_cluster(stack, request.getfixturevalue("cluster"), prefix, patience)
         else:
             server = request.getfixturevalue("old_server" if "text" in request.param else "shared_server")
             scene = await on_one_server(stack, server, prefix, request.param)
@@ -80,7 +89,7 @@ async def on_one_server(stack: AsyncExitStack, server: RedisServer, prefix: str,
     return Scene(RedisStorage(ours, prefix=prefix, timeout=TIMEOUT), broken, direct)
 
 
-async def on_cluster(stack: AsyncExitStack, cluster: list[RedisServer], prefix: str) -> Scene:
+async def on_cluster(stack: AsyncExitStack, cluster: list[RedisServer], prefix: str, patience: float) -> Scene:
     first, *_ = proxies = [await stack.enter_async_context(proxy(server.port)) for server in cluster]
     for one in proxies:
         one.shares_fates_with(first)
@@ -88,7 +97,7 @@ async def on_cluster(stack: AsyncExitStack, cluster: list[RedisServer], prefix: 
     ours = RedisCluster(
         host="127.0.0.1",
         port=first.port,
-        socket_timeout=TIMEOUT / 2,
+        socket_timeout=patience,
         address_remap=lambda address: (address[0], ports.get(address[1], address[1])),
     )
     theirs = RedisCluster.from_url(cluster[0].url)

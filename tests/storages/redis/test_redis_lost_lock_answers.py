@@ -9,12 +9,18 @@ import pytest
 from redis.asyncio import Redis
 
 from aiohttp_session_store import SessionLockError, StorageError
-from aiohttp_session_store.storages.redis import RedisStorage
+from aiohttp_session_store.storages.redis import RedisStorage, connections
 from tests.servers.away import KEY, started
 from tests.servers.proxy import Fate, Proxy, Request, answer_lost, followed_by, lost_on_the_way, proxy, silence_after
 from tests.servers.redis import RedisServer
 
-TIMEOUT = 1.0
+# A whole command has time on any machine; a server that is silent is given up after half a second.
+TIMEOUT, PATIENCE = 20.0, 0.5
+
+
+@pytest.fixture(autouse=True)
+def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_PATIENCE", PATIENCE / TIMEOUT)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tests.servers.proxy import Fate, Proxy, answer_lost, followed_by, lost_on_t
 from tests.servers.redis import RedisServer
 
 VERSION = b"version1"
-TIMEOUT = 0.4
+TIMEOUT = 1.0
 
 Write = Callable[[RedisStorage], Awaitable[object]]
 WRITES: dict[str, Write] = {
