@@ -5,7 +5,7 @@ Run it, and open http://localhost:8080::
     pip install aiohttp-security argon2-cffi
     python docs/examples/security.py
 
-Copy ``SessionIdentityPolicy`` into your app.  "ada" (password "analytical-engine") may read the books.  "grace"
+"ada" (password "analytical-engine") may read the books.  "grace"
 (password "found-a-moth") may not.
 """
 
@@ -17,33 +17,12 @@ from typing import Any
 
 import aiohttp_security
 from aiohttp import web
-from aiohttp_security.abc import AbstractAuthorizationPolicy, AbstractIdentityPolicy
+from aiohttp_security.abc import AbstractAuthorizationPolicy
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
 
-from aiohttp_session_store import FileSystemStorage, SessionStorage, get_session, setup
-
-
-class SessionIdentityPolicy(AbstractIdentityPolicy):
-    """Takes the owner of the session for the identity.
-
-    The policy does not use the response, which may therefore be one that is raised.
-    """
-
-    async def identify(self, request: web.Request) -> str | None:
-        """Return the identity that logged in with this session, or None."""
-        return (await get_session(request)).owner
-
-    async def remember(
-        self, request: web.Request, response: web.StreamResponse, identity: str, **kwargs: object
-    ) -> None:
-        """Log in under a new id, so that an attacker who knew the old id is not logged in too."""
-        (await get_session(request)).login(identity)
-
-    async def forget(self, request: web.Request, response: web.StreamResponse) -> None:
-        """End the session on the server, so that a copy of its cookie is worthless too."""
-        (await get_session(request)).logout()
-
+from aiohttp_session_store import FileSystemStorage, SessionStorage, setup
+from aiohttp_session_store.integrations.aiohttp_security import SessionIdentityPolicy
 
 # --- users: in a real app they come from a database, which stores hashes and never passwords
 

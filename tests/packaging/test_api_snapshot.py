@@ -13,7 +13,15 @@ from aiohttp_session_store.engine.verbs import Verbs
 from aiohttp_session_store.session.mapping import SessionMapping
 
 SNAPSHOT = Path(__file__).with_name("public_api.txt")
-MODULES = ["", ".storages.redis", ".storages.postgres", ".testing", ".testing.fixtures", ".migrate"]
+MODULES = [
+    "",
+    ".storages.redis",
+    ".storages.postgres",
+    ".testing",
+    ".testing.fixtures",
+    ".migrate",
+    ".integrations.aiohttp_security",
+]
 
 
 def described(name: str, thing: Any) -> list[str]:
