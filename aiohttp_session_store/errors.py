@@ -40,7 +40,7 @@ class SessionUsageError(SessionStoreError, RuntimeError):
 
 
 class SessionDestroyedError(SessionUsageError):
-    """Raised by a write to a session that this or another request destroyed, or that a new one replaced."""
+    """Raised by a write to a session that this or another request destroyed."""
 
 
 class SessionCommittedError(SessionUsageError):

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, Self, TypeVar, overload
 
 from ..tracebacks import hide_locals
-from .change_log import ChangeLog
 from .state import SessionState
 from .typed_key import SessionKey, name_of
 
@@ -33,10 +32,12 @@ def _typed(state: SessionState, key: SessionKey[T]) -> T:
     return read
 
 
-def _missing(log: ChangeLog, key: Any, found: KeyError | None = None) -> KeyError:
+def _missing(state: SessionState, key: Any, found: KeyError | None = None) -> KeyError:
     """Return the error for *key*, which cannot be read: *found* if that is about a value of another type."""
-    if found is not None and key.__class__ is SessionKey and key.name in log:
+    if found is not None and key.__class__ is SessionKey and key.name in state.log:
         return found
+    if state.replaces is not None:
+        return KeyError(f"new_session() has emptied the session: read {name_of(key)!r} before that call, to keep it")
     return KeyError(f"the session has no {name_of(key)!r}; where a key may be missing, use session.get()")
 
 
@@ -65,7 +66,7 @@ class SessionMapping(MutableMapping[str, Any]):
             return _typed(state, key) if key.__class__ is SessionKey else state.log.value(key)
         except KeyError as error:
             hide_locals(error)
-            raise _missing(state.log, key, error) from None
+            raise _missing(state, key, error) from None
 
     def __contains__(self, key: object) -> bool:
         """Return whether *key* can be read."""
@@ -143,7 +144,7 @@ class SessionMapping(MutableMapping[str, Any]):
         state.check_writable()
         name = name_of(key)
         if name not in state.log:
-            raise _missing(state.log, name)
+            raise _missing(state, name)
         state.log.remove(name)
 
     @overload
@@ -169,7 +170,7 @@ class SessionMapping(MutableMapping[str, Any]):
         except KeyError as error:
             if default is _NOTHING:
                 hide_locals(error)
-                raise _missing(state.log, key, error) from None
+                raise _missing(state, key, error) from None
             return default
         state.log.remove(name_of(key))
         return value

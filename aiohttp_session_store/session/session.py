@@ -2,7 +2,7 @@
 
 from typing import Any, TypeVar, overload
 
-from ..errors import SessionCommittedError, SessionDestroyedError, SessionUsageError
+from ..errors import SessionCommittedError, SessionUsageError
 from ..record.head import checked_label, checked_owner
 from ..record.json_encoders import dumps
 from ..record.session_id import key_of
@@ -188,7 +188,7 @@ class Session(SessionMapping):
             renew_lifetime: Whether the lifetime starts again.
 
         Raises:
-            SessionDestroyedError: The session was destroyed or replaced.
+            SessionDestroyedError: The session was destroyed.
             SessionCommittedError: The request is over, or the headers are already sent and cannot carry a new cookie.
             TypeError: An argument is no bool.
 
@@ -244,7 +244,6 @@ class Session(SessionMapping):
 
         Raises:
             SessionCommittedError: The request is over; or the headers are sent, and the session is in the cookie.
-            SessionDestroyedError: :func:`new_session` has replaced it.
         """
         before = self._state
         if before.fate is Fate.TO_BE_ENDED or (before.destroyed and before.sealed):
@@ -265,13 +264,8 @@ class Session(SessionMapping):
         Raises:
             SessionCommittedError: The request is over, or the headers are already sent and the session is kept in the
                 cookie.
-            SessionDestroyedError: :func:`new_session` has replaced this session, which will be deleted anyway.
         """
         state = self._state
-        if state.superseded:
-            raise SessionDestroyedError(
-                "new_session(request) replaced this session: it is deleted when the new session is saved"
-            )
         if state.sealed and not state.destroyed:
             raise SessionCommittedError("the request is over: destroy the session before the handler returns")
         if state.headers_sent and not state.on_server and not state.destroyed:
@@ -280,6 +274,11 @@ class Session(SessionMapping):
                 " session before prepare()"
             )
         state.destroy()
+
+
+def start_over(session: Session, fresh: SessionState) -> None:
+    """Let *session* go on as the new session *fresh*, so that whoever holds the object writes to the new one."""
+    session._state = fresh  # noqa: SLF001  as in state_of()
 
 
 def state_of(session: Session) -> SessionState:

@@ -66,7 +66,6 @@ class Fate(Enum):
     ALIVE = auto()
     TO_BE_ENDED = auto()  # this request destroyed it, and its record is still there
     ENDED = auto()
-    SUPERSEDED = auto()  # new_session() put another one in its place
 
 
 _ALIVE = Fate.ALIVE  # looking a member of an Enum up takes three times as long as a global
@@ -173,17 +172,12 @@ class SessionState:
     @property
     def destroyed(self) -> bool:
         """Whether the session is gone: it reads as empty, and writes are refused."""
-        return self.fate is not _ALIVE and self.fate is not Fate.SUPERSEDED
+        return self.fate is not _ALIVE
 
     @property
     def destroy_pending(self) -> bool:
         """Whether this request destroyed the session or logged out, and a record is still to be ended."""
         return self.logged_out is not None or (self.fate is not _ALIVE and self.fate is Fate.TO_BE_ENDED)
-
-    @property
-    def superseded(self) -> bool:
-        """Whether :func:`new_session` put another session in the place of this one."""
-        return self.fate is not _ALIVE and self.fate is Fate.SUPERSEDED
 
     @property
     def needs_cookie(self) -> bool:
@@ -223,12 +217,10 @@ class SessionState:
         """Refuse a write that would be lost.
 
         Raises:
-            SessionDestroyedError: The session was destroyed or replaced.
+            SessionDestroyedError: The session was destroyed.
             SessionCommittedError: The request is over, or the write needs a cookie and the headers are already sent.
         """
         if self.fate is not _ALIVE:
-            if self.superseded:
-                raise SessionDestroyedError("new_session(request) replaced this session; write to the one it returned")
             raise SessionDestroyedError("the session was destroyed; get an empty one with new_session(request)")
         if self.sealed:
             raise SessionCommittedError(

@@ -34,7 +34,7 @@ def session_for(
 
     All functions that take a request work in the handler, such as ``get_session`` and ``save_session``.  Nothing is
     saved when the handler returns, and no cookie is sent: the session shows what the handler has asked for.  If the
-    handler called ``new_session``, ``await get_session(request)`` returns the new one.
+    handler called ``new_session``, the same object shows the new one.
 
     Args:
         request: A request that no server has received, as ``aiohttp.test_utils.make_mocked_request`` makes it.

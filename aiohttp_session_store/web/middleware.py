@@ -102,7 +102,7 @@ def get_storage(request: web.Request) -> SessionStorage:
 async def get_session(request: web.Request) -> Session:
     """Return the request's session.
 
-    The first call loads the session.  Later calls return the same object, unless :func:`new_session` has replaced it.
+    The first call loads the session.  Later calls return the same object.
 
     A visitor without a session gets an empty one.  Once something is put in it, it is stored and a cookie is sent.
 
@@ -117,6 +117,9 @@ async def get_session(request: web.Request) -> Session:
 
 async def new_session(request: web.Request) -> Session:
     """Replace the current session with an empty one that has a new id, and return it.
+
+    It is the object that :func:`get_session` has returned before, so a middleware that holds it writes to the new
+    session.  What is to be kept of the old session has to be read before this call.
 
     The old session is deleted when the new one is saved.  If the request fails (a status of 500 or more, or an
     exception that is no HTTP response), nothing is saved and the old session stays valid.  To end the old session even

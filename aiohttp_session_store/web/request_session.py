@@ -11,8 +11,8 @@ from aiohttp import web
 from ..engine.verbs import unlosable
 from ..errors import SessionCommittedError, SessionLockError, SessionUsageError, StorageError, one_line
 from ..record.session_id import key_of
-from ..session.session import Session, state_of
-from ..session.state import Fate, SessionState
+from ..session.session import Session, start_over, state_of
+from ..session.state import SessionState
 from ..tracebacks import hide_locals, hides_locals
 from .app_sessions import AppSessions
 from .arriving import Arrival, end_all, find_session, old_names, others_than
@@ -124,7 +124,7 @@ class RequestSession:
         self.session = session
 
     async def renew(self, request: Any) -> Session:
-        """Replace the current session with a new one.  The save of the new one deletes the current one.
+        """Replace the current session with a new one, in the same object.  Its save deletes the current one.
 
         Raises:
             SessionCommittedError: The headers are already sent, or the request is over.
@@ -132,7 +132,8 @@ class RequestSession:
         """
         ended: SessionState | None = None
         while True:
-            state = state_of(await self.load(request))
+            session = await self.load(request)
+            state = state_of(session)
             if self.finished or self.headers_sent:
                 raise SessionCommittedError(
                     "a new session needs a cookie, and the response's headers are already sent: call new_session()"
@@ -145,14 +146,14 @@ class RequestSession:
                 await asyncio.wait([state.saving])
             else:
                 break
-        fresh = await self.app.storage.read(None)
+        fresh = state_of(await self.app.storage.read(None))
         if state is not ended:  # if it ended elsewhere, a login there may have given it another id: that login ends
-            state_of(fresh).replaces = state.replaces if state.new else state
+            fresh.replaces = state.replaces if state.new else state
         if not state.destroyed:
             state.withdraw_rotation()
-            state.fate = Fate.SUPERSEDED
-        self._begin(fresh, request)
-        return fresh
+        start_over(session, fresh)
+        self._begin(session, request)
+        return session
 
     @asynccontextmanager
     async def exclusive(self, request: Any, patience: float) -> AsyncIterator[Session]:
@@ -200,9 +201,7 @@ class RequestSession:
                         raise
                     await self.save()
                 except BaseException:
-                    for held in (session, self.session):  # new_session() may have replaced it
-                        if held is not None:
-                            held.discard()  # what was computed under the lock must not be saved without it
+                    session.discard()  # what was computed under the lock must not be saved without it
                     raise
                 finally:
                     while state.saving is not None:  # the save of a cancelled request still needs the lock
@@ -241,15 +240,16 @@ class RequestSession:
         session = self.session
         if session is not None:
             # The request is not over: it may still fail, answer 304 or call keep_flashes(). The commit uses them up.
-            flashes = state_of(session).log.flashes
+            state = state_of(session)
+            flashes = state.log.flashes
             used = flashes.used
             flashes.spare()
             try:
                 cookie_value = await self._store(session)
             finally:
-                if not session.destroyed:
+                if not state.destroyed:
                     flashes.put_back_used(used)
-            if self.session is session:  # it was not replaced meanwhile
+            if state_of(session) is state:  # new_session() has not replaced it meanwhile
                 self.owe(cookie_value)
 
     async def _store(self, session: Session) -> str | None:

@@ -6,7 +6,6 @@ import pytest
 
 from aiohttp_session_store import KeyedStorage, Session, StorageError
 from aiohttp_session_store.session.session import state_of
-from aiohttp_session_store.session.state import Fate
 from tests.races.steps import FATES, Steps
 
 MOST_STEPS = 12
@@ -27,7 +26,6 @@ async def login(storage: KeyedStorage, session: Session) -> Session:
 async def replacement(storage: KeyedStorage, session: Session) -> Session:
     fresh = await storage.read(None)
     state_of(fresh).replaces = state_of(session)
-    state_of(session).fate = Fate.SUPERSEDED
     fresh["written"] = True
     return fresh
 

@@ -11,7 +11,6 @@ import pytest
 
 from aiohttp_session_store import Session
 from aiohttp_session_store.session.session import state_of
-from aiohttp_session_store.session.state import Fate
 from aiohttp_session_store.testing import ManualClock
 from tests.engine.suspending import RacyStorage
 from tests.records import live_keys
@@ -141,7 +140,7 @@ async def begin(session: Session, action: str, number: int, storage: RacyStorage
     state = state_of(session)
     if action == "begin anew":
         fresh = await storage.read(None)
-        state_of(fresh).replaces, state.fate = state, Fate.SUPERSEDED
+        state_of(fresh).replaces = state
         fresh["fresh"] = number
         return fresh
     if action == "log out":

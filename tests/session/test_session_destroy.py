@@ -5,8 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from aiohttp_session_store import MemoryStorage, Session, SessionDestroyedError
-from aiohttp_session_store.session.session import state_of
-from aiohttp_session_store.session.state import Fate
+from aiohttp_session_store.session.session import start_over, state_of
 from tests.records import live_keys
 from tests.session.conftest import Load
 from tests.session.test_session import WRITES
@@ -146,58 +145,52 @@ async def test_regenerating_after_a_logout_marks_the_session_destroyed_and_leave
 # --- replaced by a new session, as new_session() does
 
 
-async def replaced(storage: MemoryStorage, session: Session) -> Session:
-    fresh = await storage.read(None)
-    state_of(fresh).replaces = state_of(session)
-    state_of(session).fate = Fate.SUPERSEDED
-    return fresh
+async def begin_anew(storage: MemoryStorage, session: Session) -> str:
+    """Do to *session* what ``new_session`` does, and return the id that it had."""
+    state, fresh = state_of(session), state_of(await storage.read(None))
+    fresh.replaces = state
+    start_over(session, fresh)
+    return state.id
 
 
 async def test_saving_the_new_session_ends_the_old_one(storage: MemoryStorage, load: Load) -> None:
     session = await load()
-    fresh = await replaced(storage, session)
-    assert fresh.delete_id == session.id
-    assert fresh.dirty
-    fresh["a"] = 1
+    old_id = await begin_anew(storage, session)
+    assert session.delete_id == old_id
+    assert session.dirty
+    session["a"] = 1
 
-    assert await storage.save(fresh) == fresh.id
-    assert (await storage.read(session.id)).new
-    assert dict(await storage.read(fresh.id)) == {"a": 1}
-    assert live_keys(storage) == [fresh.key]
+    assert await storage.save(session) == session.id
+    assert (await storage.read(old_id)).new
+    assert dict(await storage.read(session.id)) == {"a": 1}
+    assert live_keys(storage) == [session.key]
 
 
 async def test_a_new_session_that_stays_empty_clears_the_cookie_of_the_old_one(
     storage: MemoryStorage, load: Load
 ) -> None:
-    fresh = await replaced(storage, await load())
+    session = await load()
+    await begin_anew(storage, session)
 
-    assert await storage.save(fresh) == ""
+    assert await storage.save(session) == ""
     assert live_keys(storage) == []
 
 
-async def test_destroying_the_new_session_ends_the_old_one_too(storage: MemoryStorage, load: Load) -> None:
-    fresh = await replaced(storage, await load())
-    fresh.destroy()
-
-    assert await storage.save(fresh) == ""
-    assert live_keys(storage) == []
-
-
-@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-async def test_the_old_session_can_be_read_but_not_written(
-    storage: MemoryStorage, load: Load, write: Callable[[Session], object]
+@pytest.mark.parametrize("end", [Session.destroy, Session.logout])
+async def test_ending_the_new_session_ends_the_old_one_too(
+    storage: MemoryStorage, load: Load, end: Callable[[Session], None]
 ) -> None:
     session = await load()
-    await replaced(storage, session)
+    await begin_anew(storage, session)
+    end(session)
 
-    with pytest.raises(SessionDestroyedError, match="write to the one it returned"):
-        write(session)
-    assert dict(session) == {"user": 5}
+    assert await storage.save(session) == ""
+    assert live_keys(storage) == []
 
 
-async def test_the_old_session_cannot_be_destroyed_again(storage: MemoryStorage, load: Load) -> None:
+async def test_a_key_of_the_old_session_is_missing_with_the_reason(storage: MemoryStorage, load: Load) -> None:
     session = await load()
-    await replaced(storage, session)
+    await begin_anew(storage, session)
 
-    with pytest.raises(SessionDestroyedError, match="it is deleted when the new session is saved"):
-        session.destroy()
+    with pytest.raises(KeyError, match=r"new_session\(\) has emptied the session: read 'user' before that call"):
+        session["user"]

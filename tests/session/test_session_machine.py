@@ -15,7 +15,6 @@ from hypothesis.stateful import initialize, invariant, precondition, rule, run_s
 
 from aiohttp_session_store import SessionLockError
 from aiohttp_session_store.session.session import state_of
-from aiohttp_session_store.session.state import Fate
 from tests.session.comparing import difference
 from tests.session.machine import Fault, World, run, run_sweep
 from tests.session.model import LockLostError
@@ -156,7 +155,6 @@ class Sessions(World):
         state, fresh = state_of(session), run(self.storage.read(None))
         state.withdraw_rotation()
         state_of(fresh).replaces = state.replaces if state.new else state
-        state.fate = Fate.SUPERSEDED
         anew = self.nobody_yet(fresh.id)
         anew.replaces = request.replaces if request.place is None else request
         self.requests[index % len(self.requests)] = (fresh, anew)

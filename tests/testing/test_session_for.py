@@ -95,9 +95,9 @@ async def test_every_function_that_takes_a_request_works() -> None:
     assert (dict(session), session.dirty) == ({"count": 2}, False)
     [info] = await get_storage(request).sessions_of("7")
     assert info.owner == "7"
-    fresh = await new_session(request)
-    assert await get_session(request) is fresh
-    assert fresh is not session
+    assert await new_session(request) is session
+    assert await get_session(request) is session
+    assert dict(session) == {}
 
 
 async def test_requests_can_share_a_storage() -> None:

@@ -6,6 +6,7 @@ The old session is deleted when the new one is saved.
 import asyncio
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -15,7 +16,6 @@ from aiohttp_session_store import (
     MemoryStorage,
     Session,
     SessionCommittedError,
-    SessionDestroyedError,
     get_session,
     new_session,
     save_session,
@@ -80,51 +80,90 @@ async def test_a_new_session_for_a_visitor_without_a_session_costs_and_sends_not
     assert storage.calls == []
 
 
-async def test_get_session_returns_the_new_session_from_then_on(client_of: ClientOf) -> None:
+async def test_the_object_stays_the_same(client_of: ClientOf) -> None:
     async def handler(request: web.Request) -> web.Response:
-        old = await get_session(request)
-        session = await new_session(request)
-        return web.json_response([session is await get_session(request), session is not old, dict(session)])
+        session = await get_session(request)
+        fresh = await new_session(request)
+        return web.json_response([session is fresh, session is await get_session(request), dict(session), fresh.new])
 
     client = await client_of(app_with(MemoryStorage(), handler))
     cookie = (await visit(client, "/write?user=ada")).cookie
 
-    assert (await visit(client, "/", cookie)).text == "[true, true, {}]"
+    assert (await visit(client, "/", cookie)).text == "[true, true, {}, true]"
 
 
 def assign(session: Session) -> None:
-    session["user"] = "bob"
+    session["late"] = True
+
+
+def log_in(session: Session) -> None:
+    session.login("bob")
+
+
+def forget_flash(session: Session) -> None:
+    if "user" in session:
+        del session["user"]
+    session["late"] = session.pop("flash", True)
 
 
 @pytest.mark.parametrize(
-    "change", [assign, Session.clear, Session.regenerate_id, Session.destroy, lambda session: session.flash("a", 1)]
+    ("change", "stored"),
+    [
+        (assign, {"user": "bob", "late": True}),
+        (forget_flash, {"late": True}),
+        (lambda session: session.flash("late", 1), {"user": "bob", "late": 1}),
+        (Session.regenerate_id, {"user": "bob"}),
+        (log_in, {"user": "bob"}),
+        (Session.clear, {}),
+        (Session.destroy, {}),
+        (Session.logout, {}),
+    ],
+    ids=["set", "unset", "flash", "regenerate", "login", "clear", "destroy", "logout"],
 )
-async def test_the_replaced_session_can_be_read_but_not_written(
-    client_of: ClientOf, storage: KeyedStorage, change: Callable[[Session], None]
+@pytest.mark.parametrize("begin", [new_session, Session.logout, log_in], ids=["new_session", "logout", "login"])
+async def test_a_middleware_that_holds_the_session_reaches_what_the_handler_made_of_it(
+    client_of: ClientOf,
+    storage: KeyedStorage,
+    change: Callable[[Session], None],
+    stored: dict[str, object],
+    begin: Callable[..., Any],
 ) -> None:
+    """The handler begins a new session, for example at a login, and the middleware around it writes afterwards."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        session = await get_session(request)
+        try:
+            return await handler(request)
+        finally:
+            if request.path == "/":
+                change(session)
+
     async def handler(request: web.Request) -> web.Response:
-        old = await get_session(request)
-        (await new_session(request))["since"] = "then"
-        with pytest.raises(SessionDestroyedError):
-            change(old)
-        return web.json_response(dict(old))
+        if begin is new_session:
+            await new_session(request)
+        else:
+            begin(await get_session(request))
+        (await get_session(request))["user"] = "bob"
+        return web.Response(text="welcome")
 
-    client = await client_of(app_with(storage, handler))
-    cookie = (await visit(client, "/write?user=ada")).cookie
+    client = await client_of(app_with(storage, handler, middleware))
+    old = (await visit(client, "/write?user=ada")).cookie
 
-    response = await visit(client, "/", cookie)
+    response = await visit(client, "/", old)
 
-    assert response.text == '{"user": "ada"}'
-    assert await data_of(client, response.cookie) == {"since": "then"}
+    assert (response.status, response.text) == (200, "welcome")
+    assert await data_of(client, response.cookie) == stored
+    assert await data_of(client, old) == {}
 
 
 async def test_unsaved_changes_of_the_replaced_session_are_not_saved(
     client_of: ClientOf, storage: KeyedStorage
 ) -> None:
     async def handler(request: web.Request) -> web.Response:
-        old = await get_session(request)
-        old["card"] = "secret"
-        old.regenerate_id()
+        session = await get_session(request)
+        session["card"] = "secret"
+        session.regenerate_id()
         (await new_session(request))["since"] = "then"
         return web.Response()
 
@@ -255,19 +294,11 @@ async def test_a_session_whose_first_save_is_running_is_replaced_as_well(client_
     assert len(live_keys(storage)) == 0
 
 
-async def test_of_two_tasks_that_call_new_session_one_can_write_and_the_other_gets_an_error(
-    client_of: ClientOf,
-) -> None:
-    refused: list[str] = []
-
+async def test_two_tasks_that_call_new_session_both_write_to_the_last_one(client_of: ClientOf) -> None:
     async def handler(request: web.Request) -> web.Response:
         (await get_session(request)).destroy()
         one, other = await asyncio.gather(new_session(request), new_session(request))
-        for key, session in {"one": one, "other": other}.items():
-            try:
-                session[key] = True
-            except SessionDestroyedError:
-                refused.append(key)
+        one["one"] = other["other"] = True
         return web.Response()
 
     client = await client_of(app_with(GatedStorage(), handler))
@@ -275,6 +306,5 @@ async def test_of_two_tasks_that_call_new_session_one_can_write_and_the_other_ge
 
     response = await visit(client, "/", cookie)
 
-    data = json.loads((await visit(client, "/read", response.cookie)).text)
-    assert len(refused) == 1
-    assert {*data, *refused} == {"one", "other"}
+    assert json.loads((await visit(client, "/read", response.cookie)).text) == {"one": True, "other": True}
+    assert await data_of(client, cookie) == {}
