@@ -31,7 +31,9 @@ def check_setup(app: object, storage: object, cookie: object, owner_of: object) 
         raise ConfigurationError("this app has sessions already: call setup() once")
     if app.pre_frozen or app.on_startup.frozen:
         raise ConfigurationError(
-            "the app has started or was added to another app: call setup() before add_subapp() and before the app runs"
+            "setup() comes too late, because the app has started or was added to another app. Call it where the app is"
+            " made, before add_subapp(), and not in on_startup or cleanup_ctx. A storage connects when the app starts:"
+            " RedisStorage.from_url(url) and PostgresStorage.from_dsn(dsn), for example, can be made before"
         )
     _check_storage(storage)
     if cookie is not None and not isinstance(cookie, SessionCookie):

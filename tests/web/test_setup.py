@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ from aiohttp_session_store import (
     save_session,
     setup,
 )
+from aiohttp_session_store.storages.postgres import PostgresStorage
+from aiohttp_session_store.storages.redis import RedisStorage
 from tests.web.storages import SECRET, GatedStorage, app_with, read, write
 from tests.web.visits import ClientOf, visit
 
@@ -60,6 +63,55 @@ def test_setup_of_a_running_app_is_refused() -> None:
 
     with pytest.raises(ConfigurationError, match="has started"):
         setup(app, MemoryStorage())
+
+
+@pytest.mark.parametrize("where", ["on_startup", "cleanup_ctx", "a handler"])
+async def test_setup_of_a_starting_or_running_app_says_where_to_call_it_and_changes_nothing(
+    where: str, client_of: ClientOf
+) -> None:
+    """aiohttp-session could be set up in ``on_startup``, where many apps make their Redis client."""
+    app, found = web.Application(), []
+
+    def late() -> None:
+        signals = app.on_startup, app.on_response_prepare, app.cleanup_ctx, app.middlewares
+        before = [list(one) for one in signals], dict(app)
+        with pytest.raises(ConfigurationError, match=r"where the app is made, .* not in on_startup") as refused:
+            setup(app, MemoryStorage())
+        found.append((str(refused.value), before == ([list(one) for one in signals], dict(app))))
+
+    async def on_startup(_: web.Application) -> None:
+        late()
+
+    async def cleanup_ctx(_: web.Application) -> AsyncIterator[None]:
+        late()
+        yield
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response()
+
+    async def handler(request: web.Request) -> web.Response:
+        late()
+        return await answer(request)
+
+    if where == "on_startup":
+        app.on_startup.append(on_startup)
+    elif where == "cleanup_ctx":
+        app.cleanup_ctx.append(cleanup_ctx)
+    app.router.add_get("/", handler if where == "a handler" else answer)
+    client = await client_of(app)
+
+    assert (await visit(client, "/")).status == 200
+    assert [unchanged for _, unchanged in found] == [True]
+
+
+def test_a_storage_that_connects_can_be_made_before_there_is_an_event_loop() -> None:
+    """The message of a late ``setup`` says so."""
+    app = web.Application()
+
+    setup(app, RedisStorage.from_url("redis://localhost"), cookie=SessionCookie(secrets=SECRET))
+    with pytest.raises(RuntimeError):
+        asyncio.get_running_loop()
+    assert PostgresStorage.from_dsn("postgresql://localhost/shop")
 
 
 def test_setup_of_an_already_mounted_subapp_is_refused() -> None:
