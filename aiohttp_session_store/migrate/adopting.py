@@ -16,7 +16,10 @@ The other record is the session itself, which is treated as if its derived id we
    to the storage, costs the visitor the session.  This is the price of step 1.  A request that finds such a mark later
    and gives the session up records that in the mark.  If the session is inserted after all, the request that inserts
    it also ends it.
-4. If the first visit ends with a server error, the session stays under the derived id, for the next try.
+4. Many apps log out by removing a key.  So if a key of what the old cookie may read was removed from the session since,
+   or emptied, a request with the old cookie reads an empty session.  Its changes still reach the session, and it gets
+   no cookie, or a slow first request would put another session in the place of the visitor's.
+5. If the first visit ends with a server error, the session stays under the derived id, for the next try.
 
 The mark is kept until the old cookie cannot be valid any more.  An old cookie that comes together with a session of
 ours, or with another old cookie that becomes one, is marked, too, and a session that a server error left under its
@@ -29,7 +32,7 @@ import base64
 import hashlib
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from math import inf
@@ -40,6 +43,7 @@ from ..record.format import TOMBSTONE, Record, Retired, Stored, encode_retired
 from ..record.session_id import key_of
 from ..record.size import COOKIE_LIMIT
 from ..record.values import check_key, freeze, thaw
+from ..session.change_log import ChangeLog
 from ..session.session import Session, state_of
 from ..storages.base import KeyedStorage, SessionStorage
 from ..web.adoption import Adopted
@@ -149,14 +153,18 @@ class OldSessionAdopter:
             return None
         if not state.led_on:
             session.regenerate_id()
+        elif state.readable is not None and _ended(state.readable.data, state.place.record.data):
+            state.log, state.head = ChangeLog({}), None
+            state.readable = state.readable._replace(data={}, head=None)
         return session
 
     async def _copied(self, old: OldSession, data: dict[str, Any]) -> Session:
         """Return a new session with the data of an old one."""
-        session = await self._storage.read(None)
-        session.update({key: thaw(value) for key, value in data.items()})
+        storage, session = self._storage, await self._storage.read(None)
         state = state_of(session)
+        state.take_over(data)
         state.created_at, state.cookie_limit = old.created_at, self._value_limit
+        state.expires_at = storage.timeouts.expiry(storage.now(), old.created_at)
         return session
 
     async def _fits(self, old: OldSession, data: dict[str, Any]) -> bool:
@@ -250,6 +258,11 @@ class OldSessionAdopter:
                 raise StorageError("the request that was taking over an old session failed or has not finished")
             await asyncio.sleep(_PAUSE)
             waited += _PAUSE
+
+
+def _ended(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Return whether a key of a session was removed or emptied since: that may have been a logout."""
+    return any(key not in now or (not thaw(now[key]) and now[key] != value) for key, value in before.items())
 
 
 def _clear(reader: OldSessionReader) -> str:

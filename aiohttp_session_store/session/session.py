@@ -48,7 +48,7 @@ class Session(SessionMapping):
     def __repr__(self) -> str:
         """Show the key and the state, never the id or the data."""
         state = self._state
-        condition = "destroyed" if state.destroyed else "new" if state.new else "stored"
+        condition = "destroyed" if state.destroyed else "new" if self.new else "stored"
         return f"<{type(self).__name__} {self.key[:16]} {condition}>"
 
     def __sentry_repr__(self) -> str:
@@ -69,8 +69,8 @@ class Session(SessionMapping):
 
     @property
     def new(self) -> bool:
-        """Whether the session has never been stored."""
-        return self._state.new
+        """Whether the session begins with this request.  One that was taken over from another library does not."""
+        return self._state.new and self._state.taken_over is None
 
     @property
     def dirty(self) -> bool:
@@ -251,7 +251,8 @@ class Session(SessionMapping):
         self.destroy()
         if before.headers_sent:
             return  # an anonymous session would need a cookie
-        if before.new and before.saving is None and before.replaces is None and before.logged_out is None:
+        before_it = (before.saving, before.replaces, before.logged_out, before.taken_over)
+        if before.new and all(one is None for one in before_it):
             before.fate = Fate.ALIVE  # nothing is stored: the emptied session will do
             return
         self._state = before.anonymous()

@@ -2,7 +2,7 @@
 
 import secrets
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from math import inf
@@ -13,6 +13,7 @@ from ..record.format import Record, Stored
 from ..record.head import Head
 from ..record.session_id import key_of, new_id
 from ..record.size import COOKIE_LIMIT
+from ..record.values import thaw
 from .change_log import ChangeLog
 
 
@@ -101,6 +102,8 @@ class SessionState:
         confirm: Set while the handler asks whether the session still stands.  A save then asks the storage although
             nothing was changed.
         renew_at: Unix seconds.  From then on a save of a session in the cookie extends it although nothing was changed.
+        taken_over: The data of another library's session that this one began with, in frozen form, as long as it is
+            not stored.  None for all other sessions.
         owed: A cookie value that a save has not handed over yet.  If the save's request was cancelled, the next save
             hands it over.
     """
@@ -123,6 +126,7 @@ class SessionState:
     lease: Callable[[], Awaitable[None]] | None = None
     confirm: bool = False
     renew_at: float = inf
+    taken_over: Mapping[str, Any] | None = None
     owed: str | None = None
 
     def __init__(
@@ -319,6 +323,14 @@ class SessionState:
         self.login = None
         if not self.destroyed:
             self.log.discard()
+            if self.taken_over is not None and self.new:
+                self.take_over(self.taken_over)
+
+    def take_over(self, data: Mapping[str, Any]) -> None:
+        """Begin with the *data* of another library's session, in frozen form."""
+        self.taken_over = data
+        for key, value in data.items():
+            self.log.assign(key, thaw(value))
 
     def destroy(self) -> None:
         """Make the session read as empty, and let the next save delete its record.

@@ -42,7 +42,8 @@ class RequestSession:
         finished: The handler has finished, and nothing more is saved.
         outer: The same request's session in an app around this one, or None.
         clears: A Set-Cookie header that clears the cookie of another library, or None.
-        adopted: The session was taken over from that library.  Its cookie is cleared once ours takes its place.
+        adopted: The session was taken over from that library.  Its cookie is cleared once ours takes its place, or if
+            the handler has left nothing to store.
     """
 
     session: Session | None = None
@@ -308,6 +309,8 @@ class RequestSession:
                 await self._await_save(state)
             else:
                 self.owe(await self._store(self.session))
+            if self.adopted and status < SERVER_ERROR and state_of(self.session).new:
+                self.adopted = False  # the handler has removed everything: the old cookie must not bring it back
             if self.owed and (state.destroyed or state.led_on):  # this id is worthless now, or will be soon
                 self.owed = None
             resend, self.resend = self.resend, None
@@ -372,7 +375,7 @@ class RequestSession:
             return False
         state = state_of(self.session)
         state.sealed = True
-        return self.resend is not None or not state.is_settled(self.app.storage.now())
+        return self.resend is not None or self.adopted or not state.is_settled(self.app.storage.now())
 
     # --- the end of its lifetime
 

@@ -74,10 +74,10 @@ async def test_setup_of_a_starting_or_running_app_says_where_to_call_it_and_chan
 
     def late() -> None:
         signals = app.on_startup, app.on_response_prepare, app.cleanup_ctx, app.middlewares
-        before = [list(one) for one in signals], dict(app)
+        before = [list(one) for one in signals], list(app)
         with pytest.raises(ConfigurationError, match=r"where the app is made, .* not in on_startup") as refused:
             setup(app, MemoryStorage())
-        found.append((str(refused.value), before == ([list(one) for one in signals], dict(app))))
+        found.append((str(refused.value), before == ([list(one) for one in signals], list(app))))
 
     async def on_startup(_: web.Application) -> None:
         late()
