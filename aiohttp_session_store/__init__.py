@@ -10,6 +10,8 @@
         return web.Response(text=f"visit {session['visits']}")
 """
 
+from typing import TYPE_CHECKING
+
 from .engine.owners import SessionInfo
 from .errors import (
     ConfigurationError,
@@ -31,6 +33,17 @@ from .storages.memory.storage import MemoryStorage
 from .storages.signed_cookie import CookieStorage
 from .web.cookie_settings import SessionCookie
 from .web.middleware import exclusive_session, get_session, get_storage, new_session, save_session, setup
+
+if not TYPE_CHECKING:  # so that type checkers still see that there is no such name
+
+    def __getattr__(name: str) -> object:
+        """Explain the names of aiohttp-session.  An ImportError, because ``import`` would hide an AttributeError."""
+        from .session.old_names import NAMES, explained  # noqa: PLC0415  for mistakes only
+
+        if name in NAMES:
+            raise ImportError(explained(name, NAMES[name]))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "Codec",

@@ -1,12 +1,13 @@
 """The session that a handler holds: a mapping, plus flash, regenerate_id and destroy."""
 
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..errors import SessionCommittedError, SessionUsageError
 from ..record.head import checked_label, checked_owner
 from ..record.json_encoders import dumps
 from ..record.session_id import key_of
 from ..tracebacks import hide_locals
+from . import old_names
 from .mapping import SessionMapping
 from .state import Fate, SessionState
 from .typed_key import SessionKey
@@ -275,6 +276,11 @@ class Session(SessionMapping):
                 " session before prepare()"
             )
         state.destroy()
+
+
+if not TYPE_CHECKING:  # so that type checkers still see that there is no such attribute
+    for _name in old_names.ATTRIBUTES:
+        setattr(Session, _name, old_names.OldAttribute(_name))
 
 
 def start_over(session: Session, fresh: SessionState) -> None:

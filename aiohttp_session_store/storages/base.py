@@ -21,6 +21,7 @@ from ..record.head import checked_owner
 from ..record.json_encoders import Codec
 from ..record.settings import whole_number
 from ..record.timeouts import Timeouts, seconds
+from ..session.old_names import refuse_unknown
 from ..session.session import Session, state_of
 from ..tracebacks import hides_locals
 
@@ -109,8 +110,7 @@ def check_options(storage: object, options: StorageOptions, kind: type[StorageOp
         ConfigurationError: The clock is no function.
         TypeError: There is no such option.
     """
-    for name in options.keys() - kind.__annotations__.keys():
-        raise TypeError(f"{type(storage).__name__}() got an unexpected keyword argument {name!r}")
+    refuse_unknown(type(storage).__name__, options.keys() - kind.__annotations__.keys())
     if not callable(options.get("clock", time.time)):
         raise ConfigurationError("clock must be a function that returns the Unix time in seconds, such as time.time")
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from ..errors import ConfigurationError, SessionUsageError
 from ..record.size import COOKIE_LIMIT
+from ..session.old_names import explains_old_arguments
 from ..tracebacks import hides_settings
 from .cookie_rules import MAX_AGE, check_parts, check_prefixes, checked_old_names
 from .cookie_signature import SENT_LENGTH, SIGNATURE_LENGTH, VERIFIED_KEPT, CookieSignature, Opened, checked_secrets
@@ -34,6 +35,7 @@ class SessionCookie:
     """
 
     @hides_settings
+    @explains_old_arguments
     def __init__(
         self,
         name: str = "session",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from ..errors import SessionLockError, SessionUsageError, StorageError, one_line
+from ..session.old_names import explains_old_arguments
 from ..session.session import Session
 from ..storages.base import SessionStorage
 from .app_sessions import APP, AppSessions
@@ -33,6 +34,7 @@ _OF_JSON = ("Object of type Session is not JSON serializable", "Type is not JSON
 DEFAULT_LOCK_TIMEOUT = 10.0
 
 
+@explains_old_arguments
 def setup(
     app: web.Application,
     storage: SessionStorage,
