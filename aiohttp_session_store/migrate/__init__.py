@@ -4,16 +4,25 @@
 :class:`MigratingStorage` moves sessions from one storage to another while both are in use.
 """
 
-from .aiohttp_session import EncryptedCookieReader, ForgeableCookieReader, RedisReader, accept_old_sessions
+from .aiohttp_session import (
+    AiohttpSessionReader,
+    EncryptedCookieReader,
+    ForgeableCookieReader,
+    ReaderOptions,
+    RedisReader,
+    accept_old_sessions,
+)
 from .migrating_storage import MigratingStorage
 from .old_session import OldSession, OldSessionReader
 
 __all__ = [
+    "AiohttpSessionReader",
     "EncryptedCookieReader",
     "ForgeableCookieReader",
     "MigratingStorage",
     "OldSession",
     "OldSessionReader",
+    "ReaderOptions",
     "RedisReader",
     "accept_old_sessions",
 ]

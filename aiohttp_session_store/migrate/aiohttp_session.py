@@ -5,7 +5,9 @@ import inspect
 import json
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from math import isfinite
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from ..errors import ConfigurationError, StorageError
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 __all__ = [
+    "AiohttpSessionReader",
     "EncryptedCookieReader",
     "ForgeableCookieReader",
+    "ReaderOptions",
     "RedisReader",
     "accept_old_sessions",
 ]
@@ -49,10 +53,29 @@ class ReaderOptions(TypedDict, total=False):
     clock: Callable[[], float]
 
 
-class _Reader:
-    """What the readers share: the cookie, and the format that all storages of aiohttp-session write."""
+class AiohttpSessionReader(ABC):
+    """The base of all readers: it knows the old cookie, and the format that every storage of aiohttp-session writes.
 
-    def __init__(self, options: ReaderOptions) -> None:
+    For a storage that this package has no reader for, derive a class that gets the stored text, and pass that text to
+    :meth:`session_in`.
+
+    Attributes:
+        cookie_name: The name of the old cookie.
+        max_age: Seconds for which the old cookie is accepted, or None for as long as browsers keep it.
+        path: The path of the old cookie, with which it is cleared.
+        domain: The domain of the old cookie, with which it is cleared.
+    """
+
+    def __init__(self, **options: Unpack[ReaderOptions]) -> None:
+        """Take the settings that the old storage had.
+
+        Args:
+            options: See :class:`ReaderOptions`.
+
+        Raises:
+            ConfigurationError: ``max_age`` is not a positive number.
+            TypeError: There is no such option.
+        """
         for name in options.keys() - ReaderOptions.__annotations__.keys():
             raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {name!r}")
         max_age = options.get("max_age")
@@ -65,22 +88,39 @@ class _Reader:
         self._decoder = options.get("decoder", json.loads)
         self._clock = options.get("clock", time.time)
 
-    def _session(self, text: str | bytes, identity: bytes | None) -> OldSession | None:
-        """Return the session in *text*, or None if by the rules of aiohttp-session it holds none."""
+    @abstractmethod
+    async def read(self, value: str) -> OldSession | None:
+        """See :meth:`OldSessionReader.read`."""
+
+    def session_in(self, text: str | bytes, identity: bytes | None) -> OldSession | None:
+        """Return the session in a stored *text*, or None if by the rules of aiohttp-session it holds none.
+
+        It holds none if it is empty, if it is older than ``max_age``, or if it is not in the format of aiohttp-session.
+        A text that a visitor made up never raises an error.
+
+        Args:
+            text: What the old storage stored, or what was in the cookie, decrypted.
+            identity: Bytes that are the same for all spellings of one cookie, and differ for any two cookies, such as
+                the encrypted token or the key in a database.  None if anybody can write such a cookie.
+        """
         try:
             stored = self._decoder(text if isinstance(text, str) else text.decode())
-            data, created = stored["session"], stored["created"]
-        except (ValueError, TypeError, KeyError, RecursionError):
-            return None
-        if type(data) is not dict or type(created) is not int or not all(type(key) is str for key in data):
+            data, created = stored["session"], stored.get("created")
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
         now = int(self._clock())
+        if created is None and self.max_age is None:
+            created = now
+        elif type(created) is float and isfinite(created):
+            created = int(created)
+        if type(data) is not dict or type(created) is not int or not all(type(key) is str for key in data):
+            return None
         if not data or (self.max_age is not None and now - created > self.max_age):
             return None
         return OldSession(data, min(max(created, 0), now), identity)
 
 
-class EncryptedCookieReader(_Reader):
+class EncryptedCookieReader(AiohttpSessionReader):
     """Reads what ``EncryptedCookieStorage`` wrote.  Needs the package ``cryptography``, as that storage did."""
 
     @hides_settings
@@ -100,7 +140,7 @@ class EncryptedCookieReader(_Reader):
         """
         from cryptography.fernet import Fernet, InvalidToken  # noqa: PLC0415  only a migration needs it
 
-        super().__init__(options)
+        super().__init__(**options)
         if isinstance(secret_key, bytes | bytearray):
             secret_key = base64.urlsafe_b64encode(secret_key)
         try:
@@ -118,23 +158,28 @@ class EncryptedCookieReader(_Reader):
             token = base64.urlsafe_b64decode(value.encode())  # skips foreign characters, as Fernet does
         except (self._invalid, ValueError):
             return None
-        return self._session(text, token)
+        return self.session_in(text, token)
 
 
-class ForgeableCookieReader(_Reader):
+class ForgeableCookieReader(AiohttpSessionReader):
     """Reads the plain JSON that ``SimpleCookieStorage`` wrote.
 
     Nothing proves who wrote such a cookie.  As long as this reader is in use, **anyone who can send a request can log
     in as anyone**.  It is meant for apps in which that was always possible, and it warns when it is created.
+
+    It is also for tests that log in by writing such a cookie themselves: ``ForgeableCookieReader(for_tests=True)``.
     """
 
-    def __init__(self, **options: Unpack[ReaderOptions]) -> None:
+    def __init__(self, *, for_tests: bool = False, **options: Unpack[ReaderOptions]) -> None:
         """Take the settings that ``SimpleCookieStorage`` had.
 
         Args:
+            for_tests: Do not warn.
             options: See :class:`ReaderOptions`.
         """
-        super().__init__(options)
+        super().__init__(**options)
+        if for_tests:
+            return
         warnings.warn(
             "ForgeableCookieReader trusts whatever a visitor's cookie says: anybody can log in as anybody",
             UserWarning,
@@ -143,10 +188,10 @@ class ForgeableCookieReader(_Reader):
 
     async def read(self, value: str) -> OldSession | None:
         """See :meth:`OldSessionReader.read`."""
-        return self._session(value, None)
+        return self.session_in(value, None)
 
 
-class RedisReader(_Reader):
+class RedisReader(AiohttpSessionReader):
     """Reads what ``RedisStorage`` of aiohttp-session wrote, and leaves it there.  Redis has 5 seconds to answer."""
 
     @hides_settings
@@ -164,7 +209,7 @@ class RedisReader(_Reader):
         Raises:
             ConfigurationError: *client* is not a client.
         """
-        super().__init__(options)
+        super().__init__(**options)
         if not inspect.iscoroutinefunction(getattr(client, "execute_command", None)):
             kind = type(client)  # the message must not show the value, as it may hold a password
             raise ConfigurationError(
@@ -184,7 +229,7 @@ class RedisReader(_Reader):
             text = await self._calls.ask("GET", f"{self.cookie_name}_{value}")
         except StorageError as error:
             raise StorageError(f"the old sessions in Redis are unavailable: {error}") from error.__cause__
-        return None if text is None else self._session(text, value.encode())
+        return None if text is None else self.session_in(text, value.encode())
 
 
 def accept_old_sessions(app: "web.Application", *readers: OldSessionReader) -> None:

@@ -40,6 +40,8 @@ NAMES = {
     "EncryptedCookieStorage": "use FileSystemStorage or CookieStorage, and EncryptedCookieReader for the old cookies",
     "NaClCookieStorage": "use FileSystemStorage or CookieStorage",
     "RedisStorage": "import it from aiohttp_session_store.storages.redis",
+    "redis_storage": "import aiohttp_session_store.storages.redis",
+    "cookie_storage": "use FileSystemStorage or CookieStorage, and EncryptedCookieReader for the old cookies",
     "MemcachedStorage": "use RedisStorage, PostgresStorage or FileSystemStorage",
 }
 

@@ -63,6 +63,16 @@ def test_every_test_named_in_the_documentation_is_in_the_contract() -> None:
         assert hasattr(StorageContract, name), name
 
 
+def test_the_tests_on_the_page_about_the_migration_pass(tmp_path: Path) -> None:
+    shown = next(one for one in blocks("docs/migrating.md") if one.title.startswith("test_"))
+    (tmp_path / shown.title).write_text(shown.code)
+    (tmp_path / "pytest.ini").write_text(CONFIG)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100)
+
+    assert "\n2 passed" in finished.stdout, finished.stdout + finished.stderr
+
+
 @pytest.mark.parametrize(("document", "tests"), [("docs/testing.md", 7)])
 def test_the_tests_in_a_document_pass(document: str, tests: int, tmp_path: Path) -> None:
     names = write_files(document, tmp_path)
