@@ -39,7 +39,7 @@ def owner_of(number: int) -> str:
 def sessions(storage: KeyedStorage, owners: int) -> Iterator[tuple[str, Record, Head]]:
     """Yield the key and the record of each session."""
     now = storage.now()
-    until = storage.timeouts.until(now, now)
+    until = storage.timeouts.until(now, now, Head("0", now, "line", 0))
     for number in range(owners):
         for device in range(EACH):
             head = Head(owner_of(number), now, f"{number}.{device}", until, "Firefox on Linux")

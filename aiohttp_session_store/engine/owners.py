@@ -39,7 +39,7 @@ class SessionInfo:
         owner: The account that the session belongs to.
         label: What the application called the device at the login, or None.
         created_at: Whole Unix seconds.
-        authenticated_at: Whole Unix seconds of the login.
+        authenticated_at: Whole Unix seconds of the login, or of its last confirmation.
         last_used_at: Whole Unix seconds, right to a tenth of the idle timeout.
         expires_at: Whole Unix seconds.  The session ends then if it is not used again.
     """
@@ -75,7 +75,7 @@ class Owners:
                 head.owner,
                 head.label,
                 place.record.created_at,
-                head.authenticated_at,
+                head.proved_at,
                 last_use(place.record, place.stored.expires_at),
                 place.ends,
             )
@@ -167,7 +167,7 @@ class Owners:
         Raises:
             StorageError: The storage failed.
         """
-        head = replace(head, until=self._storage.timeouts.until(self._storage.now(), place.record.created_at))
+        head = replace(head, until=self._storage.timeouts.until(self._storage.now(), place.record.created_at, head))
         return await self._writer.write(place, [NO_CHANGES], head=head)
 
     # --- the index

@@ -38,6 +38,8 @@ class Rotating:
         renew_lifetime: Whether the lifetime starts again.
         lease: That of an exclusive lock, or None.
         login: The head that a login gives to the session, or None.
+        confirmed_at: When the owner confirmed the login, in whole Unix seconds, or None.  Only a record that is made
+            under the new id says so: whoever renewed the id before may not be who confirmed.
     """
 
     place: Place
@@ -49,6 +51,7 @@ class Rotating:
     renew_lifetime: bool
     lease: Lease | None
     login: Head | None = None
+    confirmed_at: int | None = None
 
 
 async def rotate(writer: RecordWriter, work: Rotating) -> Place | None:
@@ -156,10 +159,9 @@ class _Rotation:
             if source.head is not None and source.head.owner != work.login.owner:
                 source = source._replace(data={}, flashes=())  # somebody else's
             source = source._replace(head=work.login)
-        merged = self._writer.merged(source, work.changes, now)
-        if merged.head is not None:  # the new key is entered anyway
-            until = storage.timeouts.until(now, merged.created_at)
-            merged = merged._replace(head=replace(merged.head, until=until))
+        elif work.confirmed_at is not None and source.head is not None:
+            source = source._replace(head=replace(source.head, confirmed_at=work.confirmed_at))
+        merged = self._writer.entered(self._writer.merged(source, work.changes, now), now)
         data = self._writer.encoded(merged, stored, work.changes)
         expires_at = storage.timeouts.expiry(now, merged.created_at, merged.head)
         await self._put_new(merged, Stored(data, b"", expires_at))

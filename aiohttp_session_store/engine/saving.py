@@ -5,6 +5,7 @@ import logging
 import secrets
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -133,9 +134,9 @@ class Saver:
     async def _create(self, state: SessionState, changes: Changes, asked_id: str) -> None:
         state.owed = await self._log_out(state)
         now, replaces, login = self._storage.now(), state.replaces, state.login
-        head = None if login is None else await self._head(login, now, state.created_at)
-        record = Record(state.created_at, now, self._storage.timeouts.idle_of(head), {}, (), head)
-        record = self._writer.merged(record, [changes], now)
+        record = Record(state.created_at, now, None, {}, (), None if login is None else await self._head(login))
+        record = self._writer.entered(self._writer.merged(record, [changes], now), now)
+        head = record.head
         if not record.data and not record.flashes and head is None:
             if replaces is not None:
                 await self._end_replaced(replaces)
@@ -155,13 +156,14 @@ class Saver:
         self._stands(state, self._writer.written(key_of(session_id), stored, record))
         state.to_count = self._to_count(head)
 
-    async def _head(self, login: Login, now: int, created_at: int) -> Head:
+    async def _head(self, login: Login) -> Head:
         """Return the head of a session that *login* makes."""
-        at = login.at
+        head = login.head()
         if self._storage.max_sessions_per_owner is not None:
             # Newer than any before, also within one second, or it could be the one that the limit ends.
-            at = max(at, 1 + await self.owners.newest_login(login.owner))
-        return Head(login.owner, at, login.line, self._storage.timeouts.until(now, created_at), login.label)
+            newest = await self.owners.newest_login(login.owner)
+            head = replace(head, authenticated_at=max(head.authenticated_at, 1 + newest))
+        return head
 
     def _to_count(self, head: Head | None) -> str | None:
         """Return the owner who has just logged in, if the number of sessions is limited."""
@@ -259,7 +261,7 @@ class Saver:
     ) -> None:
         own_key, login, ids = key_of(rotation.original_id), state.login, [session_id]
         led_on = place.key != own_key
-        head = None if login is None else await self._head(login, self._storage.now(), self._storage.now())
+        head = None if login is None else await self._head(login)
 
         def next_key() -> str:
             key = key_of(ids[-1])
@@ -279,6 +281,7 @@ class Saver:
                     renew_lifetime=rotation.renew_lifetime,
                     lease=state.lease,
                     login=head,
+                    confirmed_at=rotation.confirmed_at,
                 ),
             )
 

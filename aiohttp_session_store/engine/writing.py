@@ -7,7 +7,6 @@ version merges its changes onto that one and tries again.  A writer that finds n
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from math import inf
 from typing import NamedTuple
 
 from ..errors import SessionLockError, SessionTooLargeError
@@ -38,7 +37,18 @@ class RecordWriter:
 
     def merged(self, record: Record, changes: Iterable[Changes], now: int) -> Record:
         """Return *record* with *changes*, as written at *now*."""
-        return merge(record, changes, now, self.storage.timeouts.idle_of(record.head))
+        timeouts = self.storage.timeouts
+        merged = merge(record, changes, now, timeouts.idle_of(record.head))
+        if merged.head is not record.head:  # it was shortened
+            return merged._replace(idle_timeout=timeouts.idle_of(merged.head))
+        return merged
+
+    def entered(self, record: Record, now: int) -> Record:
+        """Return *record* as it is written at *now* if it is entered into the index of its owner anew."""
+        if record.head is None:
+            return record
+        until = self.storage.timeouts.until(now, record.created_at, record.head)
+        return record._replace(head=replace(record.head, until=until))
 
     def encoded(self, record: Record, stored: Stored | None = None, changes: Sequence[Changes] = ()) -> bytes:
         """Return the stored form of *record*.
@@ -143,8 +153,8 @@ class RecordWriter:
 
     def written(self, key: str, stored: Stored, record: Record) -> Place:
         """Return the place of a record that was written just now, under the current limits."""
-        idle = record.idle_timeout
-        return Place(key, stored, record, stored.expires_at, inf if idle is None else record.written_at + idle / 10)
+        renew_at = self.storage.timeouts.renew_at(record.written_at, record.idle_timeout, record.head)
+        return Place(key, stored, record, stored.expires_at, renew_at)
 
     def use_is_due(self, place: Place) -> bool:
         """Return whether a use of the session now makes it end later, by enough to be worth a call to the storage."""
@@ -166,8 +176,8 @@ class RecordWriter:
             record = record._replace(head=head)
             await link(storage, head, key)
         merged = self.merged(record, changes, now)
-        if record.head is not None and storage.timeouts.until_due(record, now):
-            merged = merged._replace(head=replace(record.head, until=storage.timeouts.until(now, record.created_at)))
+        if storage.timeouts.until_due(merged, now):
+            merged = self.entered(merged, now)
             await link(storage, merged.head, key)
         data = self.encoded(merged, stored, changes)
         expires_at = storage.timeouts.expiry(now, merged.created_at, merged.head)

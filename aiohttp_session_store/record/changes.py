@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from .head import Limits
+
 
 @dataclass(frozen=True, slots=True)
 class Flash:
@@ -30,6 +32,7 @@ class Changes(NamedTuple):
     cleared: bool
     flashes_used: frozenset[str]
     flashes_added: tuple[Flash, ...]
+    limits: Limits | None = None
 
     def __bool__(self) -> bool:
         """Return whether there is anything to merge."""
@@ -38,7 +41,7 @@ class Changes(NamedTuple):
     @property
     def by_handler(self) -> bool:
         """Whether the handler asked for any of the changes.  Removing flashes that were read is housekeeping."""
-        return bool(self.values or self.unset or self.cleared or self.flashes_added)
+        return bool(self.values or self.unset or self.cleared or self.flashes_added or self.limits)
 
 
 NO_CHANGES = Changes({}, frozenset(), cleared=False, flashes_used=frozenset(), flashes_added=())

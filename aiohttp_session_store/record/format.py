@@ -26,7 +26,7 @@ Format 4 has a head before the data, which says whose session it is (see :mod:`.
 session that has an owner::
 
     4 L <created_at> <written_at> <idle timeout or ->
-    {"owner": "42", "authenticated_at": 1700000000, "line": "Vq3kP0aa", "until": 1707776000}
+    {"owner": "42", "authenticated_at": 1700000000, "line": "Vq3kP0aa", "until": 1707776000, "remember": 2592000}
     {"cart": [7]}
 
     4 C <created_at> <written_at> <idle timeout or -> <name of the codec>

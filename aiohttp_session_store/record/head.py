@@ -1,13 +1,32 @@
-"""The head of a record: whose session it is, since when, and until when the index of its owner shows it."""
+"""The head of a record: whose session it is, since when, the limits of this one session, and its entry in an index."""
 
 import hashlib
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 # Long enough for every id, name or address; short enough for an index.
 MAX_OWNER = 255
-_FIELDS = {"owner": str, "authenticated_at": int, "line": str, "until": int, "label": str}
-_OPTIONAL = {"label"}
+_FIELDS = {"owner": str, "authenticated_at": int, "line": str, "until": int}
+_OPTIONAL = {"label": str, "confirmed_at": int, "remember": int, "idle": int, "lifetime": int}
+_ALL = _FIELDS | _OPTIONAL
+
+
+class Limits(NamedTuple):
+    """Limits by which one session ends sooner than the storage's say, in whole seconds; None for no such limit."""
+
+    idle: int | None = None
+    lifetime: int | None = None
+
+    def and_also(self, other: "Limits") -> "Limits":
+        """Return the limits of a session to which both apply."""
+        return Limits(shorter(self.idle, other.idle), shorter(self.lifetime, other.lifetime))
+
+
+def shorter(one: int | None, other: int | None) -> int | None:
+    """Return the shorter one of two limits; None is no limit."""
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +35,15 @@ class Head:
 
     Attributes:
         owner: The account, as the application knows it.
-        authenticated_at: Whole Unix seconds of the login.
+        authenticated_at: Whole Unix seconds of the login.  It never changes, because the limit of sessions goes by it.
         line: Random; every login makes another one, and every change of the id carries it on.  So a session whose id
             changes is known to be the same.
         until: Whole Unix seconds.  The index shows the session until then, and no save or touch lets it live longer.
         label: What the application calls the device, or None.
+        confirmed_at: Whole Unix seconds at which the owner has last confirmed the login, or None.
+        remember: The idle timeout of a session that is to be remembered, in seconds, or None for the storage's.
+        idle: The idle timeout to which the session was shortened, in seconds, or None.
+        lifetime: The lifetime to which the session was shortened, in seconds, or None.
     """
 
     owner: str
@@ -28,16 +51,25 @@ class Head:
     line: str
     until: int
     label: str | None = None
+    confirmed_at: int | None = None
+    remember: int | None = None
+    idle: int | None = None
+    lifetime: int | None = None
+
+    @property
+    def proved_at(self) -> int:
+        """When the owner last proved who they are, by the login or a confirmation, in whole Unix seconds."""
+        return self.authenticated_at if self.confirmed_at is None else max(self.authenticated_at, self.confirmed_at)
+
+    def shortened(self, limits: Limits) -> "Head":
+        """Return the head of a session to which *limits* apply as well: the shorter one wins."""
+        idle, lifetime = Limits(self.idle, self.lifetime).and_also(limits)
+        return replace(self, idle=idle, lifetime=lifetime)
 
     def fields(self) -> dict[str, Any]:
         """Return the head as JSON, without what it does not say."""
-        fields: dict[str, Any] = {
-            "owner": self.owner,
-            "authenticated_at": self.authenticated_at,
-            "line": self.line,
-            "until": self.until,
-        }
-        return fields if self.label is None else {**fields, "label": self.label}
+        fields: dict[str, Any] = {name: getattr(self, name) for name in _FIELDS}
+        return fields | {name: said for name in _OPTIONAL if (said := getattr(self, name)) is not None}
 
 
 class UnknownFieldError(ValueError):
@@ -53,9 +85,9 @@ def head_of(fields: Any) -> Head:
     """
     if type(fields) is not dict:
         raise ValueError("a head is a JSON object")
-    if unknown := fields.keys() - _FIELDS.keys():
+    if unknown := fields.keys() - _ALL.keys():
         raise UnknownFieldError(f"the head of a record has the field {min(unknown)!r}: it is newer than this package")
-    if _FIELDS.keys() - fields.keys() - _OPTIONAL or any(type(fields[name]) is not _FIELDS[name] for name in fields):
+    if _FIELDS.keys() - fields.keys() or any(type(fields[name]) is not _ALL[name] for name in fields):
         raise ValueError("the head of a record is damaged")
     return Head(**fields)
 

@@ -20,7 +20,7 @@ def merge(record: Record, changes: Iterable[Changes], now: int, idle_timeout: in
         now: The time at which the result is written, in whole Unix seconds.
         idle_timeout: The idle timeout in force, in seconds, or None.
     """
-    data, flashes = record.data, record.flashes
+    data, flashes, head = record.data, record.flashes, record.head
     for change in changes:
         data = dict(change.values) if change.cleared else {**data, **change.values}
         for key in change.unset:
@@ -31,4 +31,6 @@ def merge(record: Record, changes: Iterable[Changes], now: int, idle_timeout: in
             replaced = {added.key for added in change.flashes_added}
             kept = [flash for flash in flashes if flash.id not in change.flashes_used and flash.key not in replaced]
             flashes = (*kept, *{added.key: added for added in change.flashes_added}.values())
-    return Record(record.created_at, now, idle_timeout, data, flashes, record.head)
+        if change.limits is not None and head is not None:
+            head = head.shortened(change.limits)
+    return Record(record.created_at, now, idle_timeout, data, flashes, head)

@@ -3,15 +3,18 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from math import inf
+from typing import Any
 
 from ..errors import ConfigurationError
 from .format import Record
-from .head import Head
+from .head import Head, shorter
 
 _LONGEST = timedelta.max.total_seconds()
 # An entry of an owner's index is good for so many idle timeouts, and for 400 days at most, as a cookie is.
 _UNTIL = 4
 _LONGEST_UNTIL = 400 * 24 * 60 * 60
+# A use extends a session once so much of the idle timeout has passed, and an entry that cannot be longer.
+_EXTEND_AFTER = 1 / 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,40 +55,49 @@ class Timeouts:
         return timeouts
 
     def idle_of(self, head: Head | None) -> int | None:
-        """Return the idle timeout of a session with *head*, in seconds, or None."""
-        if head is not None or self.anonymous is None:
-            return self.idle
-        return self.anonymous if self.idle is None else min(self.idle, self.anonymous)
+        """Return the idle timeout of a session with *head*, in seconds, or None.
+
+        A session that is to be remembered has one of its own, however long the storage's is.
+        """
+        if head is None:
+            return shorter(self.idle, self.anonymous)
+        return shorter(self.idle if head.remember is None else head.remember, head.idle)
+
+    def lifetime_of(self, head: Head | None) -> int | None:
+        """Return the lifetime of a session with *head*, in seconds, or None."""
+        return self.lifetime if head is None else shorter(self.lifetime, head.lifetime)
 
     def expiry(self, now: int, created_at: int, head: Head | None = None) -> int:
         """Return when a session that is used at *now* ends, in whole Unix seconds."""
-        idle = self.idle if self.anonymous is None else self.idle_of(head)
+        idle, lifetime = self.idle_of(head), self.lifetime_of(head)
         if idle is None:
-            ends = created_at + (self.lifetime or 0)
-        elif self.lifetime is None:
+            ends = created_at + (lifetime or 0)
+        elif lifetime is None:
             ends = now + idle
         else:
-            ends = min(now + idle, created_at + self.lifetime)
+            ends = min(now + idle, created_at + lifetime)
         return ends if head is None else min(ends, head.until)
 
-    def until(self, now: int, created_at: int) -> int:
-        """Return until when the index of an owner shows a session that is written at *now*, in whole Unix seconds.
+    def until(self, now: int, created_at: int, head: Head) -> int:
+        """Return until when an index shows a session with *head* that is written at *now*, in whole Unix seconds.
 
         That is some idle timeouts ahead, so that an extension seldom has to change the index, and entries of sessions
         that ended are gone before long.  It is never more than 400 days ahead.
         """
-        if self.lifetime is not None and self.idle is None:
-            return created_at + self.lifetime
-        ahead = now + min(_UNTIL * (self.idle or 0), _LONGEST_UNTIL)
-        return ahead if self.lifetime is None else min(ahead, created_at + self.lifetime)
+        idle, lifetime = self.idle_of(head), self.lifetime_of(head)
+        ahead = now + (_LONGEST_UNTIL if idle is None else min(_UNTIL * idle, _LONGEST_UNTIL))
+        return ahead if lifetime is None else min(ahead, created_at + lifetime)
 
     def until_due(self, record: Record, now: int) -> bool:
-        """Return whether the index forgets the session in half of the time that it could, or within an idle timeout."""
+        """Return whether the index of an owner will forget the session too soon, and should be changed.
+
+        It forgets it in half of the time that it could show it, or would end it by a tenth too early.
+        """
         head = record.head
         if head is None:
             return False
-        left, most = head.until - now, self.until(now, record.created_at) - now
-        return left < most and (2 * left <= most or left < (self.idle or 0))
+        left, most = head.until - now, self.until(now, record.created_at, head) - now
+        return left < most and (2 * left <= most or 10 * left <= 9 * min(most, self.idle_of(head) or most))
 
     def limits(self, record: Record, stored_expiry: int) -> tuple[int, float]:
         """Return when a stored session ends, and from when on a use extends it.
@@ -98,17 +110,25 @@ class Timeouts:
             Both in Unix seconds.  The second one is infinity if no use ever extends the session.  It is only a lower
             bound if the lifetime is about to end.
         """
-        idle, lifetime, ends = self.idle, self.lifetime, stored_expiry
-        if self.anonymous is not None:
-            idle = self.idle_of(record.head)
+        idle, lifetime, ends = self.idle_of(record.head), self.lifetime_of(record.head), stored_expiry
         if lifetime is not None and record.created_at + lifetime < ends:
             ends = record.created_at + lifetime
-        renewal = inf
+        used = last_use(record, stored_expiry)
         if idle is not None:
-            used = last_use(record, stored_expiry)
             ends = min(ends, used + idle)
-            renewal = used + idle / 10
-        return ends, renewal if record.idle_timeout == idle else 0
+        return ends, self.renew_at(used, idle, record.head) if record.idle_timeout == idle else 0
+
+    def renew_at(self, used: int, idle: int | None, head: Head | None) -> float:
+        """Return from when on a use extends a session that was last used at *used*; infinity if none ever does.
+
+        Args:
+            used: Whole Unix seconds.
+            idle: Its idle timeout in seconds, or None.
+            head: Its head.  The entry in the index of its owner has to be extended in time, too.
+        """
+        if head is not None and (idle is None or idle > _LONGEST_UNTIL):
+            idle = _LONGEST_UNTIL
+        return inf if idle is None else used + idle * _EXTEND_AFTER
 
     def touch_due(self, record: Record, stored_expiry: int, now: int) -> bool:
         """Return whether a use at *now* extends the session by enough to be worth a call to the storage."""
@@ -146,4 +166,22 @@ def seconds(name: str, value: float | timedelta | None) -> int | None:
         raise ConfigurationError(
             f"{name} is a number of seconds or a timedelta, from one second to timedelta.max, not {value!r}"
         )
+    return int(span)
+
+
+def checked_span(name: str, value: Any) -> int:
+    """Convert a time span that a handler gives to whole seconds.
+
+    Raises:
+        TypeError: *value* is neither a number of seconds nor a timedelta.
+        ValueError: It is less than a second, or more than a record can hold.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | timedelta):
+        raise TypeError(
+            f"{name} is a number of seconds or a timedelta, such as timedelta(days=30), not of type"
+            f" {type(value).__name__}"
+        )
+    span = value.total_seconds() if isinstance(value, timedelta) else value
+    if not 1 <= span <= _LONGEST:
+        raise ValueError(f"{name} is from one second to timedelta.max, not {value!r}")
     return int(span)

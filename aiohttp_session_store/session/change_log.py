@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..record.changes import NO_CHANGES, Changes, Flash
+from ..record.head import Limits
 from ..record.json_encoders import dumps
 from ..record.values import check_key, freeze, thaw
 from .flashes import Flashes
@@ -31,6 +32,7 @@ class ChangeLog:
         "base",
         "data",
         "flashes",
+        "limits",
         "snapshots",
     )
 
@@ -46,6 +48,7 @@ class ChangeLog:
         self.data: dict[str, Any] = dict(data)
         self.flashes: Flashes = Flashes(flashes, use_up=use_flashes)
         self.snapshots: dict[str, Any] = {}
+        self.limits: Limits | None = None
         self._assigned: dict[str, None] = {}
         self._unset: set[str] = set()
         self._cleared = False
@@ -158,6 +161,10 @@ class ChangeLog:
         """
         self.flashes.add(check_key(key), value)
 
+    def shorten(self, limits: Limits) -> None:
+        """Record that *limits* apply to the session as well."""
+        self.limits = limits if self.limits is None else self.limits.and_also(limits)
+
     def mark_watched(self) -> None:
         """Record every list and dict that was handed out as changed."""
         for key in self.snapshots:
@@ -166,7 +173,8 @@ class ChangeLog:
     @property
     def dirty(self) -> bool:
         """Whether the handler changed anything since the session was loaded or last saved."""
-        return bool(self._assigned or self._unset or self._cleared or self.flashes.added or self._changed_inside())
+        asked = self._assigned or self._unset or self._cleared or self.limits or self.flashes.added
+        return bool(asked or self._changed_inside())
 
     # --- saving
 
@@ -176,7 +184,8 @@ class ChangeLog:
         In that case nothing was changed, and no list or dict was handed out that could have been changed.
         """
         flashes = self.flashes
-        return not (self._assigned or self.snapshots or self._unset or self._cleared or flashes.used or flashes.added)
+        asked = self._assigned or self.snapshots or self._unset or self._cleared or self.limits
+        return not (asked or flashes.used or flashes.added)
 
     def take(self) -> Changes:
         """Empty the log into :class:`Changes`, all of it or nothing.
@@ -190,13 +199,15 @@ class ChangeLog:
         if self.snapshots:
             self._assigned.update(dict.fromkeys(self._changed_inside()))
         values = {key: freeze(self.data[key], key) for key in self._assigned}
-        changes = Changes(values, frozenset(self._unset), self._cleared, self.flashes.used, self.flashes.added)
+        flashes = self.flashes
+        changes = Changes(values, frozenset(self._unset), self._cleared, flashes.used, flashes.added, self.limits)
         for key, value in values.items():
             if type(value) is list or type(value) is dict:
                 self.snapshots[key] = value
         self._assigned = {}
         self._unset = set()
         self._cleared = False
+        self.limits = None
         self.flashes.taken()
         self._taken = changes
         return changes
@@ -215,6 +226,8 @@ class ChangeLog:
                     self._assigned.setdefault(key)
             self._unset.update(key for key in changes.unset if key not in self._assigned)
         self._cleared = self._cleared or changes.cleared
+        if changes.limits is not None:
+            self.shorten(changes.limits)
         self.flashes.put_back_added(changes.flashes_added)
 
     def rebase(self, data: dict[str, Any]) -> None:
@@ -263,6 +276,7 @@ class ChangeLog:
         self._assigned = {}
         self._unset = set()
         self._cleared = False
+        self.limits = None
         self._taken = None
 
     def empty(self) -> None:

@@ -1,11 +1,13 @@
 """The session that a handler holds: a mapping, plus flash, regenerate_id and destroy."""
 
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from ..errors import SessionCommittedError, SessionUsageError
-from ..record.head import checked_label, checked_owner
+from ..record.head import Limits, checked_label, checked_owner
 from ..record.json_encoders import dumps
 from ..record.session_id import key_of
+from ..record.timeouts import checked_span
 from ..tracebacks import hide_locals
 from . import old_names
 from .mapping import SessionMapping
@@ -210,13 +212,31 @@ class Session(SessionMapping):
 
     @property
     def authenticated_at(self) -> int | None:
-        """When the owner logged in, in whole Unix seconds, or None."""
-        state = self._state
-        if state.login is not None:
-            return state.login.at
-        return None if state.head is None or state.destroyed else state.head.authenticated_at
+        """When the owner logged in or last confirmed the login, in whole Unix seconds, or None."""
+        return self._state.authenticated_at
 
-    def login(self, owner: str, *, label: str | None = None) -> None:
+    def authenticated_within(self, seconds: float | timedelta) -> bool:
+        """Return whether the owner logged in or confirmed the login in the last *seconds*.
+
+        Ask this before something sensitive, such as a payment.  If it is False, ask for the password again and call
+        :meth:`confirm_login`.  It is False if nobody is logged in.
+
+        Args:
+            seconds: A number of seconds or a timedelta.
+
+        Raises:
+            TypeError: *seconds* is neither.
+            ValueError: It is less than a second.
+
+        References:
+            OWASP ASVS 5.0, 7.5.1 and 7.5.3.
+        """
+        within, at = checked_span("seconds", seconds), self._state.authenticated_at
+        return at is not None and self._state.now() - at <= within
+
+    def login(
+        self, owner: str, *, remember: float | timedelta | Literal[False] | None = None, label: str | None = None
+    ) -> None:
         """Log *owner* in: the session belongs to that account from now on.
 
         The session gets another id, and the old id is worthless at once.  The lifetime starts again.  What an anonymous
@@ -225,17 +245,71 @@ class Session(SessionMapping):
 
         Args:
             owner: The account, as a string that is never reused: ``str(user.id)``, not a name or an address.
+            remember: How long the session lives after its last use, as seconds or a timedelta, whatever the storage's
+                ``idle_timeout`` is; its ``lifetime`` applies all the same.  The cookie is then kept when the browser is
+                closed.  None or False for the storage's ``idle_timeout`` and the app's kind of cookie.
             label: What to call the device in a list of sessions, up to 255 characters.
 
         Raises:
             SessionCommittedError: The headers are sent, or the request is over.
             SessionDestroyedError: The session was destroyed.
-            TypeError: *owner* is not a string of 1 to 255 characters, or *label* is none.
+            TypeError: *owner* is not a string of 1 to 255 characters, *label* is none, or *remember* is True: say for
+                how long.
+            ValueError: *remember* is less than a second.
 
         References:
             OWASP Session Management Cheat Sheet, "Renew the Session ID After Any Privilege Level Change".
         """
-        self._state.log_in(checked_owner(owner), checked_label(label))
+        span = None if remember is None or remember is False else checked_span("remember", remember)
+        self._state.log_in(checked_owner(owner), checked_label(label), span)
+
+    def confirm_login(self) -> None:
+        """Note that the owner has proved once more who they are, such as by the password.
+
+        From now on, :attr:`authenticated_at` is now.  The session gets another id, as by ``regenerate_id()``: parallel
+        requests go on and keep their changes, and the old id never counts as freshly authenticated.  The lifetime does
+        not change.  If a parallel request has renewed the id just before, the browser has the id from that request, and
+        the confirmation counts in this request only.
+
+        Raises:
+            SessionCommittedError: The headers are sent, or the request is over.
+            SessionDestroyedError: The session was destroyed.
+            SessionUsageError: Nobody is logged in.
+
+        References:
+            OWASP Session Management Cheat Sheet, "Reauthentication After Risk Events".
+        """
+        state = self._state
+        state.check_owned("confirm_login")
+        state.regenerate(delete_old=False, renew_lifetime=False, confirmed_at=state.now())
+
+    def shorten(
+        self, *, idle_timeout: float | timedelta | None = None, lifetime: float | timedelta | None = None
+    ) -> None:
+        """Let this one session end sooner than the storage's limits say.
+
+        Nothing makes it longer again, but the next :meth:`login` starts without such limits.  If the session has
+        shorter ones already, those stay.
+
+        Args:
+            idle_timeout: How long it lives after its last use, as seconds or a timedelta; None for no change.
+            lifetime: How long it lives after the login, as seconds or a timedelta; None for no change.
+
+        Raises:
+            SessionCommittedError: The request is over, or the session is in the cookie and the headers are sent.
+            SessionDestroyedError: The session was destroyed.
+            SessionUsageError: Nobody is logged in.
+            TypeError: An argument is no span of time.
+            ValueError: It is less than a second.
+        """
+        state = self._state
+        state.check_owned("shorten")
+        limits = Limits(
+            None if idle_timeout is None else checked_span("idle_timeout", idle_timeout),
+            None if lifetime is None else checked_span("lifetime", lifetime),
+        )
+        if limits != Limits():
+            state.log.shorten(limits)
 
     def logout(self) -> None:
         """Log out: end the session as :meth:`destroy` does, and go on with an empty anonymous one.

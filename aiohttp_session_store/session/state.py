@@ -8,7 +8,7 @@ from enum import Enum, auto
 from math import inf
 from typing import Any, NamedTuple
 
-from ..errors import SessionCommittedError, SessionDestroyedError
+from ..errors import SessionCommittedError, SessionDestroyedError, SessionUsageError
 from ..record.format import Record, Stored
 from ..record.head import Head
 from ..record.session_id import key_of, new_id
@@ -37,11 +37,19 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """A change of the session's id that the next save will carry out."""
+    """A change of the session's id that the next save will carry out.
+
+    Attributes:
+        original_id: The id from before.
+        delete_old: Whether the old id is worthless at once.
+        renew_lifetime: Whether the lifetime starts again.
+        confirmed_at: When the owner confirmed the login, in whole Unix seconds, or None.
+    """
 
     original_id: str = field(repr=False)
     delete_old: bool
     renew_lifetime: bool
+    confirmed_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +61,18 @@ class Login:
         label: What the application calls the device, or None.
         line: Random; the next changes of the id carry it on.
         at: Whole Unix seconds.
+        remember: The idle timeout of a session that is to be remembered, in seconds, or None.
     """
 
     owner: str
     label: str | None
     line: str
     at: int
+    remember: int | None = None
+
+    def head(self) -> Head:
+        """Return the head of the session that this login makes.  How long an index shows it is not known yet."""
+        return Head(self.owner, self.at, self.line, 0, self.label, remember=self.remember)
 
 
 class Fate(Enum):
@@ -237,7 +251,7 @@ class SessionState:
                 " prepare()" + ("; CookieStorage can never store one later" if not self.on_server else "")
             )
 
-    def regenerate(self, *, delete_old: bool, renew_lifetime: bool) -> None:
+    def regenerate(self, *, delete_old: bool, renew_lifetime: bool, confirmed_at: int | None = None) -> None:
         """Give the session a new id.  The next save moves the record to it."""
         self.check_writable()
         if self.headers_sent:
@@ -250,6 +264,7 @@ class SessionState:
                 original_id=pending.original_id if pending else self.id,
                 delete_old=delete_old or (pending is not None and pending.delete_old),
                 renew_lifetime=renew_lifetime or (pending is not None and pending.renew_lifetime),
+                confirmed_at=pending.confirmed_at if pending and confirmed_at is None else confirmed_at,
             )
         self._id = new_id()
 
@@ -261,12 +276,22 @@ class SessionState:
         return None if self.head is None or self.destroyed else self.head.owner
 
     @property
+    def authenticated_at(self) -> int | None:
+        """When the owner has last proved who they are, in whole Unix seconds, or None."""
+        if self.login is not None:
+            return self.login.at
+        if self.head is None or self.destroyed:
+            return None
+        confirmed_at = None if self.rotation is None else self.rotation.confirmed_at
+        return self.head.proved_at if confirmed_at is None else max(self.head.proved_at, confirmed_at)
+
+    @property
     def lines(self) -> set[str]:
         """The lines of this session: as it is stored, and as a login will make it."""
         heads = (self.login, self.head, None if self.place is None else self.place.record.head)
         return {head.line for head in heads if head is not None}
 
-    def log_in(self, owner: str, label: str | None) -> None:
+    def log_in(self, owner: str, label: str | None, remember: int | None = None) -> None:
         """Give the session to *owner*, under another id."""
         self.check_writable()
         if self.headers_sent:
@@ -276,7 +301,20 @@ class SessionState:
         if self.owner not in (None, owner):
             self.log.start_anew()
         self.regenerate(delete_old=True, renew_lifetime=True)
-        self.login = Login(owner, label, secrets.token_urlsafe(6), self.now())
+        self.log.limits = None  # they were those of the session before
+        self.login = Login(owner, label, secrets.token_urlsafe(6), self.now(), remember)
+
+    def check_owned(self, call: str) -> None:
+        """Refuse what is for a session that has an owner.
+
+        Raises:
+            SessionUsageError: It has none.  The message calls the method *call*.
+        """
+        self.check_writable()
+        if self.owner is None:
+            raise SessionUsageError(
+                f"nobody is logged in, so there is nothing that {call}() could do: call login() first"
+            )
 
     def anonymous(self) -> "SessionState":
         """Return the empty session that a logout goes on with; saving it ends this one."""

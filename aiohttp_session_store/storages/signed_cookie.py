@@ -10,6 +10,7 @@ import secrets
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from math import inf
 from typing import ClassVar, NoReturn, Unpack
@@ -31,6 +32,8 @@ from .base import DEFAULT_IDLE_TIMEOUT, DEFAULT_LIFETIME, StorageOptions, check_
 __all__ = ["CookieStorage"]
 
 _logger = logging.getLogger("aiohttp_session_store")
+
+_ENDLESS = 10**11  # Unix seconds, in the year 5138
 
 
 class CookieStorage:
@@ -100,9 +103,8 @@ class CookieStorage:
 
     async def adopt(self, session: Session, owner: str) -> None:
         """See :meth:`SessionStorage.adopt`.  The cookie is sent again with the owner in it."""
-        state, now = state_of(session), self.now()
-        until = self.timeouts.until(now, state.created_at)
-        state.head = Head(checked_owner(owner), state.created_at, secrets.token_urlsafe(6), until)
+        state = state_of(session)
+        state.head = Head(checked_owner(owner), state.created_at, secrets.token_urlsafe(6), 0)
         state.renew_at = 0
 
     async def start(self) -> None:
@@ -171,40 +173,47 @@ class CookieStorage:
         now = self.now()
         place = state.place
         before = Record(state.created_at, now, self.timeouts.idle, {}) if place is None else place.record
-        head, login = state.head, state.login
-        if login is not None:
-            head = Head(login.owner, login.at, login.line, self.timeouts.until(now, now), login.label)
-        record = merge(before._replace(head=head), [changes], now, self.timeouts.idle_of(head))
-        if state.rotation is not None and state.rotation.renew_lifetime:
+        head, rotation = state.head, state.rotation
+        if state.login is not None:
+            head = state.login.head()
+        elif rotation is not None and rotation.confirmed_at is not None and head is not None:
+            head = replace(head, confirmed_at=rotation.confirmed_at)
+        record = merge(before._replace(head=head), [changes], now, None)
+        if rotation is not None and rotation.renew_lifetime:
             record = record._replace(created_at=now)
-        data, expires_at = self._records.encode(record), self.timeouts.expiry(now, record.created_at)
         if place is None:
             if not record.data and not record.flashes and head is None:
                 ended = state.replaces is not None or state.logged_out is not None
                 state.replaces = state.logged_out = None
                 return "" if ended else None
         elif (
-            state.rotation is None
+            rotation is None
             and head is before.head
-            and (not changes or same_content(data, place.stored.data))  # encrypted bytes always differ
-            and not self.timeouts.renewal_due(before, place.stored.expires_at, now)
+            and (not changes or same_content(self._records.encode(record), place.stored.data))
+            and not self.timeouts.renewal_due(self._without_end(before), place.stored.expires_at, now)
         ):
             return None
+        record = self._without_end(record)._replace(idle_timeout=self.timeouts.idle_of(record.head))
+        data, expires_at = self._records.encode(record), self.timeouts.expiry(now, record.created_at, record.head)
         value = _encode(state.id, expires_at, data)
         if len(value) > state.cookie_limit:
             raise _too_large(len(value) - state.cookie_limit, record)
-        if state.rotation is not None and state.rotation.delete_old and not self._warned:
+        if rotation is not None and rotation.delete_old and not self._warned:
             self._warned = True
             _logger.warning(
                 "regenerate_id(True) with CookieStorage cannot revoke the old cookie: a copy of it works until it"
                 " expires. Use a storage on the server if logins must be safe against that"
             )
         state.rotation = state.login = state.replaces = state.logged_out = None
-        state.head = head
+        state.head = record.head
         state.place = Place("", Stored(data, b"", expires_at), record, expires_at, inf)
         state.created_at, state.expires_at = record.created_at, expires_at
         state.log.rebase(record.data)
         return value
+
+    def _without_end(self, record: Record) -> Record:
+        """Return *record* with a head that never ends the session by itself: there is no index that could forget it."""
+        return record if record.head is None else record._replace(head=replace(record.head, until=_ENDLESS))
 
     def _decoded(self, cookie_value: str) -> tuple[str, Stored, Record] | None:
         """Return what a cookie value holds, or None if it cannot be read.

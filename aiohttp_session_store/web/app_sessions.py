@@ -8,9 +8,10 @@ from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
-from ..session.session import Session
+from ..session.session import Session, state_of
 from ..storages.base import SessionStorage
 from .adoption import Adopter
+from .cookie_rules import MAX_AGE
 from .cookie_settings import SessionCookie
 from .secure_watch import SecureWatch
 
@@ -52,8 +53,18 @@ class AppSessions:
 
     def seconds_left(self, session: Session) -> int | None:
         """Return the seconds until the end of the lifetime of *session*, or None if it has none."""
-        lifetime = self.storage.timeouts.lifetime
+        lifetime = self.storage.timeouts.lifetime_of(state_of(session).head)
         return None if lifetime is None else session.created_at + lifetime - self.storage.now()
+
+    def seconds_kept(self, session: Session) -> int | None:
+        """Return for how many seconds browsers should keep the cookie, or None if until they are closed.
+
+        A session that is to be remembered has a cookie that is kept as long as the session lives without being used.
+        """
+        head = state_of(session).head
+        if head is not None and head.remember is not None:
+            return self.storage.timeouts.idle_of(head)
+        return MAX_AGE if self.cookie.persistent else None
 
 
 #: At module level, because aiohttp names a key after the module that makes it. It cannot do so in a thread.

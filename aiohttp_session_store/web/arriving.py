@@ -60,9 +60,11 @@ async def find_session(app: AppSessions, headers: Any, *, headers_sent: bool) ->
             if app.owner_of is not None:
                 await _own(storage, session, app.owner_of)
             clears = None if app.adopter is None else await app.adopter.spend(lines)
-            left = app.seconds_left(session) if cookie.persistent else None
+            # A session in a cookie is sent again when it is extended, so its cookie does not say when it was sent.
+            kept = app.seconds_kept(session) if state.on_server or cookie.persistent else None
+            left = None if kept is None else app.seconds_left(session)
             # A regenerated id is not sent again, because it would replace its successor in the browser.
-            due = cookie.is_due(candidate, storage.now(), left) and not headers_sent and not state.led_on
+            due = cookie.is_due(candidate, storage.now(), left, kept) and not headers_sent and not state.led_on
             seen = [one.value for one in candidates[: number + 1]]
             spent = old_names(app, (one for one in candidates if one.value in seen))
             return Arrival(session, candidate.value if due else None, lines, seen, spent, clears)

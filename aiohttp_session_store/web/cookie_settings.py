@@ -67,9 +67,9 @@ class SessionCookie:
             samesite: ``"Lax"``, ``"Strict"``, ``"None"`` (which needs ``secure=True``), or None to leave it out.
             partitioned: Whether browsers keep a separate cookie for each top-level site (CHIPS).  Needs
                 ``secure=True``.
-            persistent: Whether the cookie outlives the browser session.  Browsers then keep it for the lifetime of our
-                session.  They keep no cookie for more than 400 days, so if our session can last longer, it is sent
-                again after each 40 days.
+            persistent: Whether the cookie outlives the browser session for all visitors, also without
+                ``login(remember=...)``.  Browsers then keep it for the lifetime of our session.  They keep no cookie
+                for more than 400 days, so if our session can last longer, it is sent again after each 40 days.
             salt: Keeps apart the cookies of two apps that have the same secret and the same cookie name.  Another salt
                 makes all cookies invalid that were sent before.
             old_names: Names that the cookie had before.  A cookie of such a name still opens its session.  It is then
@@ -184,26 +184,37 @@ class SessionCookie:
                         return found
         return found
 
-    def is_due(self, cookie: Opened, now: int, left: int | None) -> bool:
+    def is_due(self, cookie: Opened, now: int, left: int | None, kept: int | None = None) -> bool:
         """Return whether the browser should get a cookie once more, although its session is unchanged.
 
-        This is the case if it has an old name or the signature of an older secret, or if it is persistent and a tenth
-        of the time has passed for which browsers keep it.
+        This is the case if it has an old name or the signature of an older secret, or if it is persistent, a tenth of
+        the time has passed for which browsers keep it, and they would now keep it for longer.
 
         Args:
             cookie: As it came.
             now: Whole Unix seconds.
             left: Seconds until the lifetime of its session ends, or None if it has no lifetime.
+            kept: Seconds for which browsers should keep it, or None for the longest that they do.  Without this and
+                without ``persistent``, they keep it until they are closed.
         """
         if cookie.stale or cookie.name != self.name:
             return True
-        if not self.persistent:
+        if kept is None and not self.persistent:
             return False
+        kept = MAX_AGE if kept is None else min(kept, MAX_AGE)
         if cookie.sent is None:  # browsers keep it to the end of its session; otherwise it would say when it was sent
-            return left is None or left > MAX_AGE
-        return now - cookie.sent >= MAX_AGE // 10
+            return left is None or left > kept
+        return now - cookie.sent >= kept // 10 and (left is None or now + left > cookie.sent + kept)
 
-    def header(self, value: str, *, https: bool, max_age: int | None = None, now: int | None = None) -> str:
+    def header(
+        self,
+        value: str,
+        *,
+        https: bool,
+        max_age: int | None = None,
+        now: int | None = None,
+        kept: int | None = None,
+    ) -> str:
         """Return the Set-Cookie header that sends *value* to the browser.
 
         Args:
@@ -212,12 +223,14 @@ class SessionCookie:
             max_age: Seconds for which browsers should keep a persistent cookie.  None if the cookie is not persistent.
             now: Whole Unix seconds.  A cookie that browsers keep for a shorter time than it should be says when it was
                 sent.  None leaves that out.
+            kept: The most seconds for which they should keep it now.  None for the longest that they do, 400 days.
         """
         if not value:
             return self.clearing(self.name, https=https)
         age, sent = "", None
         if max_age is not None:
-            age, sent = f"; Max-Age={min(max_age, MAX_AGE)}", now if max_age > MAX_AGE else None
+            most = MAX_AGE if kept is None else min(kept, MAX_AGE)
+            age, sent = f"; Max-Age={min(max_age, most)}", now if max_age > most else None
         return f"{self.name}={self._bound()[0].seal(value, sent)}{age}{self._tails[https]}"
 
     def clearing(self, name: str, *, https: bool) -> str:

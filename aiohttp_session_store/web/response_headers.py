@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ..session.session import state_of
 from .app_sessions import AppSessions
 from .cookie_rules import MAX_AGE
 from .cookie_settings import SessionCookie
@@ -86,13 +87,14 @@ def _set_cookie(holder: RequestSession, value: str, request: Any) -> str:
             " SessionCookie(secure=None). If there is a proxy, it must send X-Forwarded-Proto",
             cookie.name,
         )
-    age = _max_age(holder) if cookie.persistent else None
-    return cookie.header(value, https=https, max_age=age, now=holder.app.storage.now())
-
-
-def _max_age(holder: RequestSession) -> int:
-    left = None if holder.session is None else holder.app.seconds_left(holder.session)
-    return _ENDLESS if left is None else max(0, left)
+    kept = None if holder.session is None else holder.app.seconds_kept(holder.session)
+    if kept is None or holder.session is None:
+        return cookie.header(value, https=https)
+    left = holder.app.seconds_left(holder.session)
+    age = _ENDLESS if left is None else max(0, left)
+    # See find_session: of a session in a cookie this is known anyway, and the cookie has no room for it.
+    now = holder.app.storage.now() if cookie.persistent or state_of(holder.session).on_server else None
+    return cookie.header(value, https=https, max_age=age, now=now, kept=kept)
 
 
 def _forbid_caching(app: AppSessions, headers: Any) -> None:

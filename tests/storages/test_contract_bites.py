@@ -9,6 +9,7 @@ import pytest
 from aiohttp_session_store import SessionDestroyedError
 from aiohttp_session_store.testing import ManualClock, StorageContract
 from aiohttp_session_store.testing.contract import locks as contract_locks
+from aiohttp_session_store.testing.contract.accounts import AccountContract
 from aiohttp_session_store.testing.contract.old_ids import OldIdContract
 from aiohttp_session_store.testing.contract.owners import OwnerContract
 from aiohttp_session_store.testing.contract.places import PlaceContract
@@ -151,6 +152,6 @@ def test_every_failure_of_the_contract_says_what_was_expected() -> None:
 def test_every_test_of_the_verbs_locks_and_upkeep_catches_a_broken_storage() -> None:
     """The tests that use sessions are left out: they also test the core, and catch the same faults as the others."""
     tests = {name for name in dir(StorageContract) if name.startswith("test_")}
-    tests -= {*dir(SessionContract), *dir(OldIdContract), *dir(PlaceContract)}
+    tests -= {*dir(SessionContract), *dir(OldIdContract), *dir(PlaceContract), *dir(AccountContract)}
     tests -= {name for name in dir(OwnerContract) if "link" not in name}
     assert tests - {name for _, name in BITES} == set()

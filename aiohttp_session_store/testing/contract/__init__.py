@@ -6,6 +6,7 @@ import pytest
 
 from ...storages.base import KeyedStorage
 from ..clock import ManualClock
+from .accounts import AccountContract
 from .endings import EndingContract
 from .expiry import ExpiryContract
 from .locks import LockContract
@@ -29,6 +30,7 @@ class StorageContract(
     SessionContract,
     PlaceContract,
     OwnerContract,
+    AccountContract,
     OldIdContract,
     UpkeepContract,
 ):
