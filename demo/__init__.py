@@ -1,1 +1,1 @@
-"""A small application to copy from, with login, flash messages, a live stream, a list of devices and logout."""
+"""A small application to copy from: login, remember me, flash messages, a live stream, devices, password and logout."""

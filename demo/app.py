@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,10 +15,11 @@ from aiohttp.typedefs import Handler
 from aiohttp_session_store import Session, SessionCookie, SessionStorage, get_session, get_storage, save_session, setup
 
 from .devices import device_of
-from .users import PASSWORDS, check_password
+from .users import PASSWORDS, SHORTEST_PASSWORD, change_password, check_password, password_number
 
 HERE = Path(__file__).parent
 MOST_NOTES, LONGEST_NOTE = 10, 100
+REMEMBERED, FRESH = timedelta(days=30), timedelta(minutes=10)
 STOPPING = web.AppKey("stopping", asyncio.Event)
 KEEPS_RECORDS = web.AppKey("keeps_records", bool)  # without records, a session cannot change after the headers are sent
 
@@ -30,7 +31,7 @@ routes.static("/static", HERE / "static")
 @aiohttp_jinja2.template("home.html")
 async def home(request: web.Request) -> dict[str, Any]:
     """Show the visitor's session, and count the visit."""
-    session = await get_session(request)
+    session = await current_session(request)
     session["visits"] = session.get("visits", 0) + 1
     return {"session": describe(session)}
 
@@ -39,7 +40,7 @@ async def home(request: web.Request) -> dict[str, Any]:
 @aiohttp_jinja2.template("login.html")
 async def login_form(request: web.Request) -> dict[str, Any]:
     """Show the login form."""
-    return {"session": describe(await get_session(request)), "passwords": PASSWORDS}
+    return {"session": describe(await current_session(request)), "passwords": PASSWORDS}
 
 
 @routes.post("/login")
@@ -47,11 +48,17 @@ async def login(request: web.Request) -> web.Response:
     """Log in under a new session id, so that whoever knew the old id is not logged in as well."""
     form = await request.post()
     name = str(form.get("name", ""))
-    session = await get_session(request)
-    if not await check_password(name, str(form.get("password", ""))):
+    session = await current_session(request)
+    number = await check_password(name, str(form.get("password", "")))
+    if number is None:
         session.flash("error", "Wrong name or password.")
         raise web.HTTPSeeOther("/login")
-    session.login(name, label=device_of(request.headers.get("User-Agent", "")))
+    session.login(
+        name,
+        remember=REMEMBERED if "remember" in form else None,
+        label=device_of(request.headers.get("User-Agent", "")),
+    )
+    session["password_number"] = number
     session.flash("notice", f"Welcome, {name.capitalize()}!")
     raise web.HTTPSeeOther("/")
 
@@ -59,17 +66,49 @@ async def login(request: web.Request) -> web.Response:
 @routes.post("/logout")
 async def logout(request: web.Request) -> web.Response:
     """End the session, and say goodbye in a new one."""
-    session = await get_session(request)
+    session = await current_session(request)
     session.logout()
     session.flash("notice", "You are logged out. Goodbye!")
     raise web.HTTPSeeOther("/login")
+
+
+@routes.get("/password", name="password")
+@aiohttp_jinja2.template("password.html")
+async def password_form(request: web.Request) -> dict[str, Any]:
+    """Show the form, with a field for the old password if the login is too old."""
+    session = await current_session(request)
+    if session.owner is None:
+        raise web.HTTPSeeOther("/login")
+    return {"session": describe(session), "fresh": session.authenticated_within(FRESH), "shortest": SHORTEST_PASSWORD}
+
+
+@routes.post("/password")
+async def new_password(request: web.Request) -> web.Response:
+    """Change the password, and log out every other device of the account."""
+    session, form = await current_session(request), await request.post()
+    if session.owner is None:
+        raise web.HTTPSeeOther("/login")
+    if not session.authenticated_within(FRESH):
+        if await check_password(session.owner, str(form.get("old", ""))) is None:
+            session.flash("error", "That is not your current password.")
+            raise web.HTTPSeeOther("/password")
+        session.confirm_login()
+    password = str(form.get("new", ""))
+    if len(password) < SHORTEST_PASSWORD:
+        session.flash("error", f"The new password needs at least {SHORTEST_PASSWORD} characters.")
+        raise web.HTTPSeeOther("/password")
+    session["password_number"] = await change_password(session.owner, password)
+    if request.app[KEEPS_RECORDS]:  # otherwise the number in them ends the other sessions
+        await get_storage(request).end_sessions(session.owner, keep=session)
+    session.flash("notice", "Your password is changed. All other devices are logged out.")
+    raise web.HTTPSeeOther("/devices" if request.app[KEEPS_RECORDS] else "/")
 
 
 @routes.get("/devices", name="devices")
 @aiohttp_jinja2.template("devices.html")
 async def devices(request: web.Request) -> dict[str, Any]:
     """List the sessions of the account; storages that keep no records cannot."""
-    session = await get_session(request)
+    session = await current_session(request)
     if session.owner is None or not request.app[KEEPS_RECORDS]:
         raise web.HTTPSeeOther("/login")
     infos = await get_storage(request).sessions_of(session.owner)
@@ -79,7 +118,7 @@ async def devices(request: web.Request) -> dict[str, Any]:
 @routes.post("/devices/end")
 async def end_device(request: web.Request) -> web.Response:
     """Log out one other device of the account."""
-    session, key = await get_session(request), str((await request.post()).get("key", ""))
+    session, key = await current_session(request), str((await request.post()).get("key", ""))
     if session.owner is None:
         raise web.HTTPSeeOther("/login")
     if await get_storage(request).end_session(session.owner, key):
@@ -90,7 +129,7 @@ async def end_device(request: web.Request) -> web.Response:
 @routes.post("/devices/end-others")
 async def end_other_devices(request: web.Request) -> web.Response:
     """Log out every device of the account except this one."""
-    session = await get_session(request)
+    session = await current_session(request)
     if session.owner is None:
         raise web.HTTPSeeOther("/login")
     ended = await get_storage(request).end_sessions(session.owner, keep=session)
@@ -101,7 +140,7 @@ async def end_other_devices(request: web.Request) -> web.Response:
 @routes.post("/notes")
 async def add_note(request: web.Request) -> web.Response:
     """Append to a list inside the session; the session notices the change and saves it."""
-    session = await get_session(request)
+    session = await current_session(request)
     text = " ".join(str((await request.post()).get("text", "")).split())
     notes = session.setdefault("notes", [])
     if not text or len(text) > LONGEST_NOTE or len(notes) >= MOST_NOTES:
@@ -116,7 +155,7 @@ async def add_note(request: web.Request) -> web.Response:
 @routes.post("/notes/remove")
 async def remove_note(request: web.Request) -> web.Response:
     """Remove one note from the list, unless another tab has already removed it."""
-    session = await get_session(request)
+    session = await current_session(request)
     text, notes = (await request.post()).get("text"), session.get("notes", [])
     if text in notes:
         notes.remove(text)
@@ -126,7 +165,7 @@ async def remove_note(request: web.Request) -> web.Response:
 @routes.post("/notes/clear")
 async def clear_notes(request: web.Request) -> web.Response:
     """Remove one key from the session."""
-    (await get_session(request)).unset("notes")
+    (await current_session(request)).unset("notes")
     raise web.HTTPSeeOther("/")
 
 
@@ -134,7 +173,7 @@ async def clear_notes(request: web.Request) -> web.Response:
 @aiohttp_jinja2.template("stream.html")
 async def stream_page(request: web.Request) -> dict[str, Any]:
     """Show the stream."""
-    session = await get_session(request)
+    session = await current_session(request)
     session.setdefault("ticks", 0)  # /events needs a stored session
     return {"session": describe(session)}
 
@@ -142,7 +181,7 @@ async def stream_page(request: web.Request) -> dict[str, Any]:
 @routes.get("/events")
 async def events(request: web.Request) -> web.StreamResponse:
     """Send a counter from the session once a second, until the session ends or the server stops."""
-    session = await get_session(request)
+    session = await current_session(request)
     if session.new or not request.app[KEEPS_RECORDS]:
         raise web.HTTPNoContent  # tells an EventSource not to reconnect
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -161,6 +200,14 @@ async def events(request: web.Request) -> web.StreamResponse:
     return response
 
 
+async def current_session(request: web.Request) -> Session:
+    """Return the visitor's session.  One that began with a password that was changed since is logged out."""
+    session = await get_session(request)
+    if session.owner is not None and session.get("password_number") != password_number(session.owner):
+        session.logout()
+    return session
+
+
 def moment(at: int) -> str:
     """Return a time of a session as machines read it."""
     return datetime.fromtimestamp(at, UTC).isoformat()
@@ -168,7 +215,7 @@ def moment(at: int) -> str:
 
 def spoken(at: int) -> str:
     """Return a time of a session as people read it."""
-    return f"{datetime.fromtimestamp(at, UTC):%-d %B %Y, %H:%M} UTC"
+    return f"{datetime.fromtimestamp(at, UTC):%-d %b %Y, %H:%M} UTC"
 
 
 def describe(session: Session) -> dict[str, Any]:

@@ -19,8 +19,8 @@ async def show(page: Page, name: str) -> None:
     await page.get_by_label("Name").fill("ada")
     await page.get_by_label("Password").fill("analytical-engine")
     await page.get_by_role("main").get_by_role("button", name="Log in").click()
-    if name == "devices":
-        await page.goto("/devices")
+    if name in ("devices", "password"):
+        await page.goto(f"/{name}")
         return
     for note in ("Milk, bread, and a moth trap", "Return the loom"):
         await page.get_by_label("New note").fill(note)
@@ -33,7 +33,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m demo.screenshot")
     parser.add_argument("url")
     parser.add_argument("path")
-    parser.add_argument("--page", choices=["home", "login", "stream", "devices"], default="home")
+    parser.add_argument("--page", choices=["home", "login", "stream", "devices", "password"], default="home")
     parser.add_argument("--width", type=int, default=960)
     parser.add_argument("--dark", action="store_true")
     parser.add_argument("--full", action="store_true", help="the whole page, not one screen of it")

@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, BrowserType, Page, async_playwright
 
 from tests.servers.ports import free_port
 
@@ -47,23 +47,28 @@ def running_demo(*options: str) -> Iterator[str]:
             process.kill()  # does nothing if the process has ended
 
 
+# Playwright passes this by default; without it, the back button works as it does for visitors.
+NOT_THESE = ["--disable-back-forward-cache"]
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
+async def chromium() -> AsyncIterator[BrowserType]:
     if CHROMIUM is None:
         reason = "there is no chromium on the PATH: apt-get install chromium"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            headless=True,
-            args=ARGUMENTS,
-            # Playwright passes this by default; without it, the back button works as it does for visitors.
-            ignore_default_args=["--disable-back-forward-cache"],
-        )
-        yield browser
-        await browser.close()
+        yield playwright.chromium
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(chromium: BrowserType) -> AsyncIterator[Browser]:
+    browser = await chromium.launch(
+        executable_path=CHROMIUM, headless=True, args=ARGUMENTS, ignore_default_args=NOT_THESE
+    )
+    yield browser
+    await browser.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["filesystem"])
@@ -89,11 +94,13 @@ async def page(visitor: BrowserContext) -> Page:
     return await visitor.new_page()
 
 
-async def log_in(page: Page, password: str = "analytical-engine", *, name: str = "ada") -> None:
+async def log_in(page: Page, password: str = "analytical-engine", *, name: str = "ada", remember: bool = False) -> None:
     """Fill in the login form as a person would."""
     await page.goto("/login")
     await page.get_by_label("Name").fill(name)
     await page.get_by_label("Password").fill(password)
+    if remember:
+        await page.get_by_label("Remember me for 30 days").check()
     await page.get_by_role("main").get_by_role("button", name="Log in").click()
     await page.wait_for_url(re.compile(r"/(login)?$"))
 
