@@ -2,13 +2,14 @@
 
 from collections.abc import Coroutine
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiohttp_session_store import CookieStorage, MemoryStorage, SessionUsageError, StorageError
+from aiohttp_session_store import CookieStorage, FileSystemStorage, MemoryStorage, SessionUsageError, StorageError
 from aiohttp_session_store.record.format import NewerRecordError, Record, decode_record, encode_record
 from aiohttp_session_store.record.head import Head, Limits
 from aiohttp_session_store.record.timeouts import Timeouts
@@ -179,6 +180,28 @@ async def test_a_use_costs_no_more_calls_than_without_an_owner() -> None:
         counted.append(storage.take_calls())
 
     assert counted[0] == counted[1] == ["fetch", "fetch", "replace", "fetch", "touch", "fetch", "touch", "replace"]
+
+
+async def test_a_shortened_session_ends_in_every_process_at_once(tmp_path: Path) -> None:
+    """Also in one that has read it before, and in a stream there."""
+    clock = ManualClock()
+    here, there = (FileSystemStorage(tmp_path / "sessions", sweep_interval=None, clock=clock) for _ in range(2))
+    session = await here.read(None)
+    session.login("42", remember=30 * DAY)
+    cookie = await here.save(session)
+    stream = await there.read(cookie)
+    session = await here.read(cookie)
+    session.shorten(idle_timeout=900)
+    await here.save(session)
+    clock.advance(899)
+    assert (await there.read(cookie)).owner == "42"
+    clock.advance(900)
+
+    state_of(stream).confirm = True  # as save_session() does
+    await there.save(stream)
+    assert stream.destroyed
+    assert (await there.read(cookie)).new
+    assert await here.sessions_of("42") == []
 
 
 # --- the calls

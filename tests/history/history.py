@@ -83,7 +83,10 @@ class Call:
 
     @property
     def logs_in(self) -> str | None:
-        """The owner that a step logs in: ``["regenerate", True, owner]``; a login changes the id."""
+        """The owner that a step logs in: ``["regenerate", True, owner, remember]``; a login changes the id.
+
+        So does a confirmed login, ``["regenerate", False, None]``, which is a renewal.
+        """
         return next((step[2] for step in self.steps if step[0] == "regenerate" and len(step) > 2), None)
 
     def has(self, name: str, *arguments: Any) -> bool:

@@ -83,8 +83,15 @@ class Orders:
         steps = [*self._pause(), *self._maybe(self._changes()), ["regenerate", False], *self._pause()]
         return Order([*steps, *self._maybe(self._changes()), *self._maybe([self._flashed()])], self._any_end())
 
+    def _confirm(self) -> Order:
+        steps = [*self._pause(), *self._maybe(self._changes()), ["regenerate", False, None], *self._pause()]
+        return Order([*steps, *self._maybe(self._changes())], self._any_end())
+
+    def _shorten(self) -> Order:
+        return Order([*self._pause(), ["shorten", self._chance.randrange(1000)], *self._maybe(self._changes())])
+
     def _login(self) -> Order:
-        login: Step = ["regenerate", True, *([self._owner] if self._chance.random() < 0.8 else [])]
+        login: Step = ["regenerate", True, *([self._owner, self._coin()] if self._chance.random() < 0.8 else [])]
         steps = [*self._pause(), *self._maybe(self._changes()), login, *self._pause()]
         return Order([*steps, *self._maybe(self._changes())], self._any_end())
 
@@ -124,7 +131,9 @@ class Orders:
         (_ask, 2),
         (_discard, 1),
         (_fail, 5),
-        (_renew, 8),
+        (_renew, 6),
+        (_confirm, 3),
+        (_shorten, 2),
         (_login, 6),
         (_list, 4),
         (_end_all, 0.8),

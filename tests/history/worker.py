@@ -39,6 +39,8 @@ from tests.history.history import Step
 
 SECRET = "known-secret-0123456789-abcdefghijklmnopqrstuvwxyz"
 LONGEST_LIST = 4
+# Limits of one session, in seconds, none of which a run reaches.
+REMEMBERED, LONGEST_RUN = 30 * 86400, 80 * 86400
 # Seconds that a request waits for the exclusive lock.
 PATIENCE = 3.0
 
@@ -69,10 +71,15 @@ async def carry_out(request: web.Request, session: Session, steps: list[Step], r
         elif name == "discard":
             session.discard()
         elif name == "regenerate":
-            if len(arguments) > 1:
-                session.login(arguments[1])
-            else:
+            if len(arguments) == 1 or (arguments[1] is None and session.owner is None):
                 session.regenerate_id(arguments[0])
+            elif arguments[1] is None:
+                session.confirm_login()
+            else:
+                session.login(arguments[1], remember=REMEMBERED if arguments[2:] == [True] else None)
+        elif name == "shorten":
+            if session.owner is not None:
+                session.shorten(lifetime=LONGEST_RUN + arguments[0])
         elif name == "destroy":
             if arguments:
                 session.logout()
