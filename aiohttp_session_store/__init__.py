@@ -16,6 +16,7 @@ from .engine.owners import SessionInfo
 from .errors import (
     ConfigurationError,
     SessionCommittedError,
+    SessionConflictError,
     SessionDestroyedError,
     SessionLockError,
     SessionStoreError,
@@ -54,6 +55,7 @@ __all__ = [
     "MemoryStorage",
     "Session",
     "SessionCommittedError",
+    "SessionConflictError",
     "SessionCookie",
     "SessionDestroyedError",
     "SessionInfo",

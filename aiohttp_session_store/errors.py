@@ -8,6 +8,7 @@
     │   ├── SessionDestroyedError           a write to a session that was destroyed
     │   └── SessionCommittedError           a write that comes too late to be stored or to send its cookie
     ├── SessionTooLargeError (ValueError)   your data does not fit in the cookie
+    ├── SessionConflictError (ValueError)   an increment does not fit what another request stored meanwhile
     └── StorageError                        the disk, the network or a server failed; see ``__cause__``
         └── SessionLockError                the session cannot be held exclusively; try the request again
 
@@ -18,6 +19,7 @@ Nothing that a visitor sends raises any of these errors: a visitor with an inval
 __all__ = [
     "ConfigurationError",
     "SessionCommittedError",
+    "SessionConflictError",
     "SessionDestroyedError",
     "SessionLockError",
     "SessionStoreError",
@@ -67,6 +69,13 @@ class SessionTooLargeError(SessionStoreError, ValueError):
     def __reduce__(self) -> tuple[object, ...]:
         """Make the error picklable despite its keyword-only arguments."""
         return _too_large, (str(self), self.size, self.limit)
+
+
+class SessionConflictError(SessionStoreError, ValueError):
+    """Raised by a save if an increment cannot be added to what another request stored meanwhile.  Nothing was stored.
+
+    The other request has stored something that is no number, or the sum is beyond 64 bits.
+    """
 
 
 class StorageError(SessionStoreError):

@@ -14,7 +14,7 @@ back into what the handler stored.  Both functions copy, so later changes to one
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, timezone, tzinfo
 from decimal import Decimal, InvalidOperation
 from enum import Enum
@@ -25,7 +25,17 @@ from uuid import UUID
 from .json_encoders import dumps
 from .kinds import advice, base_of, type_name
 
-__all__ = ["MAX_DEPTH", "MAX_INTEGER", "MIN_INTEGER", "check_key", "escape", "freeze", "thaw"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_INTEGER",
+    "MIN_INTEGER",
+    "check_key",
+    "escape",
+    "freeze",
+    "note_elements",
+    "tag_of",
+    "thaw",
+]
 
 # Deep enough for real data. CPython's own decoder fails near 1000 levels, and other encoders fail at 254.
 MAX_DEPTH = 100
@@ -60,15 +70,23 @@ def freeze(value: Any, name: str) -> Any:
         raise TypeError(f"session{path}: {error}") from None
 
 
-def thaw(value: Any) -> Any:
+def thaw(value: Any, handed: dict[int, Sequence[Any]] | None = None) -> Any:
     """Return a copy of a frozen value in the form that the handler stored.
+
+    Args:
+        value: The frozen value.
+        handed: Gets the elements of the copy of each list, by the ``id()`` of the frozen list.
 
     Raises:
         ValueError: A tag is not one of ours, or what it holds cannot be read.
     """
     kind = type(value)
     if kind is list:
-        return [thaw(inner) for inner in value]
+        # Scalars are not worth a call each.
+        copy = [thaw(inner, handed) if type(inner) is list or type(inner) is dict else inner for inner in value]
+        if handed is not None:
+            handed[id(value)] = copy[:]
+        return copy
     if kind is not dict:
         return value
     if len(value) == 1:
@@ -78,7 +96,29 @@ def thaw(value: Any) -> Any:
                 return _THAWERS[key](inner)
             except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation) as error:
                 raise ValueError(f"a value tagged {key!r} cannot be read: {type(error).__name__}") from None
-    return {_unescaped(key): thaw(inner) for key, inner in value.items()}
+    return {_unescaped(key): thaw(inner, handed) for key, inner in value.items()}
+
+
+def tag_of(value: Any) -> str | None:
+    """Return the tag of a frozen value, or None if it has none, as plain JSON."""
+    if type(value) is not dict or len(value) != 1:
+        return None
+    (key,) = value
+    return key if key[:1] == _TAG and key[:2] != _TAG * 2 else None
+
+
+def note_elements(frozen: Any, value: Any, held: dict[int, Sequence[Any]]) -> None:
+    """Note in *held* the elements of each list in *value*, by the ``id()`` of the list in its *frozen* form."""
+    if type(frozen) is list and isinstance(value, list):
+        held[id(frozen)] = list(value)
+        pairs = zip(frozen, value, strict=True)
+    elif type(frozen) is dict and isinstance(value, dict):
+        pairs = zip(frozen.values(), value.values(), strict=True)
+    else:
+        return
+    for inner, original in pairs:
+        if type(inner) is list or type(inner) is dict:
+            note_elements(inner, original, held)
 
 
 def escape(value: Any) -> Any:

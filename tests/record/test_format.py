@@ -187,6 +187,7 @@ seconds = st.integers(0, 10**14)
         flashes=st.lists(flashes, max_size=3).map(tuple),
         head=st.none()
         | st.builds(Head, owner=text, authenticated_at=seconds, line=text, until=seconds, label=st.none() | text),
+        writes=st.lists(st.sampled_from(["Gx5fQ9aL", "pW3kZb0c", "-_______"]), max_size=9).map(tuple),
     )
 )
 def test_every_record_survives_a_round_trip(record: Record) -> None:
