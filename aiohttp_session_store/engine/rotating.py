@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from ..errors import SessionLockError, SessionTooLargeError, StorageError
+from ..errors import SessionLockError, StorageError
 from ..record.changes import Changes
 from ..record.format import LOGIN, RENEWED, REPLACED, Record, Retired, Stored, encode_retired
 from ..record.head import Head
@@ -18,7 +18,7 @@ from ..session.state import Place
 from .ending import bury, fence
 from .retry import Attempts
 from .verbs import Lease, Verbs
-from .writing import RecordWriter, Unreadable, link, unlink
+from .writing import FAIL_ALONE, RecordWriter, Unreadable, link, new_write, note_lost, unlink
 
 # An id can be taken by a tombstone, of somebody who lists the sessions of an owner just before the record is inserted.
 _ID_COLLISIONS = 20
@@ -69,12 +69,13 @@ async def rotate(writer: RecordWriter, work: Rotating) -> Place | None:
     Raises:
         SessionLockError: The exclusive lock was lost, or the session got another id meanwhile.  Nothing was stored.
         SessionTooLargeError: The session would be too large.  Nothing was stored.
+        SessionConflictError: A number cannot be added to what another request stored.  Nothing was stored.
         StorageError: The session still stands under the old id, unless ``maybe_stored`` says that nobody can know.
     """
     rotation = _Rotation(writer, work)
     try:
         return await rotation.run()
-    except SessionTooLargeError:
+    except FAIL_ALONE:
         await rotation.take_back_quietly()
         raise
     except StorageError as error:
@@ -95,6 +96,8 @@ class _Rotation:
         self._snapshot: Stored | None = None
         self._saves = False  # whether this became a plain save
         self._linked: Head | None = None  # in whose index the new key is
+        self._write: str | None = new_write(work.changes)
+        self._source: Record = work.readable  # what the new record was last made from
         self._moved: Place | None = None  # where the session stands once the old record is retired
 
     async def run(self) -> Place | None:
@@ -114,7 +117,7 @@ class _Rotation:
                     await work.lease()
                 try:
                     moved = await self._step(found, source or found.record)
-                except SessionTooLargeError:
+                except FAIL_ALONE:
                     if looked:  # a parallel request may have made room since
                         raise
                     found, looked = await self._writer.look(self._key), True
@@ -161,7 +164,8 @@ class _Rotation:
             source = source._replace(head=work.login)
         elif work.confirmed_at is not None and source.head is not None:
             source = source._replace(head=replace(source.head, confirmed_at=work.confirmed_at))
-        merged = self._writer.entered(self._writer.merged(source, work.changes, now), now)
+        self._source = source
+        merged = self._writer.entered(self._writer.merged(source, work.changes, now, self._write), now)
         data = self._writer.encoded(merged, stored, work.changes)
         expires_at = storage.timeouts.expiry(now, merged.created_at, merged.head)
         await self._put_new(merged, Stored(data, b"", expires_at))
@@ -224,6 +228,7 @@ class _Rotation:
             await bury(self._storage, self._new_key, REPLACED)
             await unlink(self._storage, self._linked, self._new_key)
         except StorageError as unknown:
+            note_lost(self._work.changes, self._write, self._source)
             raise StorageError(
                 f"whether session {self._key} got its new id is not known: {error.args[0]}", maybe_stored=True
             ) from unknown

@@ -13,6 +13,7 @@ from ..errors import SessionLockError, StorageError, one_line
 from ..record.changes import Changes
 from ..record.format import LOGOUT, REPLACED, Record, Retired, Stored
 from ..record.head import Head
+from ..record.merge import merge
 from ..record.session_id import key_of, new_id
 from ..session.state import Login, Place, Rotation, SessionState
 from ..tracebacks import hide_locals
@@ -22,7 +23,7 @@ from .owners import Owners
 from .rotating import Rotating, rotate
 from .shared_saves import SharedSaves
 from .verbs import Verbs
-from .writing import RecordWriter, link, unlink
+from .writing import LostTrackError, RecordWriter, link, unlink
 
 _logger = logging.getLogger("aiohttp_session_store")
 
@@ -88,8 +89,8 @@ class Saver:
     async def _or_put_back(self, state: SessionState, changes: Changes, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except Exception:
-            state.log.put_back(changes)
+        except Exception as error:
+            _put_back(state, changes, error)
             raise
 
     # --- ending
@@ -334,15 +335,15 @@ class Saver:
         """Write alone: under an exclusive lock, and for a storage that never suspends."""
         try:
             outcome = await self._writer.write(place, [changes], state.lease)
-        except Exception:
-            state.log.put_back(changes)
+        except Exception as error:
+            _put_back(state, changes, error)
             raise
         self._updated(state, changes, outcome)
 
     def _settle(self, state: SessionState, changes: Changes, written: "asyncio.Future[Place | None]") -> None:
         state.saving = None
-        if written.cancelled() or written.exception() is not None:
-            state.log.put_back(changes)
+        if written.cancelled() or (error := written.exception()) is not None:
+            _put_back(state, changes, None if written.cancelled() else error)
         else:
             self._updated(state, changes, written.result())
 
@@ -378,7 +379,8 @@ class Saver:
         if state.led_on:
             state.readable = state.readable or before
             if changes is not None:
-                state.readable = self._writer.merged(state.readable, [changes], self._storage.now())
+                now, idle = self._storage.now(), state.readable.idle_timeout
+                state.readable = merge(state.readable, changes.saves(), now, idle)
                 state.log.keep(changes)
             return
         state.readable = None
@@ -405,6 +407,10 @@ class Saver:
 
         task.add_done_callback(finished)
         await _shielded(task)
+
+
+def _put_back(state: SessionState, changes: Changes, error: BaseException | None) -> None:
+    state.log.put_back(changes, lost=isinstance(error, LostTrackError))
 
 
 async def _shielded(work: "asyncio.Future[Any]") -> None:

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from ..errors import SessionTooLargeError, StorageError
+from ..errors import StorageError
 from ..record.changes import Changes
 from ..session.state import Place
-from .writing import RecordWriter
+from .writing import FAIL_ALONE, RecordWriter
 
 # Changes that one write merges: a few milliseconds of work at most. With 4,000 in one write the loop stood for 0.4 s.
 MOST = 64
@@ -87,7 +87,7 @@ class SharedSaves:
         changes = [waiter.work for waiter in batch if isinstance(waiter.work, Changes)]
         try:
             return await self._answer(batch, self._writer.write(place, changes))
-        except SessionTooLargeError:  # of one of them, which fails alone
+        except FAIL_ALONE:
             for waiter in batch:
                 place = await self._write(place, [waiter]) or place
             return place
@@ -96,7 +96,7 @@ class SharedSaves:
         try:
             place = await work
         except Exception as error:
-            if isinstance(error, SessionTooLargeError) and len(batch) > 1:
+            if isinstance(error, FAIL_ALONE) and len(batch) > 1:
                 raise
             for waiter in batch:
                 if not waiter.future.done():

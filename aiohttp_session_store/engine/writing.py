@@ -5,15 +5,16 @@ version merges its changes onto that one and tries again.  A writer that finds n
 """
 
 import logging
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from ..errors import SessionLockError, SessionTooLargeError
-from ..record.changes import Changes
+from ..errors import SessionConflictError, SessionLockError, SessionTooLargeError, StorageError
+from ..record.changes import Changes, Try
 from ..record.format import Record, Retired, Stored
 from ..record.head import Head, owner_key
-from ..record.merge import merge, same_content
+from ..record.merge import is_stored, merge, same_content
 from ..record.size import largest_keys
 from ..session.state import Place
 from .retry import Attempts
@@ -28,6 +29,28 @@ class Unreadable(NamedTuple):
     key: str
 
 
+class LostTrackError(StorageError):
+    """An earlier save of one request may have been stored or not, and nobody can find out any more."""
+
+
+#: The errors of one request, which must not fail the others that share its write.
+FAIL_ALONE = (SessionTooLargeError, SessionConflictError, LostTrackError)
+
+
+def new_write(changes: Iterable[Changes]) -> str | None:
+    """Return a random id for the write of *changes*, or None if they may be made twice."""
+    adds = any(save.tries is not None for change in changes for save in change.saves())
+    return secrets.token_urlsafe(6) if adds else None
+
+
+def note_lost(changes: Iterable[Changes], write: str | None, record: Record) -> None:
+    """Note in *changes* that the answer to *write*, which was to store them on top of *record*, was lost."""
+    for change in changes:
+        for save in change.saves():
+            if save.tries is not None and write is not None:
+                save.tries.append(Try(write, record.writes))
+
+
 class RecordWriter:
     """Merges changes onto records by compare-and-set over a storage's five verbs."""
 
@@ -35,10 +58,18 @@ class RecordWriter:
         """Work on *storage*."""
         self.storage: Verbs = storage
 
-    def merged(self, record: Record, changes: Iterable[Changes], now: int) -> Record:
-        """Return *record* with *changes*, as written at *now*."""
+    def merged(self, record: Record, changes: Iterable[Changes], now: int, write: str | None = None) -> Record:
+        """Return *record* with *changes*, as written at *now* by the write of that random id.
+
+        Changes of which *record* says that they are stored already are left out.
+
+        Raises:
+            LostTrackError: Nobody can know whether they are.
+            SessionConflictError: A number cannot be added to what *record* holds.
+        """
         timeouts = self.storage.timeouts
-        merged = merge(record, changes, now, timeouts.idle_of(record.head))
+        saves = [save for change in changes for save in change.saves() if not self._is_stored(save, record)]
+        merged = merge(record, saves, now, timeouts.idle_of(record.head), write=write)
         if merged.head is not record.head:  # it was shortened
             return merged._replace(idle_timeout=timeouts.idle_of(merged.head))
         return merged
@@ -49,6 +80,16 @@ class RecordWriter:
             return record
         until = self.storage.timeouts.until(now, record.created_at, record.head)
         return record._replace(head=replace(record.head, until=until))
+
+    def _is_stored(self, save: Changes, record: Record) -> bool:
+        stored = is_stored(save, record)
+        if stored is None:
+            raise LostTrackError(
+                "whether an earlier save of this request was stored is not known: its answer was lost, and too many"
+                " others have been stored since. It is not tried again",
+                maybe_stored=True,
+            )
+        return stored
 
     def encoded(self, record: Record, stored: Stored | None = None, changes: Sequence[Changes] = ()) -> bytes:
         """Return the stored form of *record*.
@@ -99,6 +140,7 @@ class RecordWriter:
         Raises:
             SessionLockError: The lock was lost, or the session has ended or got another id.  Nothing was stored.
             SessionTooLargeError: The session would be too large.  Nothing was stored.
+            SessionConflictError: A number cannot be added to what another request stored.  Nothing was stored.
             StorageError: The storage failed.
         """
         key, attempts, passed = place.key, Attempts(place.key), {place.key}
@@ -117,7 +159,7 @@ class RecordWriter:
                         await lease()
                     try:
                         written = await self._replace(found, changes, head if found is place else None)
-                    except SessionTooLargeError:
+                    except FAIL_ALONE:
                         if looked:  # a parallel request may have made room since
                             raise
                     else:
@@ -175,7 +217,8 @@ class RecordWriter:
         if record.head is None and head is not None:
             record = record._replace(head=head)
             await link(storage, head, key)
-        merged = self.merged(record, changes, now)
+        write = new_write(changes)
+        merged = self.merged(record, changes, now, write)
         if storage.timeouts.until_due(merged, now):
             merged = self.entered(merged, now)
             await link(storage, merged.head, key)
@@ -184,7 +227,12 @@ class RecordWriter:
         if same_content(data, stored.data) and not self.use_is_due(place):
             # The result is what this request knows; whether it is also what the storage holds, only the storage knows.
             return place if await storage.touch(key, stored.expires_at, stored.version) else None
-        version = await storage.replace(key, data, expires_at, stored.version)
+        try:
+            version = await storage.replace(key, data, expires_at, stored.version)
+        except StorageError as error:
+            if error.maybe_stored:
+                note_lost(changes, write, record)
+            raise
         if version is None:
             return None
         storage.records.put(data, merged)

@@ -6,12 +6,16 @@ of its changes.
 """
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 
-from ..record.changes import NO_CHANGES, Changes, Flash
+from ..record.changes import NO_CHANGES, Changes, Edit, Flash
 from ..record.head import Limits
 from ..record.json_encoders import dumps
-from ..record.values import check_key, freeze, thaw
+from ..record.merge import merge_data
+from ..record.merge_inside import merge_inside
+from ..record.sums import add
+from ..record.values import check_key, freeze, note_elements, tag_of, thaw
 from .flashes import Flashes
 
 
@@ -21,13 +25,19 @@ class ChangeLog:
     ``data`` starts as a shallow copy of ``base``, the frozen record as it was loaded or last saved.  Requests share
     ``base``, and nobody changes it.  If a handler reads more than a scalar, it gets a thawed copy, and the original is
     kept in ``snapshots``.  When the session is saved, the copy is compared with the original, so a change made inside
-    the copy is noticed.
+    the copy is noticed.  Such a change is merged with what other requests change inside the same value; what is
+    assigned replaces it.
     """
 
     __slots__ = (
         "_assigned",
         "_cleared",
+        "_converted",
+        "_defaults",
+        "_elements",
+        "_sums",
         "_taken",
+        "_uncertain",
         "_unset",
         "base",
         "data",
@@ -53,6 +63,11 @@ class ChangeLog:
         self._unset: set[str] = set()
         self._cleared = False
         self._taken: Changes | None = None
+        self._elements: dict[str, dict[int, Sequence[Any]]] = {}  # those of the lists in the snapshots
+        self._converted: frozenset[str] = _NO_KEYS  # the snapshot is not what is stored
+        self._defaults: dict[str, Any] = _NO_VALUES  # what setdefault() put there, in the frozen form
+        self._sums: dict[str, int | Decimal] = _NO_VALUES
+        self._uncertain: tuple[Changes, ...] = ()  # earlier saves, of which nobody knows whether they were stored
 
     # --- the view
 
@@ -70,8 +85,10 @@ class ChangeLog:
             return self.flashes.value(key)
         kind = type(value)
         if (kind is list or kind is dict) and key not in self.snapshots and key not in self._assigned:
-            self.snapshots[key] = value
-            value = self.data[key] = thaw(value)
+            handed: dict[int, Sequence[Any]] = {}
+            frozen, value = value, thaw(value, handed)
+            if isinstance(value, list | dict | set | tuple):  # anything else cannot be changed inside
+                self.snapshots[key], self._elements[key], self.data[key] = frozen, handed, value
         return value
 
     def hand_out(self, key: str, converted: Any) -> None:
@@ -85,13 +102,15 @@ class ChangeLog:
         """
         if key not in self.data:
             return  # a flash, in which no change is stored
-        if key in self.snapshots and self._has_changed(key):
+        if key in self.snapshots and self._left(key) is not None:
             self._assigned[key] = None
-        self.snapshots.pop(key, None)
+        self._forget(key)
         self.data[key] = converted
         frozen = freeze(converted, key)
         if (type(frozen) is list or type(frozen) is dict) and key not in self._assigned:
             self.snapshots[key] = frozen
+            self._elements[key] = {}
+            self._converted |= {key}
 
     def keys(self) -> Iterator[str]:
         """Yield every readable key, those of the data first."""
@@ -110,19 +129,59 @@ class ChangeLog:
     # --- the log
 
     def assign(self, key: str, value: Any) -> None:
-        """Record that *key* was set.
+        """Record that *key* was set, unless *value* is the very list, dict or set that was handed out for it.
 
-        A value that cannot be stored fails here, so that the traceback shows the assignment.
+        ``session["cart"] += [item]`` changes the list in place, and then assigns that list.  So this is a change inside
+        the value.  A value that cannot be stored fails here, so that the traceback shows the assignment.
 
         Raises:
             TypeError: *key* or *value* cannot be stored.
         """
         key = check_key(key)
         freeze(value, key)
-        self.snapshots.pop(key, None)
+        if key in self.snapshots and value is self.data[key] and isinstance(value, list | dict | set):
+            if key in self._converted:
+                self._assigned[key] = None  # what is stored is another value
+            return
+        self._forget(key)
         self.data[key] = value
         self._assigned[key] = None
         self._unset.discard(key)
+
+    def set_default(self, key: str, value: Any) -> None:
+        """Set *key*, which cannot be read; if another request sets it at the same time, theirs is the value.
+
+        What is changed inside *value* from now on is merged with theirs.
+
+        Raises:
+            TypeError: *key* or *value* cannot be stored.
+        """
+        if self._cleared or key in self._unset or key in self.data:
+            self.assign(key, value)
+            return
+        key = check_key(key)
+        frozen = freeze(value, key)
+        self.data[key] = value
+        self._defaults = {**self._defaults, key: frozen}
+        if type(frozen) is list or type(frozen) is dict:
+            self._watch(key, frozen)
+
+    def increment(self, key: str, by: int | Decimal) -> int | Decimal:
+        """Record that *by* is to be added to the number of *key*, and return the sum as this request sees it.
+
+        Raises:
+            TypeError: *key* holds no number, or the sum cannot be stored.
+        """
+        key = check_key(key)
+        total = add(key, self.value(key) if key in self.data else 0, by)
+        if self._cleared or key in self._unset or key in self._assigned:
+            self.assign(key, total)
+            return total
+        self._sums = {**self._sums, key: self._sums[key] + by if key in self._sums else by}
+        self.snapshots.pop(key, None)
+        self._elements.pop(key, None)
+        self.data[key] = total
+        return total
 
     def remove(self, key: str) -> None:
         """Record that *key* was unset, and hide a flash of that name.
@@ -134,18 +193,16 @@ class ChangeLog:
             raise KeyError(key)
         self.flashes.hide(key)
         if key in self.data:
-            self.snapshots.pop(key, None)
+            self._forget(key)
             del self.data[key]
             self._assigned.pop(key, None)
             self._unset.add(key)
 
     def clear(self) -> None:
         """Record that everything readable was removed, including what other requests add until this is saved."""
-        self.snapshots = {}
+        self._forget_all()
         self.data = {}
         self.flashes.hide_all()
-        self._assigned = {}
-        self._unset = set()
         self._cleared = True
 
     def start_anew(self) -> None:
@@ -166,15 +223,23 @@ class ChangeLog:
         self.limits = limits if self.limits is None else self.limits.and_also(limits)
 
     def mark_watched(self) -> None:
-        """Record every list and dict that was handed out as changed."""
-        for key in self.snapshots:
-            self._assigned[key] = None
+        """Record every list and dict that was handed out as assigned."""
+        self._assigned.update(dict.fromkeys(self.snapshots))
 
     @property
     def dirty(self) -> bool:
         """Whether the handler changed anything since the session was loaded or last saved."""
-        asked = self._assigned or self._unset or self._cleared or self.limits or self.flashes.added
-        return bool(asked or self._changed_inside())
+        return bool(
+            self._assigned
+            or self._unset
+            or self._cleared
+            or self.limits
+            or self._defaults
+            or self._sums
+            or self._uncertain
+            or self.flashes.added
+            or self._changed_inside()
+        )
 
     # --- saving
 
@@ -184,11 +249,23 @@ class ChangeLog:
         In that case nothing was changed, and no list or dict was handed out that could have been changed.
         """
         flashes = self.flashes
-        asked = self._assigned or self.snapshots or self._unset or self._cleared or self.limits
-        return not (asked or flashes.used or flashes.added)
+        return not (
+            self._assigned
+            or self.snapshots
+            or self._unset
+            or self._cleared
+            or self.limits
+            or flashes.used
+            or flashes.added
+            or self._sums
+            or self._defaults
+            or self._uncertain
+        )
 
     def take(self) -> Changes:
         """Empty the log into :class:`Changes`, all of it or nothing.
+
+        What the handler left is from then on what it was given.
 
         Raises:
             TypeError: A value cannot be stored.  The log keeps all changes.
@@ -196,39 +273,72 @@ class ChangeLog:
         if self.is_empty():
             self._taken = NO_CHANGES
             return NO_CHANGES
-        if self.snapshots:
-            self._assigned.update(dict.fromkeys(self._changed_inside()))
         values = {key: freeze(self.data[key], key) for key in self._assigned}
-        flashes = self.flashes
-        changes = Changes(values, frozenset(self._unset), self._cleared, flashes.used, flashes.added, self.limits)
-        for key, value in values.items():
+        left = self._changed_inside()
+        edits = {key: Edit(default, default, {}) for key, default in self._defaults.items()}
+        for key, value in [*values.items(), *left.items()]:
+            if key in self._converted:
+                values[key] = value
             if type(value) is list or type(value) is dict:
-                self.snapshots[key] = value
-        self._assigned = {}
-        self._unset = set()
-        self._cleared = False
+                objects, given = self._elements.get(key, {}), self.snapshots.get(key)
+                self._watch(key, value)
+                if key in left and key not in values:
+                    edits[key] = Edit(given, value, {**objects, **self._elements[key]})
+        flashes = self.flashes
+        changes = Changes(
+            values, frozenset(self._unset), self._cleared, flashes.used, flashes.added, self.limits, edits, self._sums
+        )
+        if self._sums or any(_adds(edit.given, edit.left) for edit in edits.values()):
+            changes = changes._replace(tries=[])
+        if self._uncertain:
+            changes = changes._replace(earlier=self._uncertain)
+        self._forget_changes()
         self.limits = None
+        self._converted -= values.keys()
         self.flashes.taken()
         self._taken = changes
         return changes
 
-    def put_back(self, changes: Changes) -> None:
+    def put_back(self, changes: Changes, *, lost: bool = False) -> None:
         """Put *changes*, which were taken last and could not be saved, back into the log.
 
         Changes made since then take precedence.  After a :meth:`discard`, only the flashes that were read are put back.
+        Additions that may have been stored all the same stay apart, so that the next save can leave them out.
+
+        Args:
+            changes: What could not be saved.
+            lost: Nobody can know any more what became of the earlier saves in *changes*.  The handler was told so, and
+                they are given up.
         """
         self.flashes.put_back_used(changes.flashes_used)
         if changes is not self._taken:
+            return
+        self._uncertain = () if lost else changes.earlier
+        if changes.tries:
+            self._uncertain = (*self._uncertain, changes._replace(earlier=()))
             return
         if not self._cleared:
             for key in changes.values:
                 if key not in self._unset:
                     self._assigned.setdefault(key)
+                    self._sums = _without(self._sums, key)
             self._unset.update(key for key in changes.unset if key not in self._assigned)
+            for key, edit in changes.edits.items():
+                if key not in self._unset and key not in self._assigned:
+                    self._put_back_edit(key, edit)
+            for key, by in changes.sums.items():
+                if key not in self._unset and key not in self._assigned:
+                    self._sums = {**self._sums, key: self._sums[key] + by if key in self._sums else by}
         self._cleared = self._cleared or changes.cleared
         if changes.limits is not None:
             self.shorten(changes.limits)
         self.flashes.put_back_added(changes.flashes_added)
+
+    def _put_back_edit(self, key: str, edit: Edit) -> None:
+        if key not in self.base:  # setdefault() put it there
+            self._defaults = {**self._defaults, key: edit.given}
+        if key in self.snapshots:
+            self.snapshots[key], self._elements[key] = edit.given, dict(edit.objects)
 
     def rebase(self, data: dict[str, Any]) -> None:
         """Continue on the record that was just saved, which may hold other requests' keys.
@@ -244,38 +354,62 @@ class ChangeLog:
         for key in (*self._assigned, *self.snapshots):
             if key in before:
                 self.data[key] = before[key]
+        for key, default in self._defaults.items():
+            self.data.setdefault(key, before.get(key, default))
+        for key, by in self._sums.items():
+            try:
+                self.data[key] = add(key, thaw(self.data.get(key, 0)), by)
+            except TypeError:  # another request has stored something that is no number; the next save will say so
+                self.data[key] = before[key]
 
     def keep(self, changes: Changes) -> None:
         """Go on with the view as it is, now that *changes* are saved where this request cannot read.
 
         Another request changed the session's id, and what the session holds since is not for the old id to read.
         """
-        base = dict(changes.values) if changes.cleared else {**self.base, **changes.values}
-        for key in changes.unset:
-            base.pop(key, None)
-        self.base = base
+        for save in changes.saves():
+            self.base = merge_data(self.base, save)
         self.flashes.rebase()
 
     def refresh(self, data: dict[str, Any]) -> None:
         """Continue on a newer record, and keep this request's changes.
 
-        Lists and dicts that were handed out and not changed are detached: later changes in them are not saved.
+        Lists and dicts that were handed out and not changed are detached: later changes in them are not saved.  One
+        that was changed gets what other requests have changed in it meanwhile.
         """
-        self._assigned.update(dict.fromkeys(self._changed_inside()))
-        self.snapshots = {key: snapshot for key, snapshot in self.snapshots.items() if key in self._assigned}
+        left = self._changed_inside()
+        self._assigned.update(dict.fromkeys(self._converted.intersection(left)))
+        for key in list(self.snapshots):
+            if key in left and key in data and key not in self._assigned:
+                self._catch_up(key, left[key], data[key])
+            elif key not in left and key not in self._assigned and key not in self._defaults:
+                del self.snapshots[key], self._elements[key]
         self.rebase(data)
+
+    def _catch_up(self, key: str, left: Any, newest: Any) -> None:
+        given, elements = self.snapshots[key], self._elements[key]
+        if dumps(given) == dumps(newest):
+            return
+        note_elements(left, self.data[key], elements)
+        merged, value = thaw(merge_inside(Edit(given, left, elements), newest)), self.data[key]
+        self.snapshots[key], self._elements[key] = newest, {}
+        if type(value) is list and type(merged) is list:  # the handler may hold it
+            value[:] = merged
+        elif type(value) is type(merged) and isinstance(value, dict | set):
+            value.clear()
+            value.update(merged)
+        else:
+            self.data[key] = merged
 
     def discard(self) -> None:
         """Go back to the record as loaded or last saved.
 
         Lists and dicts that were handed out are detached: later changes in them are not saved.
         """
-        self.snapshots = {}
+        self._forget_all()
         self.data = dict(self.base)
         self.flashes.discard()
-        self._assigned = {}
-        self._unset = set()
-        self._cleared = False
+        self._uncertain = ()
         self.limits = None
         self._taken = None
 
@@ -291,11 +425,62 @@ class ChangeLog:
         Raises:
             TypeError: A value cannot be stored.
         """
-        live = self.snapshots.keys() | self._assigned.keys()
-        return {key: freeze(value, key) if key in live else value for key, value in self.data.items()}
+        live = self.snapshots.keys() | self._assigned.keys() | self._defaults.keys()
+        return {
+            key: freeze(value, key) if key in live or isinstance(value, Decimal) else value
+            for key, value in self.data.items()
+        }
 
-    def _changed_inside(self) -> list[str]:
-        return [key for key in self.snapshots if key not in self._assigned and self._has_changed(key)]
+    def _changed_inside(self) -> dict[str, Any]:
+        """Return what the handler has changed inside what it was given, in the frozen form."""
+        return {
+            key: inside
+            for key in self.snapshots
+            if key not in self._assigned and (inside := self._left(key)) is not None
+        }
 
-    def _has_changed(self, key: str) -> bool:
-        return dumps(freeze(self.data[key], key)) != dumps(self.snapshots[key])
+    def _left(self, key: str) -> Any | None:
+        """Return what the handler has made of a value that was handed out, in the frozen form; None for no change."""
+        frozen = freeze(self.data[key], key)
+        return None if dumps(frozen) == dumps(self.snapshots[key]) else frozen
+
+    def _watch(self, key: str, frozen: Any) -> None:
+        self.snapshots[key] = frozen
+        self._elements[key] = {}
+        note_elements(frozen, self.data[key], self._elements[key])
+
+    def _forget(self, key: str) -> None:
+        """Forget how *key* was changed so far, because it is set or removed now."""
+        self.snapshots.pop(key, None)
+        self._elements.pop(key, None)
+        self._converted -= {key}
+        self._sums, self._defaults = _without(self._sums, key), _without(self._defaults, key)
+
+    def _forget_changes(self) -> None:
+        self._assigned = {}
+        self._unset = set()
+        self._cleared = False
+        self._sums = self._defaults = _NO_VALUES
+        self._uncertain = ()
+
+    def _forget_all(self) -> None:
+        self._forget_changes()
+        self.snapshots, self._elements, self._converted = {}, {}, _NO_KEYS
+
+
+# Most logs have none, and so none makes a dict or set of its own for them. Nobody changes these.
+_NO_VALUES: dict[str, Any] = {}
+_NO_KEYS: frozenset[str] = frozenset()
+
+
+def _without(values: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != key} if key in values else values
+
+
+def _adds(given: Any, left: Any) -> bool:
+    """Return whether a change inside a value may not be made twice: one inside a list."""
+    if type(given) is list and type(left) is list:
+        return dumps(given) != dumps(left)
+    if type(given) is dict and type(left) is dict and tag_of(left) is None:
+        return any(_adds(given[key], value) for key, value in left.items() if key in given)
+    return False

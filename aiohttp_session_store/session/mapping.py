@@ -1,8 +1,10 @@
 """The session as a mapping: what can be read, set and removed by key."""
 
 from collections.abc import Iterator, Mapping, MutableMapping
+from decimal import Decimal
 from typing import Any, Self, TypeVar, overload
 
+from ..record.sums import add, checked_step
 from ..tracebacks import hide_locals
 from .state import SessionState
 from .typed_key import SessionKey, name_of
@@ -193,17 +195,62 @@ class SessionMapping(MutableMapping[str, Any]):
     @overload
     def setdefault(self, key: str, default: Any = None) -> Any: ...
     def setdefault(self, key: Any, default: Any = None) -> Any:
-        """Return the value of *key*.  If there is none, set *key* to *default* first; see :meth:`__setitem__`."""
+        """Return the value of *key*.  If there is none, set *key* to *default* first; see :meth:`__setitem__`.
+
+        If another request sets *key* at the same time, its value is kept.  What is changed inside the list, dict or set
+        that this method returns is merged with it.  So parallel requests can all do
+        ``session.setdefault("cart", []).append(item)``.
+        """
         try:
             return self[key]
         except KeyError:
             pass
+        state = self._state
         try:
-            self[key] = default
+            state.check_writable()
+            if key.__class__ is SessionKey:
+                state.log.set_default(key.name, key.proved(default))
+            else:
+                state.log.set_default(key, default)
         except Exception as error:
             hide_locals(error)
             raise
         return self[key]
+
+    @overload
+    def increment(self, key: SessionKey[int], by: int = 1) -> int: ...
+    @overload
+    def increment(self, key: SessionKey[Decimal], by: int | Decimal = 1) -> Decimal: ...
+    @overload
+    def increment(self, key: str, by: int = 1) -> Any: ...
+    @overload
+    def increment(self, key: str, by: Decimal) -> Decimal: ...
+    def increment(self, key: Any, by: int | Decimal = 1) -> Any:
+        """Add *by* to the number of *key*, and return the sum as this request sees it.
+
+        The save adds *by* to the newest number.  So increments of parallel requests add up, in one process or many.
+        ``session[key] += 1`` is an assignment instead, and the last one wins.  A missing key counts as 0.
+
+        Args:
+            key: A key whose value is an int or a Decimal.
+            by: An int or a finite Decimal, which may be negative.
+
+        Raises:
+            SessionUsageError: The session was destroyed, or it is too late for a change.
+            TypeError: The value or *by* is neither an int nor a Decimal, or the sum is beyond 64 bits or has more than
+                1,000 digits.  If only the save finds this out, because another request has changed the value, it raises
+                :class:`SessionConflictError`.
+        """
+        state = self._state
+        try:
+            state.check_writable()
+            step = checked_step(by)
+            if key.__class__ is SessionKey:
+                key.proved(add(key.name, state.log.value(key.name) if key.name in state.log.data else 0, step))
+            return state.log.increment(name_of(key), step)
+        except Exception as error:
+            hide_locals(error)
+            raise
 
     def update(self, /, *args: Any, **kwargs: Any) -> None:
         """Set several keys, as ``dict`` does; see :meth:`__setitem__`."""

@@ -21,9 +21,9 @@ async def test_one_write_merges_a_bounded_number_of_changes(monkeypatch: pytest.
     sizes: list[int] = []
     merged = RecordWriter.merged
 
-    def counted(self: RecordWriter, record: Record, changes: Iterable[Changes], now: int) -> Record:
+    def counted(self: RecordWriter, record: Record, changes: Iterable[Changes], *args: Any) -> Record:
         sizes.append(len(list(changes)))
-        return merged(self, record, changes, now)
+        return merged(self, record, changes, *args)
 
     storage = SuspendingStorage()
     session_id = await stored_id(storage)  # type: ignore[arg-type]
