@@ -439,6 +439,14 @@ class ChangeLog:
             if key not in self._assigned and (inside := self._left(key)) is not None
         }
 
+    def has_changed(self, key: str) -> bool:
+        """Return whether the handler has changed something inside what it was given for *key*.
+
+        Raises:
+            TypeError: It has put something there that cannot be stored.
+        """
+        return self._left(key) is not None
+
     def _left(self, key: str) -> Any | None:
         """Return what the handler has made of a value that was handed out, in the frozen form; None for no change."""
         frozen = freeze(self.data[key], key)

@@ -120,6 +120,7 @@ class SessionState:
             not stored.  None for all other sessions.
         owed: A cookie value that a save has not handed over yet.  If the save's request was cancelled, the next save
             hands it over.
+        late: What looks for changes that come too late, in debug mode.
     """
 
     # The defaults are class attributes: assigning them all in __init__ took as long as loading the record.
@@ -142,6 +143,7 @@ class SessionState:
     renew_at: float = inf
     taken_over: Mapping[str, Any] | None = None
     owed: str | None = None
+    late: object = None
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ from ..session.state import SessionState
 from ..tracebacks import hide_locals, hides_locals
 from .app_sessions import AppSessions
 from .arriving import Arrival, end_all, find_session, old_names, others_than
+from .late_changes import watch_late_changes
 from .request_headers import shows_nothing
 
 _logger = logging.getLogger("aiohttp_session_store")
@@ -316,6 +317,8 @@ class RequestSession:
             resend, self.resend = self.resend, None
             if resend is not None and status < SERVER_ERROR and self.owed is None:
                 await self._send_again(self.session, resend, written=state.place is not before)
+            if state.log.snapshots:
+                state.late = watch_late_changes(state.log, self.session.key)
         except BaseException as error:
             hide_locals(error)
             self.owe(state.owed)  # a login is stored, and only the count of its owner's sessions failed, for example

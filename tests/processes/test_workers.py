@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from ast import literal_eval
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,35 @@ async def test_a_counter_under_the_exclusive_lock_is_exact(workers: Workers) -> 
     await asyncio.gather(*(workers.get("/count", cookie) for _ in range(200)))
 
     assert (await workers.show(cookie))["count"] == 200
+    assert len(workers.met) == 4
+
+
+async def test_parallel_changes_inside_values_are_all_kept(workers: Workers) -> None:
+    random.seed(3)
+    numbers = range(1, 21)
+    for _ in range(5):
+        cookie = await workers.login()
+        await workers.get("/fill?most=20", cookie)
+
+        await asyncio.gather(
+            *(workers.get(f"/append?own={number}&pause={random.uniform(0, 0.01)}", cookie) for number in numbers)
+        )
+
+        values = await workers.ask("/values", cookie)
+        shown = {key: literal_eval(value) for key, value in values.items() if key != "user"}
+        assert sorted(shown["cart"]) == sorted(shown["items"]) == list(numbers)
+        assert shown["tags"] == set(numbers)
+        assert shown["prefs"] == {"ui": {str(number): True for number in numbers}}
+        assert shown["rows"] == [{"id": number, "qty": number} for number in numbers]
+
+
+async def test_200_increments_add_up_exactly(workers: Workers) -> None:
+    cookie = await workers.login()
+
+    await asyncio.gather(*(workers.get("/increment", cookie) for _ in range(200)))
+
+    shown = await workers.ask("/values", cookie)
+    assert (shown["n"], shown["amount"]) == ("200", "20.00")
     assert len(workers.met) == 4
 
 

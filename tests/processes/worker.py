@@ -6,6 +6,7 @@
 import asyncio
 import os
 import sys
+from decimal import Decimal
 
 from aiohttp import web
 
@@ -49,6 +50,43 @@ async def count(request: web.Request) -> web.Response:
         await asyncio.sleep(0)
         session["count"] = before + 1
     return web.Response(text=str(os.getpid()))
+
+
+async def append(request: web.Request) -> web.Response:
+    """Change values inside, and count, some time after the session was loaded."""
+    session, own = await get_session(request), int(request.query["own"])
+    await asyncio.sleep(float(request.query.get("pause", "0")))
+    session.setdefault("cart", []).append(own)
+    session["items"] += [own]
+    session["items"].remove(-own)
+    session["tags"] |= {own}
+    session["prefs"]["ui"][str(own)] = True
+    session["prefs"]["ui"].pop(f"old {own}")
+    session["rows"][own - 1]["qty"] = own
+    return web.Response(text=str(os.getpid()))
+
+
+async def fill(request: web.Request) -> web.Response:
+    """Put what *append* changes into the session, for the numbers from 1 to *most*."""
+    session, numbers = await get_session(request), range(1, int(request.query["most"]) + 1)
+    session["items"] = [-number for number in numbers]
+    session["tags"] = set()
+    session["prefs"] = {"ui": {f"old {number}": True for number in numbers}}
+    session["rows"] = [{"id": number} for number in numbers]
+    return web.Response(text=str(os.getpid()))
+
+
+async def increment(request: web.Request) -> web.Response:
+    session = await get_session(request)
+    await asyncio.sleep(0)
+    session.increment("n")
+    session.increment("amount", Decimal("0.10"))
+    return web.Response(text=str(os.getpid()))
+
+
+async def values(request: web.Request) -> web.Response:
+    """Show the session with its values as text: JSON has no sets and no Decimal."""
+    return web.json_response({key: str(value) for key, value in (await get_session(request)).items()})
 
 
 async def logout(request: web.Request) -> web.Response:
@@ -116,9 +154,14 @@ async def prepare(storage: KeyedStorage) -> None:
     await storage.aclose()
 
 
+_HANDLERS = (
+    who, login, write, count, append, fill, increment, values, logout, show, enter, renew, leave, end, mine, devices,
+)  # fmt: skip
+
+
 def make_app(place: str) -> web.Application:
     app = web.Application()
-    for handler in (who, login, write, count, logout, show, enter, renew, leave, end, mine, devices):
+    for handler in _HANDLERS:
         app.router.add_get(f"/{handler.__name__}", handler)
     # The file storage has a secret of its own, which one of the workers creates.
     cookie = None if "://" not in place else SessionCookie(secrets=SECRET)
