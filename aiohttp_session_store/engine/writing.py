@@ -39,8 +39,10 @@ FAIL_ALONE = (SessionTooLargeError, SessionConflictError, LostTrackError)
 
 def new_write(changes: Iterable[Changes]) -> str | None:
     """Return a random id for the write of *changes*, or None if they may be made twice."""
-    adds = any(save.tries is not None for change in changes for save in change.saves())
-    return secrets.token_urlsafe(6) if adds else None
+    for change in changes:
+        if change.tries is not None or change.earlier:
+            return secrets.token_urlsafe(6)
+    return None
 
 
 def note_lost(changes: Iterable[Changes], write: str | None, record: Record) -> None:
@@ -68,7 +70,11 @@ class RecordWriter:
             SessionConflictError: A number cannot be added to what *record* holds.
         """
         timeouts = self.storage.timeouts
-        saves = [save for change in changes for save in change.saves() if not self._is_stored(save, record)]
+        saves = list(changes)
+        for change in saves:
+            if change.tries or change.earlier:
+                saves = [save for each in saves for save in each.saves() if not self._is_stored(save, record)]
+                break
         merged = merge(record, saves, now, timeouts.idle_of(record.head), write=write)
         if merged.head is not record.head:  # it was shortened
             return merged._replace(idle_timeout=timeouts.idle_of(merged.head))

@@ -111,14 +111,13 @@ def note_elements(frozen: Any, value: Any, held: dict[int, Sequence[Any]]) -> No
     """Note in *held* the elements of each list in *value*, by the ``id()`` of the list in its *frozen* form."""
     if type(frozen) is list and isinstance(value, list):
         held[id(frozen)] = list(value)
-        pairs = zip(frozen, value, strict=True)
+        for inner, original in zip(frozen, value, strict=True):
+            if type(inner) is list or type(inner) is dict:
+                note_elements(inner, original, held)
     elif type(frozen) is dict and isinstance(value, dict):
-        pairs = zip(frozen.values(), value.values(), strict=True)
-    else:
-        return
-    for inner, original in pairs:
-        if type(inner) is list or type(inner) is dict:
-            note_elements(inner, original, held)
+        for inner, original in zip(frozen.values(), value.values(), strict=True):
+            if type(inner) is list or type(inner) is dict:
+                note_elements(inner, original, held)
 
 
 def escape(value: Any) -> Any:

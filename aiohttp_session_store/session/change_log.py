@@ -178,8 +178,8 @@ class ChangeLog:
             self.assign(key, total)
             return total
         self._sums = {**self._sums, key: self._sums[key] + by if key in self._sums else by}
-        self.snapshots.pop(key, None)
-        self._elements.pop(key, None)
+        if key in self.snapshots:
+            del self.snapshots[key], self._elements[key]
         self.data[key] = total
         return total
 
@@ -274,27 +274,37 @@ class ChangeLog:
             self._taken = NO_CHANGES
             return NO_CHANGES
         values = {key: freeze(self.data[key], key) for key in self._assigned}
-        left = self._changed_inside()
-        edits = {key: Edit(default, default, {}) for key, default in self._defaults.items()}
-        for key, value in [*values.items(), *left.items()]:
-            if key in self._converted:
-                values[key] = value
+        left = self._changed_inside() if self.snapshots else _NO_VALUES
+        edits = _NO_VALUES
+        if left or self._defaults:
+            edits = {key: Edit(default, default, {}) for key, default in self._defaults.items()}
+            for key, inside in left.items():
+                if key in self._converted:
+                    values[key] = inside
+                else:
+                    given, objects = self.snapshots[key], self._elements[key]
+                    self._watch(key, inside)
+                    edits[key] = Edit(given, inside, {**objects, **self._elements[key]} if objects else objects)
+        for key, value in values.items():
             if type(value) is list or type(value) is dict:
-                objects, given = self._elements.get(key, {}), self.snapshots.get(key)
                 self._watch(key, value)
-                if key in left and key not in values:
-                    edits[key] = Edit(given, value, {**objects, **self._elements[key]})
-        flashes = self.flashes
+        adds = self._sums or any(_adds(edit.given, edit.left) for edit in edits.values())
         changes = Changes(
-            values, frozenset(self._unset), self._cleared, flashes.used, flashes.added, self.limits, edits, self._sums
+            values,
+            frozenset(self._unset) if self._unset else _NO_KEYS,
+            self._cleared,
+            self.flashes.used,
+            self.flashes.added,
+            self.limits,
+            edits,
+            self._sums,
+            [] if adds else None,
+            self._uncertain,
         )
-        if self._sums or any(_adds(edit.given, edit.left) for edit in edits.values()):
-            changes = changes._replace(tries=[])
-        if self._uncertain:
-            changes = changes._replace(earlier=self._uncertain)
         self._forget_changes()
         self.limits = None
-        self._converted -= values.keys()
+        if self._converted:
+            self._converted -= values.keys()
         self.flashes.taken()
         self._taken = changes
         return changes
@@ -459,10 +469,11 @@ class ChangeLog:
 
     def _forget(self, key: str) -> None:
         """Forget how *key* was changed so far, because it is set or removed now."""
-        self.snapshots.pop(key, None)
-        self._elements.pop(key, None)
-        self._converted -= {key}
-        self._sums, self._defaults = _without(self._sums, key), _without(self._defaults, key)
+        if key in self.snapshots:
+            del self.snapshots[key], self._elements[key]
+            self._converted -= {key}
+        if key in self._sums or key in self._defaults:
+            self._sums, self._defaults = _without(self._sums, key), _without(self._defaults, key)
 
     def _forget_changes(self) -> None:
         self._assigned = {}
@@ -488,7 +499,9 @@ def _without(values: dict[str, Any], key: str) -> dict[str, Any]:
 def _adds(given: Any, left: Any) -> bool:
     """Return whether a change inside a value may not be made twice: one inside a list."""
     if type(given) is list and type(left) is list:
-        return dumps(given) != dumps(left)
+        return given != left or dumps(given) != dumps(left)  # 1 and True are equal
     if type(given) is dict and type(left) is dict and tag_of(left) is None:
-        return any(_adds(given[key], value) for key, value in left.items() if key in given)
+        for key, value in left.items():
+            if (type(value) is list or type(value) is dict) and key in given and _adds(given[key], value):
+                return True
     return False
