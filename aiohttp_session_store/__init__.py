@@ -33,6 +33,7 @@ from .storages.filesystem import FileSystemStorage
 from .storages.memory.storage import MemoryStorage
 from .storages.signed_cookie import CookieStorage
 from .web.cookie_settings import SessionCookie
+from .web.csrf import csrf_exempt, protect_from_csrf
 from .web.middleware import exclusive_session, get_session, get_storage, new_session, save_session, setup
 
 if not TYPE_CHECKING:  # so that type checkers still see that there is no such name
@@ -67,10 +68,12 @@ __all__ = [
     "SessionUsageError",
     "StorageError",
     "Stored",
+    "csrf_exempt",
     "exclusive_session",
     "get_session",
     "get_storage",
     "new_session",
+    "protect_from_csrf",
     "save_session",
     "setup",
 ]

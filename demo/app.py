@@ -5,14 +5,21 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp_jinja2
 import jinja2
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
-from aiohttp_session_store import Session, SessionCookie, SessionStorage, get_session, get_storage, save_session, setup
+from aiohttp_session_store import (
+    Session,
+    SessionCookie,
+    SessionStorage,
+    get_session,
+    get_storage,
+    protect_from_csrf,
+    save_session,
+    setup,
+)
 
 from .devices import device_of
 from .users import PASSWORDS, SHORTEST_PASSWORD, change_password, check_password, password_number
@@ -231,20 +238,6 @@ def describe(session: Session) -> dict[str, Any]:
     }
 
 
-@web.middleware
-async def refuse_cross_site(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse a change that another site requests: browsers send the origin in Sec-Fetch-Site or Origin."""
-    if request.method not in ("GET", "HEAD", "OPTIONS"):
-        site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-        if site is not None:
-            allowed = site in ("same-origin", "none")
-        else:
-            allowed = origin is None or urlsplit(origin).netloc == request.host
-        if not allowed:
-            raise web.HTTPForbidden(text="403: this request comes from another site")
-    return await handler(request)
-
-
 async def add_security_headers(_: web.Request, response: web.StreamResponse) -> None:
     """Allow only what the pages use; forbid storing pages, or the back button would show them after the logout."""
     response.headers["Content-Security-Policy"] = (
@@ -263,7 +256,8 @@ async def stop_streams(app: web.Application) -> None:
 
 def make_app(storage: SessionStorage, cookie: SessionCookie | None = None) -> web.Application:
     """Create the application."""
-    app = web.Application(middlewares=[refuse_cross_site])
+    app = web.Application()
+    protect_from_csrf(app)
     app[STOPPING] = asyncio.Event()
     app[KEEPS_RECORDS] = storage.kind == "id"
     app.on_response_prepare.append(add_security_headers)

@@ -15,6 +15,7 @@ from aiohttp_session_store import (
     SessionCookie,
     SessionStorage,
     get_session,
+    protect_from_csrf,
     save_session,
     setup,
 )
@@ -74,6 +75,7 @@ def make_app(storage: SessionStorage) -> web.Application:
     """Build the application."""
     app = web.Application()
     app.add_routes(routes)
+    protect_from_csrf(app)  # WebSockets, too: without it, a page of another host could open the chat
     setup(app, storage, cookie=COOKIE)
     return app
 
