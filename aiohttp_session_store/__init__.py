@@ -13,6 +13,8 @@
 from typing import TYPE_CHECKING
 
 from .engine.owners import SessionInfo
+from .engine.session_watch import SessionWatch
+from .engine.verbs import Announcement
 from .errors import (
     ConfigurationError,
     SessionCommittedError,
@@ -35,6 +37,7 @@ from .storages.signed_cookie import CookieStorage
 from .web.cookie_settings import SessionCookie
 from .web.csrf import csrf_exempt, protect_from_csrf
 from .web.middleware import exclusive_session, get_session, get_storage, new_session, save_session, setup
+from .web.sockets import close_when_session_ends, watch_session
 
 if not TYPE_CHECKING:  # so that type checkers still see that there is no such name
 
@@ -48,6 +51,7 @@ if not TYPE_CHECKING:  # so that type checkers still see that there is no such n
 
 
 __all__ = [
+    "Announcement",
     "Codec",
     "ConfigurationError",
     "CookieStorage",
@@ -66,8 +70,10 @@ __all__ = [
     "SessionStoreError",
     "SessionTooLargeError",
     "SessionUsageError",
+    "SessionWatch",
     "StorageError",
     "Stored",
+    "close_when_session_ends",
     "csrf_exempt",
     "exclusive_session",
     "get_session",
@@ -76,4 +82,5 @@ __all__ = [
     "protect_from_csrf",
     "save_session",
     "setup",
+    "watch_session",
 ]

@@ -5,15 +5,18 @@ succeeds where one stands.  It is never deleted; it expires after some minutes, 
 write has long ended.
 """
 
+import logging
 from typing import NamedTuple
 
-from ..errors import StorageError
+from ..errors import StorageError, one_line
 from ..record.format import IDLE, Record, Retired, Stored, encode_retired
 from ..record.head import Head
 from ..session.state import Place
 from .retry import Attempts
 from .verbs import RECLAIM_AFTER, Verbs
 from .writing import decode
+
+_logger = logging.getLogger("aiohttp_session_store")
 
 # Longer than any call that is under way can take; a late step finds the tombstone and fails.
 TOMBSTONE_KEPT: int = RECLAIM_AFTER
@@ -130,15 +133,30 @@ async def _entomb(storage: Verbs, key: str, stored: Stored, why: str) -> bool:
     write can replace it, and where an insert would find no space either, none is made.
     """
     try:
-        return await storage.retire(key, *_tombstone(storage, why), stored.version) is not None
+        ended = await storage.retire(key, *_tombstone(storage, why), stored.version) is not None
     except StorageError as refused:
         if not storage.deletes_at_version:
             raise
         try:
-            return await storage.delete(key, stored.version)
+            ended = await storage.delete(key, stored.version)
         except StorageError as failed:
             refused.maybe_stored |= failed.maybe_stored
             raise refused from refused.__cause__
+    if ended and why != IDLE:  # who watches it knows by the time
+        await announce(storage, key, why)
+    return ended
+
+
+async def announce(storage: Verbs, key: str, why: str) -> None:
+    """Tell those who watch the session of *key* that it has ended, or that it has another id.
+
+    This is a hint: if it cannot be sent, they find out a little later.
+    """
+    if storage.announces:
+        try:
+            await storage.announce(key, why)
+        except StorageError as error:
+            _logger.info("the end of session %s was not announced, and is noticed later: %s", key, one_line(error))
 
 
 def _tombstone(storage: Verbs, why: str) -> tuple[bytes, int]:

@@ -15,7 +15,7 @@ from ..record.format import LOGIN, RENEWED, REPLACED, Record, Retired, Stored, e
 from ..record.head import Head
 from ..record.session_id import snapshot_key
 from ..session.state import Place
-from .ending import bury, fence
+from .ending import announce, bury, fence
 from .retry import Attempts
 from .verbs import Lease, Verbs
 from .writing import FAIL_ALONE, RecordWriter, Unreadable, link, new_write, note_lost, unlink
@@ -170,13 +170,19 @@ class _Rotation:
         expires_at = storage.timeouts.expiry(now, merged.created_at, merged.head)
         await self._put_new(merged, Stored(data, b"", expires_at))
         if work.delete_old:
-            retired = encode_retired(Retired(self._new_key, 0, why=REPLACED if work.login is None else LOGIN))
-            return await storage.retire(self._key, retired, pointer_ends, stored.version) is not None
+            why = REPLACED if work.login is None else LOGIN
+            return await self._retire(Retired(self._new_key, 0, why=why), pointer_ends, stored.version)
         grace_ends = min(now + storage.rotation_grace, pointer_ends)
         snapshot = Stored(stored.data, b"", grace_ends)
         self._snapshot = await _put(storage, snapshot_key(self._key, self._new_key), snapshot, self._snapshot)
-        retired = encode_retired(Retired(self._new_key, grace_ends, why=RENEWED))
-        return await storage.retire(self._key, retired, pointer_ends, stored.version) is not None
+        return await self._retire(Retired(self._new_key, grace_ends, why=RENEWED), pointer_ends, stored.version)
+
+    async def _retire(self, retired: Retired, expires_at: int, version: bytes) -> bool:
+        key = self._key
+        if not await self._storage.retire(key, encode_retired(retired), expires_at, version):
+            return False
+        await announce(self._storage, key, retired.why)
+        return True
 
     async def _put_new(self, record: Record, wanted: Stored) -> None:
         """Write the new record, under another id if a tombstone stands there; it is in its owner's index before."""

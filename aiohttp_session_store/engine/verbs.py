@@ -1,16 +1,17 @@
 """What the engine needs of a storage: five verbs that move bytes, and a few facts."""
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from asyncio import gather
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from ..errors import SessionUsageError
 from ..record.format import NewerRecordError, Stored
 from ..record.timeouts import Timeouts
 from .record_cache import RecordCache
 
-__all__ = ["RECLAIM_AFTER", "Clock", "Lease", "Stored", "Verbs", "unlosable"]
+__all__ = ["RECLAIM_AFTER", "Announcement", "Clock", "Lease", "Stored", "Verbs", "unlosable"]
 
 #: Gives the Unix time in seconds.
 Clock = Callable[[], float]
@@ -19,6 +20,28 @@ Lease = Callable[[], Awaitable[None]]
 
 # Space is reclaimed this many seconds after a session ended: a request that loaded it alive can still save it.
 RECLAIM_AFTER: int = 300
+
+
+# A key is SHA-256 in hex.
+_KEY_LENGTH = 64
+
+
+class Announcement(NamedTuple):
+    """A hint that sessions may have ended.
+
+    Attributes:
+        key: The key of the session; or the beginning of the keys of several, as many characters as are known; or empty
+            if it may be any session, because announcements may have been lost.
+        reason: Why the session has ended, or empty if that is not known.
+    """
+
+    key: str
+    reason: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it names one session."""
+        return len(self.key) == _KEY_LENGTH
 
 
 async def unlosable() -> None:
@@ -37,12 +60,16 @@ class Verbs(Protocol):
         records: Encodes and decodes records.
         deletes_at_version: Whether :meth:`delete` takes a version.
         has_index: Whether :meth:`link`, :meth:`unlink` and :meth:`linked` are provided.
+        announces: Whether :meth:`announce` is provided.
+        has_announcements: Whether :meth:`announcements` is provided.
         max_sessions_per_owner: How many sessions an owner may have; the oldest are ended.  None for any number.
     """
 
     suspends: ClassVar[bool]
     deletes_at_version: bool
     has_index: bool
+    announces: bool
+    has_announcements: bool
     timeouts: Timeouts
     rotation_grace: int
     max_session_size: int
@@ -171,6 +198,70 @@ class Verbs(Protocol):
             StorageError: The storage failed.
         """
         raise SessionUsageError(f"{type(self).__name__} has no index of owners")
+
+    # --- for watched sessions, all optional
+
+    async def fetch_many(self, keys: Sequence[str]) -> Mapping[str, Stored]:
+        """Return the records of *keys*, without those that do not exist.
+
+        A storage that can get them in one round trip overrides this.
+
+        Args:
+            keys: A hundred at most.
+
+        Raises:
+            StorageError: The storage failed.
+        """
+        if self.suspends:
+            found = await gather(*(self.fetch(key) for key in keys), return_exceptions=True)
+        else:
+            found = [await self.fetch(key) for key in keys]
+        records = dict[str, Stored]()
+        for key, one in zip(keys, found, strict=True):
+            if isinstance(one, BaseException):
+                raise one
+            if one is not None:
+                records[key] = one
+        return records
+
+    async def versions(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        """Return the versions of the records of *keys*, without those that do not exist.
+
+        It is called for all watched sessions, again and again.  A storage that can get the versions in one round trip,
+        or without the data, overrides this.  A record that cannot be read is not missing: give it any version.
+
+        Args:
+            keys: A hundred at most.
+
+        Raises:
+            StorageError: The storage failed.
+        """
+        return {key: stored.version for key, stored in (await self.fetch_many(keys)).items()}
+
+    async def announce(self, key: str, reason: str) -> None:
+        """Tell the :meth:`announcements` of all processes that the session of *key* has ended or got another id.
+
+        It is a hint: it may be lost, or arrive twice.
+
+        Args:
+            key: The key of the record.
+            reason: Up to 32 of a-z and _.
+
+        Raises:
+            StorageError: It could not be sent.
+        """
+        raise SessionUsageError(f"{type(self).__name__} has no announcements")
+
+    def announcements(self) -> AsyncGenerator[Announcement, None]:
+        """Yield hints that sessions may have ended, from all processes, for as long as it is asked.
+
+        The first one has an empty key, as soon as nothing is missed any more, and so has the first one after every
+        interruption.  If it ends by itself, there are no announcements, and the storage has logged why.
+
+        Raises:
+            StorageError: It was interrupted.  It is then called again.
+        """
+        raise SessionUsageError(f"{type(self).__name__} has no announcements")
 
     def lock(self, key: str) -> AbstractAsyncContextManager[Lease | None]:
         """Return the exclusive lock of *key*, for storages that have one.

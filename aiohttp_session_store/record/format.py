@@ -113,6 +113,9 @@ LOGOUT = "logout"
 REVOKED = "revoked"  # end_sessions() or end_session()
 TOO_MANY = "too_many"  # a login that was one too many ended it
 IDLE = "idle"
+# What a watch says besides, and no record does.
+LIFETIME = "lifetime"
+ENDED = "ended"  # nobody knows why
 _REASON = re.compile(rb"[a-z_]{1,32}")
 
 

@@ -14,7 +14,8 @@ from ..engine.owners import SessionInfo
 from ..engine.record_cache import RecordCache
 from ..engine.saving import Saver
 from ..engine.sweeping import SweepLoop
-from ..engine.verbs import RECLAIM_AFTER, Clock, Lease, Verbs
+from ..engine.verbs import RECLAIM_AFTER, Announcement, Clock, Lease, Verbs
+from ..engine.watching import Watching
 from ..errors import ConfigurationError
 from ..record.format import NewerRecordError, Stored
 from ..record.head import checked_owner
@@ -27,6 +28,7 @@ from ..tracebacks import hides_locals
 
 __all__ = [
     "RECLAIM_AFTER",
+    "Announcement",
     "KeyedOptions",
     "KeyedStorage",
     "Lease",
@@ -237,12 +239,18 @@ class KeyedStorage(Verbs, ABC):
     deletes_at_version: bool = True
     #: Whether it has an index of owners; found out by whether it overrides :meth:`link`.
     has_index: bool = False
+    #: Whether it tells of ended sessions; found out by whether it overrides :meth:`announce`.
+    announces: bool = False
+    #: Whether it hears of ended sessions; found out by whether it overrides :meth:`announcements`.
+    has_announcements: bool = False
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         """Find out what the subclass offers."""
         super().__init_subclass__(**arguments)
         cls.deletes_at_version = "version" in inspect.signature(cls.delete).parameters
         cls.has_index = cls.link is not Verbs.link
+        cls.announces = cls.announce is not Verbs.announce
+        cls.has_announcements = cls.announcements is not Verbs.announcements
 
     def __init__(self, **options: Unpack[SweptOptions]) -> None:
         """Check the settings; no I/O.
@@ -330,6 +338,14 @@ class KeyedStorage(Verbs, ABC):
         Merges the changes onto the newest record, or creates, rotates or destroys the session.  Never upserts.
         """
         return self._saver.save(state_of(session))
+
+    def watching(self, interval: float) -> Watching:
+        """Return what watches sessions of this storage; the middleware uses it.
+
+        Args:
+            interval: Seconds between two looks at all that is watched.
+        """
+        return Watching(self, interval)
 
     # --- owners
 

@@ -1,6 +1,6 @@
 """A storage that fails when a test tells it to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import ClassVar, Literal
 
@@ -58,6 +58,11 @@ class FailingStorage(MemoryStorage):
         """See :meth:`KeyedStorage.fetch`."""
         self._check("fetch")
         return await super().fetch(key)
+
+    async def versions(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        """See :meth:`Verbs.versions`.  It is a ``fetch`` without the data."""
+        self._check("fetch")
+        return await super().versions(keys)
 
     async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
         """See :meth:`KeyedStorage.insert`."""

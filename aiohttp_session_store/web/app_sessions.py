@@ -1,5 +1,6 @@
 """What ``setup`` puts on an app."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
+from ..engine.watching import Watching
 from ..session.session import Session, state_of
 from ..storages.base import SessionStorage
 from .adoption import Adopter
@@ -29,6 +31,9 @@ class AppSessions:
         owner_of: Returns the owner of a session from before ``login`` was used, or None.
         adopter: Takes over sessions of another library for visitors who have none of ours, or None.
         secure_watch: Notices that browsers drop the Secure cookie.
+        watch_interval: Seconds between two looks at all sessions that are watched.
+        watching: What watches sessions, once one is to be watched.
+        closing: Closes WebSockets whose session has ended.
         answered: The sessions of requests whose handlers have finished, by the writer of the response.  A middleware
             outside of the app may have cloned the request and replaced the response.  Neither of them leads to the
             session then, but both still have the same writer.
@@ -43,6 +48,9 @@ class AppSessions:
     adopter: Adopter | None = None
     secure_watch: SecureWatch = field(default_factory=SecureWatch)
     warned: set[str] = field(default_factory=set)
+    watch_interval: float = 15
+    watching: Watching | None = None
+    closing: "set[asyncio.Task[None]]" = field(default_factory=set)
     answered: "WeakKeyDictionary[Any, Any]" = field(default_factory=WeakKeyDictionary)
 
     def warn_once(self, topic: str, message: str, *args: object) -> None:
@@ -50,6 +58,16 @@ class AppSessions:
         if topic not in self.warned:
             self.warned.add(topic)
             _logger.warning(message, *args)
+
+    async def stop_watching(self) -> None:
+        """Stop watching sessions, because the app stops."""
+        if self.watching is not None:
+            await self.watching.stop()
+        closing = [task for task in self.closing if task.get_loop() is asyncio.get_running_loop()]
+        for task in closing:
+            task.cancel()
+        if closing:
+            await asyncio.wait(closing)
 
     def seconds_left(self, session: Session) -> int | None:
         """Return the seconds until the end of the lifetime of *session*, or None if it has none."""

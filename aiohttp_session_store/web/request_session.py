@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from ..engine.session_watch import SessionWatch
 from ..engine.verbs import unlosable
 from ..errors import SessionCommittedError, SessionLockError, SessionUsageError, StorageError, one_line
 from ..record.session_id import key_of
@@ -45,6 +46,7 @@ class RequestSession:
         clears: A Set-Cookie header that clears the cookie of another library, or None.
         adopted: The session was taken over from that library.  Its cookie is cleared once ours takes its place, or if
             the handler has left nothing to store.
+        watches: What this request waits for: the ends of sessions.
     """
 
     session: Session | None = None
@@ -56,6 +58,7 @@ class RequestSession:
     finished: bool = False
     clears: str | None = None
     adopted: bool = False
+    watches: Sequence[SessionWatch] = ()
     _exclusive: bool = False
     _locks: AsyncExitStack | None = None
     _held_key: str = ""
@@ -379,6 +382,12 @@ class RequestSession:
         state = state_of(self.session)
         state.sealed = True
         return self.resend is not None or self.adopted or not state.is_settled(self.app.storage.now())
+
+    def forget_watches(self) -> None:
+        """Stop waiting for the end of the session, because the request is over."""
+        watches, self.watches = self.watches, ()
+        for watch in watches:
+            watch.cancel()
 
     # --- the end of its lifetime
 

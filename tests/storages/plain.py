@@ -1,11 +1,12 @@
 """The shortest storage that keeps the contract, on a dict; tests break, delay and inspect it."""
 
+import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar
 
-from aiohttp_session_store import KeyedStorage, Stored
+from aiohttp_session_store import Announcement, KeyedStorage, Stored
 from aiohttp_session_store.storages.base import RECLAIM_AFTER
 from aiohttp_session_store.storages.keyed_lock import KeyedLock
 
@@ -17,6 +18,7 @@ class PlainStorage(KeyedStorage):
         super().__init__(**options)
         self._records: dict[str, Stored] = {}
         self._owners: dict[str, dict[str, int]] = {}
+        self._listening: set[asyncio.Queue[Announcement]] = set()
         self._exclusive = KeyedLock()
 
     def default_secrets(self) -> Sequence[str]:
@@ -54,6 +56,20 @@ class PlainStorage(KeyedStorage):
 
     async def linked(self, owner_key: str) -> list[str]:
         return list(self._owners.get(owner_key, {}))
+
+    async def announce(self, key: str, reason: str) -> None:
+        for queue in self._listening:
+            queue.put_nowait(Announcement(key, reason))
+
+    async def announcements(self) -> AsyncGenerator[Announcement, None]:
+        queue: asyncio.Queue[Announcement] = asyncio.Queue()
+        self._listening.add(queue)
+        try:
+            yield Announcement("")
+            while True:
+                yield await queue.get()
+        finally:
+            self._listening.discard(queue)
 
     def lock(self, key: str) -> AbstractAsyncContextManager[Any]:
         return self._exclusive.holding(key)

@@ -9,12 +9,13 @@ import pytest
 from aiohttp_session_store import SessionDestroyedError
 from aiohttp_session_store.testing import ManualClock, StorageContract
 from aiohttp_session_store.testing.contract import locks as contract_locks
+from aiohttp_session_store.testing.contract import watches as contract_watches
 from aiohttp_session_store.testing.contract.accounts import AccountContract
 from aiohttp_session_store.testing.contract.old_ids import OldIdContract
 from aiohttp_session_store.testing.contract.owners import OwnerContract
 from aiohttp_session_store.testing.contract.places import PlaceContract
 from aiohttp_session_store.testing.contract.sessions import SessionContract
-from tests.storages import broken, broken_endings, broken_locks, broken_owners
+from tests.storages import broken, broken_endings, broken_locks, broken_owners, broken_watches
 from tests.storages.plain import PlainStorage
 
 BITES: list[tuple[type[PlainStorage], str]] = [
@@ -113,6 +114,18 @@ BITES: list[tuple[type[PlainStorage], str]] = [
     (broken_owners.OneIndexForAll, "test_a_linked_key_is_shown_until_it_is_unlinked"),
     (broken_owners.LinkThatWritesBackWhatItRead, "test_parallel_links_and_unlinks_lose_nothing"),
     (broken_owners.LinkThatWritesBackWhatItRead, "test_of_many_logins_at_once_exactly_as_many_live_as_may"),
+    (broken_watches.FetchManyThatLeavesSomeOut, "test_many_records_are_fetched_at_once"),
+    (broken_watches.FetchManyThatMakesUpRecords, "test_many_records_are_fetched_at_once"),
+    (broken_watches.VersionsThatAreRemembered, "test_the_versions_are_those_of_the_records"),
+    (broken_watches.VersionsOfTheFirstWrite, "test_an_end_is_noticed_without_any_announcement"),
+    (broken_watches.VersionsOfTheirOwn, "test_the_versions_are_those_of_the_records"),
+    (broken_watches.AnnounceThatDoesNothing, "test_what_is_announced_is_heard_by_all"),
+    (broken_watches.AnnounceThatDoesNothing, "test_who_stops_listening_holds_nothing_up"),
+    (broken_watches.AnnounceThatDoesNothing, "test_a_watched_session_is_told_of_its_end"),
+    (broken_watches.AnnounceToOne, "test_what_is_announced_is_heard_by_all"),
+    (broken_watches.AnnounceWithoutTheReason, "test_what_is_announced_is_heard_by_all"),
+    (broken_watches.AnnouncementsThatBeginInSilence, "test_what_is_announced_is_heard_by_all"),
+    (broken_watches.AnnouncementsThatWaitForEverybody, "test_who_stops_listening_holds_nothing_up"),
     (broken_locks.SetAsideThatDoesNothing, "test_a_record_that_is_set_aside_is_gone"),
     (broken_locks.SetAsideThatDeletes, "test_setting_aside_spares_what_was_written_since"),
     (broken_locks.CloseForAll, "test_a_storage_works_until_the_last_app_has_closed_it"),
@@ -135,7 +148,8 @@ async def test_a_broken_storage_is_caught(
 ) -> None:
     monkeypatch.setattr(contract_locks, "PATIENCE", 0.3)  # no network here
     await run(PlainStorage, name)
-    with pytest.raises((AssertionError, KeyError, SessionDestroyedError)):
+    monkeypatch.setattr(contract_watches, "PATIENCE", 0.3)
+    with pytest.raises((AssertionError, KeyError, SessionDestroyedError, TimeoutError)):
         await run(storage_type, name)
 
 

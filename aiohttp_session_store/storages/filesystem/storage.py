@@ -1,14 +1,15 @@
 """Sessions in files: for one machine with one or many worker processes, and without another server to run."""
 
+import asyncio
 import errno
 import logging
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Unpack
 
-from ...engine.verbs import Lease
+from ...engine.verbs import Announcement, Lease
 from ...errors import SessionLockError, StorageError
 from ...record.format import NewerRecordError, Stored
 from ...record.settings import check_flag, whole_number
@@ -27,12 +28,15 @@ from .stat_cache import DEFAULT_CACHE_SIZE, ReadCache, Seen
 from .sweep import FileSweep
 from .threads import Pauses, Threads
 from .upkeep import Upkeep
+from .watched import ChangedFolders, Versions
 
 __all__ = ["FileSystemStorage"]
 
 _logger = logging.getLogger("aiohttp_session_store")
 
 _SWEEP_SLICE = 256
+# Seconds between two looks at the folders for sessions that have ended.
+_LOOK = 1.0
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -98,7 +102,9 @@ class FileSystemStorage(KeyedStorage):
         self._linked = self._threads.hop(index.linked)
         self._owners = self._threads.hop(index.owners)
         self._remove_ended = self._threads.hop(index.remove_ended)
-        self._cache = ReadCache(cache_size if probe(self._open).keeps_own_times else 0)
+        keeps_own_times = probe(self._open).keeps_own_times
+        self._cache = ReadCache(cache_size if keeps_own_times else 0)
+        self._versions = self._threads.hop(Versions(self._open, remember=keeps_own_times and cache_size > 0).of)
         self._exclusive = KeyedLock()
 
     def __repr__(self) -> str:
@@ -254,6 +260,25 @@ class FileSystemStorage(KeyedStorage):
     async def linked(self, owner_key: str) -> Sequence[str]:
         """See :meth:`Verbs.linked`."""
         return await self._linked(owner_key)
+
+    # --- for watched sessions
+
+    async def versions(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        """See :meth:`Verbs.versions`."""
+        return await self._versions(list(keys))
+
+    async def announcements(self) -> AsyncGenerator[Announcement, None]:
+        """See :meth:`Verbs.announcements`.  Looks once a second in which folders something has changed.
+
+        So an ending need not announce itself, and costs nothing more if nobody watches.
+        """
+        look = self._threads.hop(ChangedFolders(self._open).look)
+        await look()
+        yield Announcement("")
+        while True:
+            await asyncio.sleep(_LOOK)
+            for name in await look():
+                yield Announcement(name)
 
     async def _sweep_shard(self, shard: str, now: int) -> int:
         names = await self._names(shard)

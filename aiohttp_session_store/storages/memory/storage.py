@@ -5,10 +5,11 @@ import logging
 import os
 import secrets
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import ClassVar, Unpack
 
+from ...engine.verbs import Announcement
 from ...record.format import Stored
 from ...record.settings import whole_number
 from ..base import (
@@ -64,6 +65,7 @@ class MemoryStorage(KeyedStorage):
         self._records: OrderedDict[str, _Entry] = OrderedDict()
         self._calendar = ExpiryCalendar()
         self._owners: dict[str, dict[str, int]] = {}  # the keys of each owner, and until when they are entered
+        self._listening: set[asyncio.Queue[Announcement]] = set()
         self._evicting = False
         self._exclusive = KeyedLock()
         self._owner = OneLoop()
@@ -172,6 +174,28 @@ class MemoryStorage(KeyedStorage):
     async def linked(self, owner_key: str) -> Sequence[str]:
         """See :meth:`Verbs.linked`."""
         return list(self._owners.get(owner_key, ()))
+
+    # --- for watched sessions
+
+    async def versions(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        """See :meth:`Verbs.versions`."""
+        return {key: entry[1] for key in keys if (entry := self._records.get(key)) is not None}
+
+    async def announce(self, key: str, reason: str) -> None:
+        """See :meth:`Verbs.announce`."""
+        for queue in self._listening:
+            queue.put_nowait(Announcement(key, reason))
+
+    async def announcements(self) -> AsyncGenerator[Announcement, None]:
+        """See :meth:`Verbs.announcements`."""
+        queue: asyncio.Queue[Announcement] = asyncio.Queue()
+        self._listening.add(queue)
+        try:
+            yield Announcement("")
+            while True:
+                yield await queue.get()
+        finally:
+            self._listening.discard(queue)
 
     def lock(self, key: str) -> AbstractAsyncContextManager[None]:
         """See :meth:`KeyedStorage.lock`."""

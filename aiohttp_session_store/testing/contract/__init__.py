@@ -17,6 +17,7 @@ from .races import RaceContract
 from .sessions import SessionContract
 from .upkeep import UpkeepContract
 from .verbs import VerbContract
+from .watches import WatchContract
 
 __all__ = ["StorageContract"]
 
@@ -32,6 +33,7 @@ class StorageContract(
     OwnerContract,
     AccountContract,
     OldIdContract,
+    WatchContract,
     UpkeepContract,
 ):
     """Checks a :class:`~aiohttp_session_store.KeyedStorage` of your own: its verbs, and the sessions that it keeps.
