@@ -28,17 +28,18 @@ again.  If *new* has changed, the reader starts again.
 
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import NamedTuple
 
 from ..engine.record_cache import RecordCache
-from ..engine.verbs import Lease
+from ..engine.verbs import Announcement, Lease
 from ..errors import ConfigurationError, StorageError, one_line
 from ..record.format import TOMBSTONE, Record, Retired, Stored, encode_retired
 from ..record.head import owner_key
 from ..record.settings import check_flag
 from ..storages.base import KeyedStorage
+from .merged_announcements import merged
 
 __all__ = ["MigratingStorage"]
 
@@ -126,6 +127,8 @@ class MigratingStorage(KeyedStorage):
         self.old: KeyedStorage = old
         self._moving = moving
         self.has_index: bool = new.has_index and old.has_index
+        self.announces: bool = new.announces or old.announces
+        self.has_announcements: bool = new.has_announcements or old.has_announcements
         self.deletes_at_version: bool = new.deletes_at_version and old.deletes_at_version
 
     def default_secrets(self) -> Sequence[str] | None:
@@ -365,6 +368,19 @@ class MigratingStorage(KeyedStorage):
         """See :meth:`Verbs.linked`."""
         found = [*await self.old.linked(owner_key), *await self.new.linked(owner_key)]
         return list(dict.fromkeys(found))
+
+    # --- for watched sessions
+
+    async def announce(self, key: str, reason: str) -> None:
+        """See :meth:`Verbs.announce`.  Tells both, for processes that are a step behind or ahead."""
+        for storage in (self.old, self.new):
+            if storage.announces:
+                await storage.announce(key, reason)
+
+    def announcements(self) -> AsyncGenerator[Announcement, None]:
+        """See :meth:`Verbs.announcements`."""
+        both = (self.old, self.new)
+        return merged([storage.announcements() for storage in both if storage.has_announcements])
 
     # --- both storages
 

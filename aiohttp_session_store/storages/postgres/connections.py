@@ -136,6 +136,39 @@ class Connections:
         finally:
             await self._give_back(borrowed, answered=answered)
 
+    @property
+    def can_spare_one(self) -> bool:
+        """Whether a connection can be kept for long: a pool that was given to us would lack it."""
+        return isinstance(self._given, OwnPool) or self._given.get_max_size() > 1
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[Any]:
+        """Use a connection for a block that may take for ever.
+
+        Of a pool that was given to us, it is one; our own pool makes one more.
+
+        Raises:
+            StorageError: No connection was available in time, or the server failed inside the block.
+        """
+        pool: Any = None
+        connection: Any = None
+        try:
+            async with asyncio.timeout(self.timeout):
+                if isinstance(self._given, OwnPool):
+                    connection = await self._given.connect()
+                else:
+                    pool = await self.pool()
+                    connection = await pool.acquire()
+            yield connection
+        except (TimeoutError, *_DRIVER_ERRORS) as error:
+            raise self._failure(error) from error
+        finally:
+            if connection is not None:
+                _hang_up(connection)
+                if pool is not None:
+                    with suppress(TimeoutError, *_DRIVER_ERRORS):
+                        await pool.release(connection, timeout=self.timeout)
+
     async def aclose(self) -> None:
         """Close the pool if it is our own.  The next statement creates a new one."""
         if isinstance(self._given, OwnPool):

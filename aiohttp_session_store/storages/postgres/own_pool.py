@@ -101,6 +101,13 @@ class OwnPool:
                 )
         return self._pool
 
+    async def connect(self) -> Any:
+        """Return a connection of its own, which the pool does not count."""
+        connection: Any = await self._connect(
+            self._dsn, timeout=self._timeout, connection_class=_Connection, **self._options
+        )
+        return connection
+
     @hides_locals
     async def _connect(self, *arguments: Any, **options: Any) -> Any:
         try:

@@ -11,8 +11,8 @@ _LONGEST_NAME = 63
 _INDEX = "_expires_at_idx"
 _LOCKS, _OWNERS = "_locks", "_owners"
 _OWNERS_INDEX = "_until_idx"
-# What the table's advisory locks are for: creating the tables, and sweeping them.
-_SCHEMA, _SWEEP = "schema", "sweep"
+# What the table's advisory locks are for: creating the tables, and sweeping them. A channel is named likewise.
+_SCHEMA, _SWEEP, _CHANNEL = "schema", "sweep", "channel"
 
 
 def quoted(name: str) -> str:
@@ -50,6 +50,8 @@ class Statements:
     locks: str
     names: tuple[str | None, str, str, str, str, str]
     fetch: str
+    fetch_many: str
+    versions: str
     insert: str
     insert_again: str
     replace: str
@@ -94,6 +96,9 @@ class Statements:
             locks=locks,
             names=(schema, table, table + _INDEX, table + _LOCKS, table + _OWNERS, table + _OWNERS_INDEX),
             fetch=f"SELECT data, version, expires_at FROM {name} WHERE key = $1",
+            fetch_many="SELECT array_agg(key), array_agg(data), array_agg(version), array_agg(expires_at)"
+            f" FROM {name} WHERE key = ANY($1)",
+            versions=f"SELECT array_agg(key), array_agg(version) FROM {name} WHERE key = ANY($1)",
             insert=f"{insert} (key) DO NOTHING RETURNING true",
             insert_again=f"{insert} (key) DO UPDATE SET version = excluded.version"
             " WHERE stored.version = excluded.version RETURNING true",
@@ -172,6 +177,11 @@ class Statements:
     def create_lock(self) -> int:
         """The advisory lock for creating the tables: several processes may try at the same time."""
         return self._lock(_SCHEMA)
+
+    @property
+    def channel(self) -> str:
+        """The channel on which ended sessions are announced."""
+        return f"aiohttp_sessions_{self._lock(_CHANNEL) % 2**64:016x}"
 
     @property
     def sweep_lock(self) -> int:

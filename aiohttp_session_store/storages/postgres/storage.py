@@ -4,13 +4,13 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Unpack
 
 import asyncpg
 
-from ...engine.verbs import Lease
+from ...engine.verbs import Announcement, Lease
 from ...errors import ConfigurationError, StorageError
 from ...record.format import Stored
 from ...record.settings import check_flag, number_of_seconds, whole_number
@@ -21,6 +21,7 @@ from ..base import (
     SweptOptions,
 )
 from ..keyed_lock import KeyedLock
+from .announcing import listen, notify, packed
 from .connections import Connections
 from .lock import Looks, PostgresLock
 from .own_pool import OwnPool
@@ -261,6 +262,32 @@ class PostgresStorage(KeyedStorage):
         """See :meth:`Verbs.linked`."""
         statement = self._statements.linked
         return await self._connections.value(statement, owner_key, again=statement) or []
+
+    # --- for watched sessions
+
+    async def fetch_many(self, keys: Sequence[str]) -> Mapping[str, Stored]:
+        """See :meth:`Verbs.fetch_many`."""
+        statement = self._statements.fetch_many
+        row = await self._connections.row(statement, list(keys), again=statement)
+        found = [column or () for column in row]
+        return {key: Stored(*rest) for key, *rest in zip(*found, strict=True)}
+
+    async def versions(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        """See :meth:`Verbs.versions`."""
+        statement = self._statements.versions
+        found, versions = await self._connections.row(statement, list(keys), again=statement)
+        return dict(zip(found or (), versions or (), strict=True))
+
+    async def announce(self, key: str, reason: str) -> None:
+        """See :meth:`Verbs.announce`."""
+        await notify(self._connections, self._statements.channel, packed(key, reason))
+
+    def announcements(self) -> AsyncGenerator[Announcement, None]:
+        """See :meth:`Verbs.announcements`.
+
+        Takes a connection: one more than those of the pool that ``from_dsn`` makes, or one of a pool that was given.
+        """
+        return listen(self._connections, self._statements.channel)
 
     # --- the lock
 

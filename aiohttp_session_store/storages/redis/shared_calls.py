@@ -5,7 +5,7 @@ The commands of one turn of the event loop share a round trip.  A command whose 
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from redis.asyncio.cluster import RedisCluster
@@ -60,18 +60,28 @@ class Calls:
             answer = await self._answer(("EVAL", script.text, 1, key, *arguments), key, lost=answer.lost)
         return self._checked(answer, "EVALSHA", stores=script.stores)
 
-    async def ask(self, command: str, key: str, *, stores: bool = False) -> Any:
-        """Send a command that has no arguments but *key*, and return the answer.
+    async def ask(self, command: str, key: str, *arguments: Word, stores: bool = False) -> Any:
+        """Send a command, and return the answer.
 
         Args:
-            command: ``GET`` or ``DEL``; or ``INFO``, which takes the name of a section instead.
-            key: The key.
+            command: Such as ``GET`` or ``DEL``.
+            key: Its first argument: a key, the section of ``INFO``, or the channel of ``PUBLISH``.
+            arguments: Its other arguments.
             stores: Whether the command changes a record.
 
         Raises:
             StorageError: The server did not answer, or answered with an error.
         """
-        return self._checked(await self._answer((command, key), key), command, stores=stores).value
+        return self._checked(await self._answer((command, key, *arguments), key), command, stores=stores).value
+
+    async def ask_each(self, command: str, keys: Sequence[str], *arguments: Word) -> list[Any]:
+        """Send a command for each of *keys*, which share round trips, and return the answers.
+
+        Raises:
+            StorageError: The server did not answer one of them, or answered it with an error.
+        """
+        answers = await asyncio.gather(*(self._answer((command, key, *arguments), key) for key in keys))
+        return [self._checked(answer, command, stores=False).value for answer in answers]
 
     async def finish(self) -> None:
         """Wait for commands whose callers no longer wait for them.

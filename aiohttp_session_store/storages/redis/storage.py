@@ -4,14 +4,14 @@ import asyncio
 import inspect
 import logging
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Unpack
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
-from ...engine.verbs import Lease
+from ...engine.verbs import Announcement, Lease
 from ...errors import ConfigurationError, StorageError
 from ...record.format import Stored
 from ...record.settings import number_of_seconds
@@ -22,6 +22,7 @@ from ..base import (
     KeyedStorage,
 )
 from ..keyed_lock import KeyedLock
+from .announcing import listen, packed
 from .client import client_for
 from .lock import RedisLock
 from .scripts import DELETE, LINK, LINKED, TOUCH, UNLINK, WRITE
@@ -95,6 +96,7 @@ class RedisStorage(KeyedStorage):
         self._client: Any = client
         self._prefix = prefix
         self._recent = f"{prefix}recent:"
+        self._channel = f"{prefix}ended"
         self._calls = Calls(client, number_of_seconds("timeout", timeout, 0.001))
         self._remembered = int(max(_REMEMBERED, _REMEMBERED_CALLS * self._calls.timeout) * 1000)
         self._lock_lease = number_of_seconds("lock_lease", lock_lease, 1)
@@ -184,6 +186,21 @@ class RedisStorage(KeyedStorage):
 
     def _owner(self, owner_key: str) -> str:
         return f"{self._prefix}owner:{owner_key}"
+
+    # --- for watched sessions
+
+    async def versions(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        """See :meth:`Verbs.versions`.  The commands share a round trip."""
+        found = await self._calls.ask_each("GETRANGE", [self._prefix + key for key in keys], 0, _VERSION - 1)
+        return {key: version for key, version in zip(keys, found, strict=True) if version}
+
+    async def announce(self, key: str, reason: str) -> None:
+        """See :meth:`Verbs.announce`."""
+        await self._calls.ask("PUBLISH", self._channel, packed(key, reason))
+
+    def announcements(self) -> AsyncGenerator[Announcement, None]:
+        """See :meth:`Verbs.announcements`.  Takes a connection of its own."""
+        return listen(self._client, self._channel, self._calls.timeout)
 
     async def sweep(self) -> int:
         """Return 0: the server removes expired records itself."""

@@ -56,6 +56,8 @@ class StorageContract(
     Attributes:
         locks: Whether the storage has locks, and so offers ``exclusive_session``.  Default: True.
         owners: Whether it has an index of owners (``link``, ``unlink`` and ``linked``); Default: True.
+        announcements: Whether its announcements arrive, if it has any.  False behind a pooler in transaction mode.
+            Default: True.
         sweeps: Whether ``sweep()`` removes records.  False if the server itself removes expired records.  Default:
             True.
         large_record: The size in bytes of a record that must come back whole.  Set it lower if the server cannot hold

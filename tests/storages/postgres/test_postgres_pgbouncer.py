@@ -33,6 +33,8 @@ def pooled_dsn(shared_server: PostgresServer) -> Iterator[str]:
 
 @pytest.mark.long
 class TestPostgresStorageBehindPgBouncer(StorageContract):
+    announcements = False
+
     @pytest.fixture
     async def storage(self, pooled_dsn: str, schema: str, clock: ManualClock) -> AsyncIterator[KeyedStorage]:
         storage = PostgresStorage.from_dsn(pooled_dsn, schema=schema, clock=clock, prepared_statements=False)
