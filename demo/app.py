@@ -19,6 +19,7 @@ from aiohttp_session_store import (
     protect_from_csrf,
     save_session,
     setup,
+    watch_session,
 )
 
 from .devices import device_of
@@ -187,23 +188,29 @@ async def stream_page(request: web.Request) -> dict[str, Any]:
 
 @routes.get("/events")
 async def events(request: web.Request) -> web.StreamResponse:
-    """Send a counter from the session once a second, until the session ends or the server stops."""
+    """Send a counter from the session once a second, until the session ends or the server stops.
+
+    The watch wakes the loop when the session ends: by a logout in another tab, or from another device.
+    """
     session = await current_session(request)
     if session.new or not request.app[KEEPS_RECORDS]:
         raise web.HTTPNoContent  # tells an EventSource not to reconnect
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
-    stopping = request.app[STOPPING]
-    while not stopping.is_set():
-        session["ticks"] = session.get("ticks", 0) + 1
-        if not await save_session(request):  # logged in or out in another tab
-            await response.write(b"event: end\ndata: {}\n\n")
-            break
-        await response.write(f"data: {json.dumps({'ticks': session['ticks']})}\n\n".encode())
-        try:
-            await asyncio.wait_for(stopping.wait(), 1)
-        except TimeoutError:
-            continue
+    watch, stopping = watch_session(request), request.app[STOPPING]
+    wakers = [asyncio.ensure_future(watch.ended()), asyncio.ensure_future(stopping.wait())]
+    try:
+        while not stopping.is_set():
+            session["ticks"] = session.get("ticks", 0) + 1
+            if not await save_session(request):
+                end = json.dumps({"reason": await watch.ended()})
+                await response.write(f"event: end\ndata: {end}\n\n".encode())
+                break
+            await response.write(f"data: {json.dumps({'ticks': session['ticks']})}\n\n".encode())
+            await asyncio.wait(wakers, timeout=1, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for waker in wakers:
+            waker.cancel()
     return response
 
 

@@ -103,7 +103,7 @@ def _watch(request: web.Request, on_end: Callable[[str], None] | None) -> Sessio
             "a new session or a new id is not saved yet: watch the session after prepare(), or after `await"
             " save_session(request)`"
         )
-    if state.place is None or state.destroyed or state.superseded:
+    if state.place is None or state.destroyed:
         return SessionWatch(ENDED)
     if holder.app.watching is None:
         holder.app.watching = storage.watching(holder.app.watch_interval)

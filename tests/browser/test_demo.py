@@ -113,7 +113,7 @@ async def test_the_back_button_after_a_logout_shows_a_logged_out_page(page: Page
     await expect(page.get_by_role("button", name="Log out")).to_have_count(0)
 
 
-async def test_logging_out_in_one_tab_logs_out_the_other_tab_and_ends_its_stream(
+async def test_logging_out_in_one_tab_logs_out_the_other_tab_which_says_so_by_itself(
     page: Page, visitor: BrowserContext
 ) -> None:
     await log_in(page)
@@ -123,9 +123,36 @@ async def test_logging_out_in_one_tab_logs_out_the_other_tab_and_ends_its_stream
 
     await page.get_by_role("button", name="Log out").click()
 
-    await expect(other.locator("#state")).to_have_text("Ended: the session is over")
+    await expect(other.locator("#state")).to_have_text("Ended: you have logged out in another tab")
     await other.goto("/")
     await expect(other.get_by_role("heading", level=1)).to_have_text("Hello, stranger")
+
+
+async def test_a_device_that_is_logged_out_from_another_one_says_so_by_itself(
+    browser: Browser, page: Page, demo: str
+) -> None:
+    context = await browser.new_context(base_url=demo, user_agent="Mozilla/5.0 (Windows) Firefox/140.0")
+    device = await context.new_page()
+    await log_in(device, "found-a-moth", name="grace")
+    await device.goto("/stream")
+    await expect(device.locator("#state")).to_have_text("Connected")
+    await log_in(page, "found-a-moth", name="grace")
+    await page.get_by_role("link", name="Devices").click()
+
+    await page.get_by_role("button", name="Log out everywhere else").click()
+
+    await expect(device.locator("#state")).to_have_text("Ended: this device was logged out from another one")
+    await context.close()
+    await page.get_by_role("button", name="Log out", exact=True).click()
+
+
+async def test_logging_in_in_one_tab_ends_the_stream_of_the_other(page: Page, visitor: BrowserContext) -> None:
+    await page.goto("/stream")
+    await expect(page.locator("#state")).to_have_text("Connected")
+
+    await log_in(await visitor.new_page())
+
+    await expect(page.locator("#state")).to_have_text("Ended: you have logged in in another tab")
 
 
 async def test_two_tabs_change_one_session_without_losing_anything(page: Page, visitor: BrowserContext) -> None:

@@ -70,9 +70,11 @@ class Site:
             return Answer(got.status, got.headers, await got.text(), got.headers.getall("Set-Cookie", []))
 
     @asynccontextmanager
-    async def websocket(self, path: str, cookie: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-        """Open a WebSocket over TLS."""
-        headers = {"Host": HOST, "Cookie": cookie}
+    async def websocket(
+        self, path: str, cookie: str, origin: str = f"https://{HOST}"
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """Open a WebSocket over TLS, from a page of *origin*."""
+        headers = {"Host": HOST, "Cookie": cookie, "Origin": origin}
         async with self.client.ws_connect(
             f"wss://127.0.0.1:{self.https}{path}", headers=headers, server_hostname=HOST
         ) as socket:

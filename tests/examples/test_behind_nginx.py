@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp import WSMsgType, web
 from pytest_aiohttp.plugin import AiohttpServer
@@ -119,10 +120,18 @@ async def test_a_websocket_uses_the_session_until_the_visitor_logs_out_elsewhere
             await socket.send_str("hello")
             assert await socket.receive_str(timeout=20) == f"{number}: hello"
         await site.ask("/logout", cookie, method="POST")
-        await socket.send_str("still here?")
         last = await socket.receive(timeout=20)
 
-    assert (last.type, last.extra) == (WSMsgType.CLOSE, "logged out")
+    assert (last.type, last.data, last.extra) == (WSMsgType.CLOSE, 1008, "logout")
+
+
+@pytest.mark.parametrize("origin", ["https://blog.example.org", f"http://{HOST}", "null"])
+async def test_a_page_of_another_origin_opens_no_websocket(site: Site, origin: str) -> None:
+    cookie = (await login(site)).cookie
+
+    with pytest.raises(aiohttp.WSServerHandshakeError, match="403"):
+        async with site.websocket("/chat", cookie, origin):
+            pass
 
 
 async def test_a_websocket_without_a_session_is_refused(site: Site) -> None:

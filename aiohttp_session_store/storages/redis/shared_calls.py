@@ -60,6 +60,13 @@ class Calls:
             answer = await self._answer(("EVAL", script.text, 1, key, *arguments), key, lost=answer.lost)
         return self._checked(answer, "EVALSHA", stores=script.stores)
 
+    async def run_on_all(self, script: Script, keys: Sequence[str]) -> Answer:
+        """Run *script* on several keys; not on a cluster.  See :meth:`run`."""
+        answer = await self._answer(("EVALSHA", script.sha, len(keys), *keys), keys[0])
+        if isinstance(answer.value, NoScriptError):
+            answer = await self._answer(("EVAL", script.text, len(keys), *keys), keys[0], lost=answer.lost)
+        return self._checked(answer, "EVALSHA", stores=script.stores)
+
     async def ask(self, command: str, key: str, *arguments: Word, stores: bool = False) -> Any:
         """Send a command, and return the answer.
 

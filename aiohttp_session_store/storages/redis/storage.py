@@ -25,7 +25,7 @@ from ..keyed_lock import KeyedLock
 from .announcing import listen, packed
 from .client import client_for
 from .lock import RedisLock
-from .scripts import DELETE, LINK, LINKED, TOUCH, UNLINK, WRITE
+from .scripts import DELETE, LINK, LINKED, TOUCH, UNLINK, VERSIONS, WRITE
 from .server_checks import check_eviction, is_available, warn_of_patience
 from .shared_calls import Calls
 
@@ -190,9 +190,16 @@ class RedisStorage(KeyedStorage):
     # --- for watched sessions
 
     async def versions(self, keys: Sequence[str]) -> Mapping[str, bytes]:
-        """See :meth:`Verbs.versions`.  The commands share a round trip."""
-        found = await self._calls.ask_each("GETRANGE", [self._prefix + key for key in keys], 0, _VERSION - 1)
-        return {key: version for key, version in zip(keys, found, strict=True) if version}
+        """See :meth:`Verbs.versions`.  One round trip; on a cluster, one for each key."""
+        if not keys:
+            return {}
+        names = [self._prefix + key for key in keys]
+        if isinstance(self._client, RedisCluster):
+            found = await self._calls.ask_each("GETRANGE", names, 0, _VERSION - 1)
+            return {key: version for key, version in zip(keys, found, strict=True) if version}
+        text: bytes = (await self._calls.run_on_all(VERSIONS, names)).value
+        entries = zip(keys, range(0, len(text), 1 + _VERSION), strict=True)
+        return {key: text[at + 1 : at + 1 + _VERSION] for key, at in entries if text[at : at + 1] == b"1"}
 
     async def announce(self, key: str, reason: str) -> None:
         """See :meth:`Verbs.announce`."""

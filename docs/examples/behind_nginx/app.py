@@ -8,12 +8,13 @@ The cookie is Secure although the app never sees HTTPS.  Because of its prefix `
 of that name from any other host.  To try the app without nginx, remove ``cookie=COOKIE``.
 """
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from aiohttp_session_store import (
     FileSystemStorage,
     SessionCookie,
     SessionStorage,
+    close_when_session_ends,
     get_session,
     protect_from_csrf,
     save_session,
@@ -55,17 +56,18 @@ async def logout(request: web.Request) -> web.Response:
 
 @routes.get("/chat")
 async def chat(request: web.Request) -> web.StreamResponse:
-    """Count the messages of a WebSocket; close it if the visitor has logged out elsewhere."""
+    """Count the messages of a WebSocket, which is closed when the visitor logs out elsewhere."""
     session = await get_session(request)
     if session.owner is None:
         raise web.HTTPForbidden
     socket = web.WebSocketResponse(heartbeat=30)  # nginx closes one that is silent for proxy_read_timeout
     await socket.prepare(request)
+    close_when_session_ends(request, socket)
     async for message in socket:
         if message.type is WSMsgType.TEXT:
             session["messages"] = session.get("messages", 0) + 1
-            if not await save_session(request):
-                await socket.close(message=b"logged out")
+            if not await save_session(request):  # it has ended just now
+                await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"ended")
                 break
             await socket.send_str(f"{session['messages']}: {message.data}")
     return socket

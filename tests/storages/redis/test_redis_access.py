@@ -1,18 +1,20 @@
 """What a server must permit, and ways to reach one: users, TLS, Unix sockets, and commands that were renamed."""
 
+import asyncio
 import logging
 import re
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
-from aiohttp_session_store import ConfigurationError, KeyedStorage, StorageError
+from aiohttp_session_store import Announcement, ConfigurationError, KeyedStorage, StorageError
 from aiohttp_session_store.migrate import RedisReader
-from aiohttp_session_store.storages.redis import RedisStorage
+from aiohttp_session_store.storages.redis import RedisStorage, announcing
 from aiohttp_session_store.testing import ManualClock, StorageContract
 from tests.docs.blocks import ROOT, block
 from tests.servers.away import EXPIRES_AT, KEY, started
@@ -60,6 +62,14 @@ async def all_work(storage: RedisStorage) -> None:
     await storage.link("owner", KEY, EXPIRES_AT)
     assert list(await storage.linked("owner")) == [KEY]
     await storage.unlink("owner", KEY)
+    async with aclosing(storage.announcements()) as announcements:
+        await anext(announcements)
+        await storage.announce(KEY, "logout")
+        assert await anext(announcements) == Announcement(KEY, "logout")
+        waiting = asyncio.ensure_future(anext(announcements))
+        await asyncio.sleep(0.2)  # the silence is tested
+        await storage.announce(KEY, "revoked")
+        assert await waiting == Announcement(KEY, "revoked")
 
 
 # --- a user of its own
@@ -88,7 +98,10 @@ class TestRedisStorageForTheUserInTheDocumentation(StorageContract):
 
 
 @pytest.mark.parametrize("binary", [installed, packaged])
-async def test_the_user_in_the_documentation_may_do_what_is_needed_and_nothing_else(binary: object) -> None:
+async def test_the_user_in_the_documentation_may_do_what_is_needed_and_nothing_else(
+    binary: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(announcing, "_SILENT", 0.05)
     found = binary() if callable(binary) else None
     if found is None:
         pytest.skip("this server is not installed")
