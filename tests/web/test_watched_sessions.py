@@ -649,7 +649,8 @@ async def test_a_hundred_thousand_watches_leave_nothing() -> None:
             watch.cancel()
 
     await until(lambda: watching._task is None)
-    left = (watching._sessions, watching._due, watching._soon, watching._told, watching._reasons, watching._hinted)
+    watched = watching._watched
+    left = (watched._sessions, watched._due, watched._soon, watched._told, watched._reasons, watched._hinted)
     assert [len(one) for one in left] == [0] * 6
     assert not [task for task in asyncio.all_tasks() if "session" in task.get_name()]
 

@@ -1,0 +1,268 @@
+"""The sessions that are watched, and the looks at their records that find out which of them have ended."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import islice
+from math import inf
+
+from ..record.format import ENDED, IDLE, LIFETIME, LOGIN, REPLACED, Record, Retired, Stored
+from ..session.state import Place
+from .session_watch import Waiter
+from .verbs import Announcement, Verbs
+
+__all__ = ["WatchedSession", "WatchedSessions"]
+
+# Sessions that one call asks about. Working on them holds the event loop for well under a millisecond.
+_BATCH = 100
+# Keys that are compared with hints in one turn of the loop, at about 0.1 us each.
+_FILTERED = 2000
+# Watches that are told of an end in one turn of the loop: closing a WebSocket takes about 0.1 ms. Other work comes in
+# between.
+_TOLD_AT_ONCE = 5
+_BREATH = 0.001
+# An id is renewed now and then. More renewals than this between two looks are records that lead in a circle.
+_MOST_MOVES = 20
+
+
+class WatchedSession:
+    """A session that is watched, by one request or more.
+
+    Attributes:
+        key: Where its record stood when it was last seen.
+        version: The version at which it was last seen; empty if it has to be looked at in any case.
+        ends: Whole Unix seconds, or infinity if that is not known.
+        moves: How often its record has moved since it was last seen alive.
+        watches: Who waits for its end.
+    """
+
+    __slots__ = ("ends", "key", "moves", "version", "watches")
+
+    def __init__(self, key: str, version: bytes, ends: float) -> None:
+        self.key: str = key
+        self.version: bytes = version
+        self.ends: float = ends
+        self.moves: int = 0
+        self.watches: set[Waiter[WatchedSession]] = set()
+
+
+class WatchedSessions:
+    """Watched sessions of one storage, by the keys where their records stand."""
+
+    def __init__(self, storage: Verbs, interval: float) -> None:
+        """Watch nothing yet; no I/O.
+
+        Args:
+            storage: Where the records stand.
+            interval: Seconds between two looks at all of them.
+        """
+        self._storage = storage
+        self._interval = interval
+        self._sessions: dict[str, WatchedSession] = {}
+        self._due: dict[str, None] = {}  # keys to look at now, in order
+        self._hinted: set[str] = set()  # beginnings of keys to look at now
+        self._all_due = False
+        self._reasons: dict[str, str] = {}  # what hints said of keys that are due
+        self._soon: list[tuple[float, str]] = []  # a heap of what may end before the next look at all
+        self._told: deque[tuple[Waiter[WatchedSession], str]] = deque()
+
+    def __len__(self) -> int:
+        """How many sessions are watched."""
+        return len(self._sessions)
+
+    def __bool__(self) -> bool:
+        """Whether anything is watched, or is still to be told of an end."""
+        return bool(self._sessions or self._told)
+
+    def add(self, place: Place, on_end: Callable[[str], None] | None) -> Waiter[WatchedSession]:
+        """Watch the session that stands at *place*; it is due to be looked at."""
+        session = self._sessions.get(place.key)
+        if session is None:
+            session = self._sessions[place.key] = WatchedSession(place.key, place.stored.version, place.ends)
+            self._note_end(session)
+        watch = Waiter(session, self._forget, on_end)
+        session.watches.add(watch)
+        self._due[place.key] = None
+        return watch
+
+    def _forget(self, watch: Waiter[WatchedSession]) -> None:
+        session = watch.session
+        if session is None or watch not in session.watches:  # its end is about to be told
+            return
+        session.watches.remove(watch)
+        if not session.watches and self._sessions.get(session.key) is session:
+            del self._sessions[session.key]
+            self._due.pop(session.key, None)
+            self._reasons.pop(session.key, None)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for found in (self._sessions, self._due, self._hinted, self._reasons, self._soon, self._told):
+            found.clear()
+
+    def all_due(self) -> None:
+        """Have all of them looked at next time."""
+        self._all_due = True
+
+    def hint(self, hint: Announcement) -> bool:
+        """Have those looked at next time that *hint* names; return whether there are any."""
+        if not hint.key:
+            self._all_due = True
+        elif hint.key in self._sessions:
+            self._due[hint.key] = None
+            self._reasons[hint.key] = hint.reason
+        elif hint.is_whole:
+            return False
+        else:
+            self._hinted.add(hint.key)
+        return True
+
+    def next_end(self) -> float:
+        """Return when the next session may end by one of its limits, in Unix seconds, or infinity."""
+        return self._soon[0][0] if self._soon else inf
+
+    # --- looking
+
+    async def look(self) -> None:
+        """Look at what is due, and tell those who wait of each end.
+
+        Raises:
+            StorageError: The storage failed; what was not looked at stays due.
+        """
+        now = self._storage.now()
+        while self._soon and self._soon[0][0] <= now:
+            _, key = heappop(self._soon)
+            if key in self._sessions and self._sessions[key].ends <= now:
+                self._due[key] = None
+        await self._look_at_due()
+        while self._all_due or self._hinted:
+            await self._compare()
+            await self._look_at_due()
+
+    async def _compare(self) -> None:
+        """Find out which of the sessions that may have changed have changed."""
+        everything, self._all_due = self._all_due, False
+        hinted, self._hinted = self._hinted, set()
+        horizon = self._storage.now() + self._interval + 1
+        try:
+            keys = list(self._sessions) if everything else await self._beginning_with(hinted)
+            for start in range(0, len(keys), _BATCH):
+                batch = [key for key in keys[start : start + _BATCH] if key in self._sessions]
+                versions = await self._storage.versions(batch)
+                for key in batch:
+                    session = self._sessions.get(key)
+                    if session is None:
+                        continue
+                    if versions.get(key) != session.version:
+                        self._due[key] = None
+                    if everything and session.ends <= horizon:
+                        heappush(self._soon, (session.ends, key))
+                await self._look_at_due()
+                await asyncio.sleep(_BREATH)
+        except BaseException:
+            self._all_due = True
+            raise
+
+    async def _beginning_with(self, beginnings: set[str]) -> list[str]:
+        """Return the keys that begin with one of *beginnings*."""
+        everything, found = list(self._sessions), list[str]()
+        for length in {len(beginning) for beginning in beginnings}:
+            for start in range(0, len(everything), _FILTERED):
+                found += [key for key in everything[start : start + _FILTERED] if key[:length] in beginnings]
+                await asyncio.sleep(0)
+        return found
+
+    async def _look_at_due(self) -> None:
+        while self._due:
+            batch = list(islice(self._due, _BATCH))
+            for key in batch:
+                del self._due[key]
+            try:
+                await self._look_at([key for key in batch if key in self._sessions])
+            except BaseException:
+                self._due.update(dict.fromkeys(batch))
+                raise
+            for key in batch:
+                if key not in self._due:
+                    self._reasons.pop(key, None)
+            await self._tell()
+        await self._tell()
+
+    async def _look_at(self, keys: list[str]) -> None:
+        """Read records, and note what became of their sessions."""
+        if not keys:
+            return
+        found = await self._storage.fetch_many(keys)
+        missing = [key for key in keys if key not in found]
+        versions = await self._storage.versions(missing) if missing else {}
+        for key in keys:
+            session = self._sessions.get(key)
+            if session is None:
+                continue
+            if key in found:
+                self._seen(session, found[key])
+            elif key in versions:  # it cannot be read, or was written just now; it is looked at again next time
+                session.version = b""
+            else:
+                self._end(session, self._reasons.get(key) or ENDED)
+
+    def _seen(self, session: WatchedSession, stored: Stored) -> None:
+        try:
+            record = self._storage.records.decode(stored.data)
+        except ValueError:  # of a newer version, or damaged: that is no end
+            session.version, session.ends = stored.version, inf
+            return
+        if isinstance(record, Retired):
+            if record.passes_on and record.successor is not None:
+                self._move(session, record.successor, stored)
+            else:
+                self._end(session, REPLACED if record.why == LOGIN else record.why or ENDED)
+            return
+        ends, _ = self._storage.timeouts.limits(record, stored.expires_at)
+        if self._storage.now() >= ends:
+            self._end(session, self._limit(record, ends))
+            return
+        session.version, session.moves = stored.version, 0
+        if session.ends != ends:
+            session.ends = ends
+            self._note_end(session)
+
+    def _limit(self, record: Record, ends: int) -> str:
+        """Return which of the two limits has ended a session."""
+        lifetime = self._storage.timeouts.lifetime
+        return IDLE if lifetime is None or ends < record.created_at + lifetime else LIFETIME
+
+    def _note_end(self, session: WatchedSession) -> None:
+        if session.ends <= self._storage.now() + self._interval + 1:
+            heappush(self._soon, (session.ends, session.key))
+
+    def _move(self, session: WatchedSession, successor: str, stored: Stored) -> None:
+        """Go on under the key of another id, to which the session's id was renewed."""
+        if session.moves == _MOST_MOVES:
+            session.version, session.moves = stored.version, 0
+            return
+        del self._sessions[session.key]
+        other = self._sessions.get(successor)
+        if other is None:
+            session.key, session.version = successor, b""
+            session.moves += 1
+            self._sessions[successor] = session
+        else:
+            for watch in session.watches:
+                watch.session = other
+            other.watches |= session.watches
+        self._due[successor] = None
+
+    def _end(self, session: WatchedSession, reason: str) -> None:
+        del self._sessions[session.key]
+        self._told.extend((watch, reason) for watch in session.watches)
+        session.watches = set()
+
+    async def _tell(self) -> None:
+        """Tell those who wait that their session has ended, a few in each turn of the loop."""
+        while self._told:
+            for _ in range(min(_TOLD_AT_ONCE, len(self._told))):
+                watch, reason = self._told.popleft()
+                watch.tell(reason)
+            await asyncio.sleep(_BREATH if self._told else 0)
