@@ -725,3 +725,58 @@ async def test_a_client_that_reads_nothing_is_cut_off(
 
     await asyncio.wait_for(ended.wait(), SOON)
     writer.transport.abort()
+
+
+class CountsAnnouncements(MemoryStorage):
+    """Notes what is announced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.announced: list[str] = []
+
+    async def announce(self, key: str, reason: str) -> None:
+        self.announced.append(reason)
+        await super().announce(key, reason)
+
+
+async def test_only_an_ending_or_another_id_is_announced_and_an_app_that_watches_nothing_has_no_task(
+    aiohttp_client: AiohttpClient,
+) -> None:
+    storage = CountsAnnouncements()
+    client = await without_jar(aiohttp_client, make_app(storage))
+    cookie = await cookie_from(client, "/put")
+    await ask(client, "/put?n=2", cookie)
+    assert storage.announced == []
+
+    cookie = await cookie_from(client, "/login", cookie)
+    cookie = await cookie_from(client, "/end?how=renew", cookie)
+    await ask(client, "/end?how=logout", cookie)
+
+    assert storage.announced == ["login", "renewed", "logout"]
+    assert not storage._listening
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("session watch")]
+
+
+async def test_many_that_end_at_once_are_told_in_slices() -> None:
+    storage = MemoryStorage()
+    session = await storage.read(None)
+    session["a"] = 1
+    session_id = await storage.save(session)
+    assert session_id is not None
+    place = state_of(session).place
+    assert place is not None
+    told: list[str] = []
+    watching = storage.watching(3600)
+    for _ in range(1000):
+        watching.add(place, told.append)
+    await log_out(storage, session_id)
+    most = 0
+    async with asyncio.timeout(SOON):
+        while len(told) < 1000:
+            before = len(told)
+            await asyncio.sleep(0)
+            most = max(most, len(told) - before)
+
+    assert most <= 10
+    assert set(told) == {"logout"}
+    await watching.stop()
