@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiohttp_session_store import CookieStorage, FileSystemStorage, MemoryStorage, SessionUsageError, StorageError
@@ -73,18 +73,23 @@ class Model:
         return now < min(self.surely, self._lifetime(timeouts), self.noted + self._idle(timeouts))
 
 
-spans = st.integers(10, 3000)
-settings = st.builds(Timeouts, idle=spans | st.none(), lifetime=spans | st.none()).filter(
+# Few of them, and pauses just before, at and just after them, so that most steps meet a limit.
+SPANS, OWN = [3000, 1000, 300], [1000, 300, 100, 30]
+PAUSES = [0, 1, 27, 29, 30, 90, 99, 100, 270, 299, 300, 900, 999, 1000]
+spans, own = st.sampled_from(SPANS), st.sampled_from(OWN)
+limits = st.builds(Timeouts, idle=spans | st.none(), lifetime=spans | st.none()).filter(
     lambda timeouts: timeouts.idle is not None or timeouts.lifetime is not None
 )
 steps = st.one_of(
-    st.tuples(st.just("deploy"), settings),
-    st.tuples(st.just("shorten"), st.builds(Limits, idle=spans | st.none(), lifetime=spans | st.none())),
+    st.tuples(st.just("deploy"), limits),
+    st.tuples(st.just("shorten"), st.builds(Limits, own, st.none()) | st.builds(Limits, st.none(), own)),
     st.tuples(st.sampled_from(["read", "write", "renew", "confirm"]), st.none()),
 )
+stories = st.lists(st.tuples(st.sampled_from(PAUSES), steps), min_size=4, max_size=12)
 
 
-@given(settings, spans | st.none(), st.lists(st.tuples(st.integers(0, 1500), steps), max_size=12), st.booleans())
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(limits, spans | st.none(), stories, st.booleans())
 def test_a_session_lives_by_its_own_limits_and_by_those_of_the_storage(
     timeouts: Timeouts, remember: int | None, events: list[tuple[int, tuple[str, Any]]], in_cookie: bool
 ) -> None:
