@@ -28,6 +28,7 @@ from .errors import (
 )
 from .record.format import Stored
 from .record.json_encoders import Codec
+from .record.key_ring import KeyRing
 from .session.session import Session
 from .session.typed_key import SessionKey
 from .storages.base import KeyedStorage, SessionStorage
@@ -56,6 +57,7 @@ __all__ = [
     "ConfigurationError",
     "CookieStorage",
     "FileSystemStorage",
+    "KeyRing",
     "KeyedStorage",
     "MemoryStorage",
     "Session",

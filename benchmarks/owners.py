@@ -55,7 +55,7 @@ async def fill(storage: KeyedStorage, owners: int) -> None:
         for key, record, head in left:
             expires_at = storage.timeouts.expiry(record.written_at, record.created_at, head)
             await storage.link(owner_key(head.owner), key, head.until)
-            await storage.insert(key, storage.records.encode(record), expires_at)
+            await storage.insert(key, storage.records.encode(record, key), expires_at)
 
     await asyncio.gather(*(some() for _ in range(AT_ONCE)))
 

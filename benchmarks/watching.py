@@ -93,10 +93,11 @@ async def places(storage: KeyedStorage, number: int) -> list[Place]:
     """Store so many sessions, and return where they stand."""
     now, found = storage.now(), []
     record = Record(now, now, storage.timeouts.idle, DATA)
-    data, expires_at = storage.records.encode(record), storage.timeouts.expiry(now, now)
+    expires_at = storage.timeouts.expiry(now, now)
 
     async def one() -> Place:
         key = secrets.token_hex(32)
+        data = storage.records.encode(record, key)
         await storage.insert(key, data, expires_at)
         stored = await storage.fetch(key)
         assert stored is not None

@@ -22,8 +22,12 @@ async def extend(writer: RecordWriter, place: Place, lease: Lease | None = None)
         StorageError: The storage failed.
     """
     storage, (key, stored, record, _, _) = writer.storage, place
-    # The record names another idle timeout, or the index of its owner soon forgets it: it has to be rewritten.
-    if storage.timeouts.outdated(record) or storage.timeouts.until_due(record, storage.now()):
+    # It names another idle timeout, the index of its owner soon forgets it, or another key encrypts: it is rewritten.
+    if (
+        storage.timeouts.outdated(record)
+        or storage.timeouts.until_due(record, storage.now())
+        or storage.records.outdated(stored.data)
+    ):
         return await writer.write(place, [NO_CHANGES], lease)
     expires_at = max(stored.expires_at, storage.timeouts.expiry(storage.now(), record.created_at, record.head))
     if await storage.touch(key, expires_at, stored.version):

@@ -54,7 +54,7 @@ class Loader:
     async def _found(self, key: str, stored: Stored) -> tuple[Place, Record] | None:
         """Return where the session of *key* stands and what may be read of it, or None if there is no session."""
         try:
-            record = self._storage.records.decode(stored.data)
+            record = self._storage.records.decode(stored.data, key)
             if isinstance(record, Record):
                 return self._writer.place(key, stored, record), record
             readable = await read_snapshot(self._storage, key, record)

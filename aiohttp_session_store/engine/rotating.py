@@ -166,15 +166,16 @@ class _Rotation:
             source = source._replace(head=replace(source.head, confirmed_at=work.confirmed_at))
         self._source = source
         merged = self._writer.entered(self._writer.merged(source, work.changes, now, self._write), now)
-        data = self._writer.encoded(merged, stored, work.changes)
+        data = self._writer.encoded(merged, self._new_key, stored, work.changes)
         expires_at = storage.timeouts.expiry(now, merged.created_at, merged.head)
         await self._put_new(merged, Stored(data, b"", expires_at))
         if work.delete_old:
             why = REPLACED if work.login is None else LOGIN
             return await self._retire(Retired(self._new_key, 0, why=why), pointer_ends, stored.version)
         grace_ends = min(now + storage.rotation_grace, pointer_ends)
-        snapshot = Stored(stored.data, b"", grace_ends)
-        self._snapshot = await _put(storage, snapshot_key(self._key, self._new_key), snapshot, self._snapshot)
+        key = snapshot_key(self._key, self._new_key)
+        snapshot = Stored(storage.records.at(key, stored.data, place.record), b"", grace_ends)
+        self._snapshot = await _put(storage, key, snapshot, self._snapshot)
         return await self._retire(Retired(self._new_key, grace_ends, why=RENEWED), pointer_ends, stored.version)
 
     async def _retire(self, retired: Retired, expires_at: int, version: bytes) -> bool:
@@ -201,6 +202,7 @@ class _Rotation:
                     break
                 await unlink(self._storage, record.head, self._new_key)
                 self._new_key = self._work.new_key()
+                wanted = wanted._replace(data=self._storage.records.at(self._new_key, wanted.data, record))
             else:
                 raise StorageError("the storage says that every new session id exists already: nothing was stored")
         self._moved = self._writer.written(self._new_key, self._inserted, record)
@@ -276,11 +278,12 @@ async def read_snapshot(storage: Verbs, key: str, retired: Retired) -> Record | 
     if retired.original is not None:  # of a version before: it lies in the retired record itself
         data, ends = retired.original, retired.dies_at
     else:
-        stored = await storage.fetch(snapshot_key(key, retired.successor))
+        key = snapshot_key(key, retired.successor)
+        stored = await storage.fetch(key)
         if stored is None:
             return None
         data, ends = stored.data, stored.expires_at
-    original = storage.records.decode(data)
+    original = storage.records.decode(data, key)
     if isinstance(original, Retired):
         raise ValueError("a retired record inside another")  # noqa: TRY004  damage, not a wrong argument
     return original if storage.now() < ends else None

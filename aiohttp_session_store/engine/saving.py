@@ -143,8 +143,8 @@ class Saver:
                 await self._end_replaced(replaces)
                 state.replaces, state.owed = None, ""
             return
-        data, expires_at = self._writer.encoded(record), self._storage.timeouts.expiry(now, record.created_at, head)
-        session_id, stored = await self._insert(asked_id, data, expires_at, head)
+        expires_at = self._storage.timeouts.expiry(now, record.created_at, head)
+        session_id, stored = await self._insert(asked_id, record, expires_at)
         if replaces is not None:
             await self._replace(replaces, key_of(session_id), head)
         if state.id == asked_id:
@@ -177,14 +177,17 @@ class Saver:
             await self.owners.keep_newest(owner, most)
         state.to_count = None
 
-    async def _insert(self, session_id: str, data: bytes, expires_at: int, head: Head | None) -> tuple[str, Stored]:
+    async def _insert(self, session_id: str, record: Record, expires_at: int) -> tuple[str, Stored]:
         """Insert a new record, under another id if that one is taken.
 
         Raises:
+            SessionTooLargeError: It is larger than the storage allows.
             StorageError: The storage failed, or says that every id is taken.
         """
+        head = record.head
         for _ in range(_ID_COLLISIONS):
             key = key_of(session_id)
+            data = self._writer.encoded(record, key)
             await link(self._storage, head, key)
             try:
                 version = await self._storage.insert(key, data, expires_at)

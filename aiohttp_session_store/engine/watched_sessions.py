@@ -209,7 +209,7 @@ class WatchedSessions:
 
     def _seen(self, session: WatchedSession, stored: Stored) -> None:
         try:
-            record = self._storage.records.decode(stored.data)
+            record = self._storage.records.decode(stored.data, session.key)
         except ValueError:  # of a newer version, or damaged: that is no end
             session.version, session.ends = stored.version, inf
             return
@@ -230,7 +230,7 @@ class WatchedSessions:
 
     def _limit(self, record: Record, ends: int) -> str:
         """Return which of the two limits has ended a session."""
-        lifetime = self._storage.timeouts.lifetime
+        lifetime = self._storage.timeouts.lifetime_of(record.head)
         return IDLE if lifetime is None or ends < record.created_at + lifetime else LIFETIME
 
     def _note_end(self, session: WatchedSession) -> None:

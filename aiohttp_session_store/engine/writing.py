@@ -14,7 +14,7 @@ from ..errors import SessionConflictError, SessionLockError, SessionTooLargeErro
 from ..record.changes import Changes, Try
 from ..record.format import Record, Retired, Stored
 from ..record.head import Head, owner_key
-from ..record.merge import is_stored, merge, same_content
+from ..record.merge import is_stored, merge
 from ..record.size import largest_keys
 from ..session.state import Place
 from .retry import Attempts
@@ -97,18 +97,19 @@ class RecordWriter:
             )
         return stored
 
-    def encoded(self, record: Record, stored: Stored | None = None, changes: Sequence[Changes] = ()) -> bytes:
+    def encoded(self, record: Record, key: str, stored: Stored | None = None, changes: Sequence[Changes] = ()) -> bytes:
         """Return the stored form of *record*.
 
         Args:
             record: What is to be stored.
+            key: Where it is to be stored.
             stored: What it is made from, if not new.  A session that is too large already may shrink, but not grow.
             changes: How it differs from that.  If it does not, it may take any number of bytes, as an extension may.
 
         Raises:
             SessionTooLargeError: It is larger than the storage allows.
         """
-        data = self.storage.records.encode(record)
+        data = self.storage.records.encode(record, key)
         limit = self.storage.max_session_size
         if len(data) > limit and (stored is None or (any(changes) and len(data) > len(stored.data))):
             largest = ", ".join(f"{key!r} ({size} bytes)" for key, size in largest_keys(record.data))
@@ -211,6 +212,8 @@ class RecordWriter:
             return False
         if timeouts.outdated(record) or timeouts.until_due(record, now):
             return True
+        if self.storage.records.outdated(place.stored.data):
+            return True
         return timeouts.expiry(now, record.created_at, record.head) > place.stored.expires_at
 
     async def _replace(self, place: Place, changes: Sequence[Changes], head: Head | None = None) -> Place | None:
@@ -228,9 +231,9 @@ class RecordWriter:
         if storage.timeouts.until_due(merged, now):
             merged = self.entered(merged, now)
             await link(storage, merged.head, key)
-        data = self.encoded(merged, stored, changes)
+        data = self.encoded(merged, key, stored, changes)
         expires_at = storage.timeouts.expiry(now, merged.created_at, merged.head)
-        if same_content(data, stored.data) and not self.use_is_due(place):
+        if storage.records.same(data, merged, stored.data, place.record) and not self.use_is_due(place):
             # The result is what this request knows; whether it is also what the storage holds, only the storage knows.
             return place if await storage.touch(key, stored.expires_at, stored.version) else None
         try:
@@ -241,7 +244,7 @@ class RecordWriter:
             raise
         if version is None:
             return None
-        storage.records.put(data, merged)
+        storage.records.put(data, key, merged)
         return self.written(key, Stored(data, version, expires_at), merged)
 
 
@@ -268,7 +271,7 @@ async def unlink(storage: Verbs, head: Head | None, key: str) -> None:
 def decode(storage: Verbs, key: str, stored: Stored) -> Record | Retired | None:
     """Return what *stored* holds, or None, with a warning, if it became unreadable since the session was loaded."""
     try:
-        return storage.records.decode(stored.data)
+        return storage.records.decode(stored.data, key)
     except ValueError as error:
         _logger.warning("session %s became unreadable while a request was using it: %s", key, error)
         return None

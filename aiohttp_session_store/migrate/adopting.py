@@ -222,7 +222,7 @@ class OldSessionAdopter:
             False if another request has given the session up meanwhile.
         """
         try:
-            data = storage.records.encode(record)
+            data = storage.records.encode(record, key)
             await storage.insert(key, data, storage.timeouts.expiry(storage.now(), record.created_at))
         except BaseException:
             with suppress(StorageError):  # so that the next request may try again, unless it was inserted after all
@@ -274,7 +274,7 @@ def _clear(reader: OldSessionReader) -> str:
 
 def _made_at(storage: KeyedStorage, mark: Stored) -> float:
     try:
-        record = storage.records.decode(mark.data)
+        record = storage.records.decode(mark.data, "")
     except ValueError:  # a damaged mark still counts as one
         return -inf
     return record.dies_at if isinstance(record, Retired) else -inf

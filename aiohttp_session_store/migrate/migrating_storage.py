@@ -122,7 +122,8 @@ class MigratingStorage(KeyedStorage):
             sweep_interval=None,  # each has its own
             clock=new.clock,
         )
-        self.records: RecordCache = new.records
+        first, second = (new, old) if moving else (old, new)
+        self.records: RecordCache = first.records.joined(second.records)
         self.new: KeyedStorage = new
         self.old: KeyedStorage = old
         self._moving = moving
@@ -264,14 +265,18 @@ class MigratingStorage(KeyedStorage):
             new = await self.new.fetch(key)
             copy = None if new is None else _copy_in(new.data)
             stands = new is not None and copy is None
-            if new is not None and stands and not self._is_tombstone(new.data):
+            if new is not None and stands and not self._is_tombstone(key, new.data):
                 return Stored(new.data, _NEW + new.version, new.expires_at), new.version
             old = await self.old.fetch(key)
             moved_at = None if old is None else _mark_in(old.data)
-            if new is not None and stands and (old is None or moved_at is not None or self._is_tombstone(old.data)):
+            if (
+                new is not None
+                and stands
+                and (old is None or moved_at is not None or self._is_tombstone(key, old.data))
+            ):
                 return Stored(new.data, _NEW + new.version, new.expires_at), new.version
             if old is not None and moved_at is None:
-                if self._is_tombstone(old.data):
+                if self._is_tombstone(key, old.data):
                     again = await self.new.fetch(key)
                     if (again and again.version) != (new and new.version):
                         continue
@@ -283,9 +288,9 @@ class MigratingStorage(KeyedStorage):
                 return None, again and again.version
             return Stored(copy.data, _OLD + copy.version, again.expires_at), again.version
 
-    def _is_tombstone(self, data: bytes) -> bool:
+    def _is_tombstone(self, key: str, data: bytes) -> bool:
         with suppress(ValueError):  # another version may read it
-            record = self.records.decode(data)
+            record = self.records.decode(data, key)
             return isinstance(record, Retired) and record.successor is None
         return False
 
@@ -302,7 +307,7 @@ class MigratingStorage(KeyedStorage):
         at, copy, until = claim
         await self._move_entry(key, copy)
         if data is None:
-            data, expires_at = copy.data, max(expires_at, until)
+            data, expires_at = self._rewritten(key, copy.data), max(expires_at, until)
         newer = await in_new(key, data, expires_at, at)
         if newer is None:
             return None
@@ -343,6 +348,15 @@ class MigratingStorage(KeyedStorage):
             if at is not None and await self.old.replace(key, _mark(version), until, version):
                 return _Claim(at, made, until)
 
+    def _rewritten(self, key: str, data: bytes) -> bytes:
+        """Return what *old* held, as *new* can read it alone."""
+        if self.records.outdated(data):
+            with suppress(ValueError):  # another version may read it
+                record = self.records.decode(data, key)
+                if isinstance(record, Record):
+                    return self.records.encode(record, key)
+        return data
+
     # --- the index of owners
 
     async def _move_entry(self, key: str, copy: _Copy) -> None:
@@ -350,7 +364,7 @@ class MigratingStorage(KeyedStorage):
         if not self.has_index:
             return
         with suppress(ValueError):  # another version may read it
-            record = self.records.decode(copy.data)
+            record = self.records.decode(copy.data, key)
             if isinstance(record, Record) and record.head is not None:
                 await self.new.link(owner_key(record.head.owner), key, record.head.until)
 

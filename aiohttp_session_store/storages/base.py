@@ -17,9 +17,11 @@ from ..engine.sweeping import SweepLoop
 from ..engine.verbs import RECLAIM_AFTER, Announcement, Clock, Lease, Verbs
 from ..engine.watching import Watching
 from ..errors import ConfigurationError
+from ..record.encryption import UnopenedRecordError
 from ..record.format import NewerRecordError, Stored
 from ..record.head import checked_owner
 from ..record.json_encoders import Codec
+from ..record.key_ring import KeyRing
 from ..record.settings import whole_number
 from ..record.timeouts import Timeouts, seconds
 from ..session.old_names import refuse_unknown
@@ -50,6 +52,8 @@ DEFAULT_ROTATION_GRACE = 60
 DEFAULT_SWEEP_INTERVAL = 600
 # A megabyte takes about 20 ms to decode, merge and encode, which holds up every other request of the process.
 DEFAULT_MAX_SESSION_SIZE = 1_000_000
+# Lines about records that cannot be read, one for each key of encryption.
+MOST_WARNINGS = 16
 
 
 class StorageOptions(TypedDict, total=False):
@@ -63,12 +67,15 @@ class StorageOptions(TypedDict, total=False):
         codec: Writes the records instead of JSON.  Of several codecs, newest first, the first one writes and all read.
             Each record is marked with the name of its codec, so that older records can still be read after a change.
             Default: JSON.
+        encryption: Encrypts all that the storage keeps of a session, under the first key of the ring.  Needs the extra
+            ``encryption``.  Default: None, no encryption.
         clock: Returns the Unix time in seconds.  Default: ``time.time``.
     """
 
     idle_timeout: float | timedelta | None
     lifetime: float | timedelta | None
     codec: Codec | Sequence[Codec] | None
+    encryption: KeyRing | None
     clock: Clock
 
 
@@ -279,23 +286,29 @@ class KeyedStorage(Verbs, ABC):
         if most is not None and not self.has_index:
             raise ConfigurationError(f"{type(self).__name__} has no index of owners, so it cannot count their sessions")
         self.clock: Clock = options.get("clock", time.time)
-        self.records: RecordCache = RecordCache(options.get("codec"))
+        self.records: RecordCache = RecordCache(options.get("codec"), options.get("encryption"))
         self._loader = Loader(self)
         self._saver = Saver(self)
         sweep_interval = options.get("sweep_interval", DEFAULT_SWEEP_INTERVAL)
         self._sweeping = SweepLoop(self.sweep, seconds("sweep_interval", sweep_interval))
         self._users = 0
-        self._warned_newer = False
+        self._warned: set[str] = set()
 
     def default_secrets(self) -> Sequence[str] | None:
         """Return None.  A subclass that has a safe place for a secret overrides this."""
         return None
 
     def warn_newer(self, key: str, error: NewerRecordError) -> None:
-        """Warn once that a record of a newer version or another codec is left in place and reads as "no session"."""
-        if not self._warned_newer:
-            self._warned_newer = True
-            _logger.warning("session %s, and perhaps others, cannot be read and are left in place: %s", key, error)
+        """Say once that a record of a newer version or another codec is left in place and reads as "no session".
+
+        For a record that no key at hand opens, this is an error, once for each key.
+        """
+        about, level = "", logging.WARNING
+        if isinstance(error, UnopenedRecordError):
+            about, level = error.about, logging.ERROR
+        if about not in self._warned and len(self._warned) < MOST_WARNINGS:
+            self._warned.add(about)
+            _logger.log(level, "session %s, and perhaps others, cannot be read and are left in place: %s", key, error)
 
     async def set_aside(self, key: str, stored: Stored) -> None:
         """Put a record that cannot be read out of the way, if it is unchanged.  By default it is deleted."""

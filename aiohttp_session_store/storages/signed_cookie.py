@@ -18,8 +18,10 @@ from typing import ClassVar, NoReturn, Unpack
 from ..engine.record_cache import RecordCache
 from ..errors import SessionCommittedError, SessionTooLargeError, SessionUsageError
 from ..record.changes import Changes
+from ..record.encryption import COOKIE, UnopenedRecordError, decrypt, encrypt, is_encrypted
 from ..record.format import Record, Stored
 from ..record.head import Head, checked_owner
+from ..record.key_ring import checked_ring
 from ..record.merge import merge, same_content
 from ..record.size import COOKIE_LIMIT, largest_keys
 from ..record.timeouts import Timeouts
@@ -27,7 +29,7 @@ from ..session.change_log import ChangeLog
 from ..session.session import Session, state_of
 from ..session.state import Place, SessionState
 from ..tracebacks import hide_locals
-from .base import DEFAULT_IDLE_TIMEOUT, DEFAULT_LIFETIME, StorageOptions, check_options
+from .base import DEFAULT_IDLE_TIMEOUT, DEFAULT_LIFETIME, MOST_WARNINGS, StorageOptions, check_options
 
 __all__ = ["CookieStorage"]
 
@@ -60,6 +62,8 @@ class CookieStorage:
         self._clock = options.get("clock", time.time)
         self._warned = False
         self._records = RecordCache(options.get("codec"))
+        self._ring = checked_ring(options.get("encryption"))
+        self._warned_keys: set[str] = set()
         # Records are shared and never changed. 256 of the largest cookies take 1 MB, and about 10 MB decoded.
         self._decode = lru_cache(256)(self._decoded)
 
@@ -189,13 +193,13 @@ class CookieStorage:
         elif (
             rotation is None
             and head is before.head
-            and (not changes or same_content(self._records.encode(record), place.stored.data))
+            and (not changes or same_content(self._records.encode(record, ""), place.stored.data))
             and not self.timeouts.renewal_due(self._without_end(before), place.stored.expires_at, now)
         ):
             return None
         record = self._without_end(record)._replace(idle_timeout=self.timeouts.idle_of(record.head))
-        data, expires_at = self._records.encode(record), self.timeouts.expiry(now, record.created_at, record.head)
-        value = _encode(state.id, expires_at, data)
+        data, expires_at = self._records.encode(record, ""), self.timeouts.expiry(now, record.created_at, record.head)
+        value = self._encode(state.id, expires_at, data)
         if len(value) > state.cookie_limit:
             raise _too_large(len(value) - state.cookie_limit, record)
         if rotation is not None and rotation.delete_old and not self._warned:
@@ -221,20 +225,34 @@ class CookieStorage:
         We signed the value, but perhaps long ago, or with a newer version.
         """
         try:
-            text = urlsafe_b64decode(cookie_value.encode("ascii") + b"=" * (-len(cookie_value) % 4))
+            text = self._opened(urlsafe_b64decode(cookie_value.encode("ascii") + b"=" * (-len(cookie_value) % 4)))
             head, _, data = text.partition(b"\n")
             expires_at, _, session_id = head.partition(b" ")
-            record = self._records.decode(data)
+            record = self._records.decode(data, "")
             if not isinstance(record, Record):
                 return None
             return session_id.decode("ascii"), Stored(data, b"", int(expires_at)), record
+        except UnopenedRecordError as error:
+            if error.about not in self._warned_keys and len(self._warned_keys) < MOST_WARNINGS:
+                self._warned_keys.add(error.about)
+                _logger.error("a signed cookie, and perhaps others, cannot be read: %s", error)
+            return None
         except (ValueError, binascii.Error) as error:
             _logger.debug("a signed cookie does not hold a session: %s", type(error).__name__)
             return None
 
+    def _encode(self, session_id: str, expires_at: int, data: bytes) -> str:
+        text = b"%d %b\n%b" % (expires_at, session_id.encode(), data)
+        if self._ring is not None and not self._ring.decrypt_only:
+            text = encrypt(text, self._ring, "", COOKIE)
+        return urlsafe_b64encode(text).rstrip(b"=").decode()
 
-def _encode(session_id: str, expires_at: int, data: bytes) -> str:
-    return urlsafe_b64encode(b"%d %b\n%b" % (expires_at, session_id.encode(), data)).rstrip(b"=").decode()
+    def _opened(self, text: bytes) -> bytes:
+        if is_encrypted(text):
+            return decrypt(text, self._ring, "", COOKIE)
+        if self._ring is not None and not self._ring.accept_plain:
+            raise UnopenedRecordError("it is not encrypted, and the KeyRing has accept_plain=False", "plain cookies")
+        return text
 
 
 def _too_large(excess: int, record: Record) -> SessionTooLargeError:

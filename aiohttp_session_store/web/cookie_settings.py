@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ..errors import ConfigurationError, SessionUsageError
+from ..record.key_ring import KeyRing
 from ..record.size import COOKIE_LIMIT
 from ..session.old_names import explains_old_arguments
 from ..tracebacks import hides_settings
@@ -40,7 +41,7 @@ class SessionCookie:
         self,
         name: str = "session",
         *,
-        secrets: str | bytes | Sequence[str | bytes] | None = None,
+        secrets: str | bytes | Sequence[str | bytes] | KeyRing | None = None,
         path: str = "/",
         domain: str | None = None,
         secure: bool | None = None,
@@ -58,7 +59,8 @@ class SessionCookie:
                 cookie.
             secrets: The secrets for signing the cookie, newest first (the reverse of itsdangerous).  The first one
                 signs, and all of them verify.  Each must have at least 32 characters; ``secrets.token_urlsafe(32)``
-                makes a good one.  None uses the storage's own secret, if it has one.
+                makes a good one.  A :class:`KeyRing` gives a secret for each of its keys.  None uses the storage's
+                own secret, if it has one.
             path: The browser sends the cookie only to this path and to paths below it.
             domain: The domain whose subdomains get the cookie, too.  None for this host only.
             secure: Whether the browser sends the cookie over HTTPS only.  None for "only if the request came over

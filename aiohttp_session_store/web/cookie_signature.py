@@ -11,6 +11,7 @@ from itsdangerous import BadSignature, Signer
 from itsdangerous.encoding import want_bytes
 
 from ..errors import ConfigurationError
+from ..record.key_ring import KeyRing
 from ..record.size import COOKIE_LIMIT
 
 # A random secret of this length cannot be guessed (OWASP ASVS 5.0, 11.2.3 asks for 128 bits).
@@ -111,14 +112,16 @@ class _Signer(Signer):
         return hmac.compare_digest(self.get_signature(value), want_bytes(sig))
 
 
-def checked_secrets(secrets: str | bytes | Sequence[str | bytes]) -> list[str | bytes]:
+def checked_secrets(secrets: str | bytes | Sequence[str | bytes] | KeyRing) -> list[str | bytes]:
     """Check *secrets*, and return them as a list, newest first.
 
     Raises:
         ConfigurationError: There is no secret, or one has the wrong type or is too weak.
     """
     given: list[str | bytes]
-    if isinstance(secrets, str | bytes):
+    if isinstance(secrets, KeyRing):
+        given = [*secrets.secrets]
+    elif isinstance(secrets, str | bytes):
         given = [secrets]
     elif isinstance(secrets, Iterable):
         given = list(secrets)

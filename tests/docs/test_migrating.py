@@ -18,7 +18,7 @@ from aiohttp_session.cookie_storage import EncryptedCookieStorage
 from aiohttp_session.redis_storage import RedisStorage as OldRedisStorage
 from redis.asyncio import Redis
 
-from aiohttp_session_store import MemoryStorage, SessionCookie, get_session, new_session, setup
+from aiohttp_session_store import KeyRing, MemoryStorage, SessionCookie, get_session, new_session, setup
 from tests.docs.blocks import block, write_files
 from tests.migrate.test_aiohttp_session import OLD, Visitor, cookie_of_old_app, show
 from tests.servers.redis import redis_server
@@ -38,7 +38,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], A
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("OLD_SECRET", OLD_SECRET)
     monkeypatch.setenv("SESSION_SECRET", SECRET)
-    monkeypatch.setenv("FERNET_KEY", "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=")
+    monkeypatch.setenv("SESSION_KEYS", KeyRing.new_key())
 
     def load(name: str) -> Any:
         monkeypatch.delitem(sys.modules, name, raising=False)

