@@ -18,6 +18,7 @@ import statistics
 import tempfile
 import time
 import tracemalloc
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -108,13 +109,22 @@ async def places(storage: KeyedStorage, number: int) -> list[Place]:
     return found[:number]
 
 
+def closer(place: Place, watching: object, storage: object) -> Callable[[str], None]:
+    """Return a function with as many variables as the one that closes a WebSocket."""
+
+    def close(reason: str) -> None:
+        raise AssertionError(place.key, reason, watching, storage)
+
+    return close
+
+
 async def idle(kind: str, place: str, number: int, seconds: float, interval: float) -> dict[str, float]:
     storage = await made(kind, place)
     found = await places(storage, number)
     watching = storage.watching(interval)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    watches = [watching.add(one, print) for one in found]
+    watches = [[watching.add(one, closer(one, watching, storage))] for one in found]
     taken = (tracemalloc.get_traced_memory()[0] - before) / number
     tracemalloc.stop()
     await asyncio.sleep(min(seconds, 5))  # the look at the beginning
@@ -124,7 +134,7 @@ async def idle(kind: str, place: str, number: int, seconds: float, interval: flo
             await asyncio.sleep(interval)
         longest.append(steps.longest)
     share = (time.process_time() - cpu) / (time.perf_counter() - wall)
-    assert all(watch.reason is None for watch in watches)
+    assert all(watch.reason is None for (watch,) in watches)
     await watching.stop()
     await storage.aclose()
     return {"bytes": taken, "share": share, "longest": min(longest)}
