@@ -129,6 +129,7 @@ class _Rotation:
                 await attempts.conflict()
             else:
                 if found.successor == self._new_key and self._moved is not None:
+                    await announce(self._storage, self._key, found.why)
                     return self._moved  # a driver that lost the answer asked again
                 if work.lease is not None or not found.passes_on or found.successor in passed:
                     break
@@ -232,6 +233,7 @@ class _Rotation:
             if self._moved is not None:
                 found = await fence(self._storage, self._key)
                 if isinstance(found, Retired) and found.successor == self._new_key:
+                    await announce(self._storage, self._key, found.why)
                     return self._moved
             await bury(self._storage, self._new_key, REPLACED)
             await unlink(self._storage, self._linked, self._new_key)
