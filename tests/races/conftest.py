@@ -39,7 +39,7 @@ async def storage(kind_and_server: tuple[str, Server], tmp_path: Path) -> AsyncI
     if isinstance(server, RedisServer):
         storage = RedisStorage.from_url(server.url, prefix=f"{secrets.token_hex(4)}:")
     elif isinstance(server, PostgresServer):
-        storage = PostgresStorage.from_dsn(server.dsn, table=f"t{secrets.token_hex(4)}", pool_size=4)
+        storage = PostgresStorage.from_dsn(server.dsn, table=f"t{secrets.token_hex(4)}", pool_size=4, timeout=30)
         await storage.create_schema()
     elif kind == "memory":
         storage = MemoryStorage()
