@@ -122,28 +122,40 @@ def _theirs(
     moved.
     """
     found: list[int | None] = [None] * len(newest)
+    if not any(map(_kind, given)) and _are_all_there(found, tokens, newest_tokens):
+        return found
     _in_order(found, tokens, newest_tokens)
     changed_inside = None in found[: _length(found)]
     if changed_inside:  # equal elements are more likely at their own index
         found = [index if tokens[index : index + 1] == [token] else None for index, token in enumerate(newest_tokens)]
         _in_order(found, tokens, newest_tokens)
     unknown = set(range(len(given))).difference(found)
-    rest, length = {tokens[index] for index in unknown}, _length(found)
+    rest = {tokens[index] for index in unknown}
     for number, index in enumerate(found):
-        scalar = _kind(newest[number]) is None
-        if index is None and (scalar or not changed_inside) and newest_tokens[number] in rest:
+        if index is None and newest_tokens[number] in rest and not (changed_inside and _kind(newest[number])):
             return None  # moved
-        if index is None and scalar and number < length:
-            return None  # inserted
     _by_first_entry(found, unknown, given, newest)
     indexes = [index for index in found if index is not None]
     if any(map(_before, indexes, indexes[1:])):
         return None
     unmoved = max((number for number, index in enumerate(found) if number == index), default=0)
     for number in unknown:
-        if number < unmoved and found[number] is None and _kind(given[number]) is not None:
+        kind = _kind(given[number])
+        if number < unmoved and found[number] is None and kind is not None and kind is _kind(newest[number]):
             found[number] = number
     return found
+
+
+def _are_all_there(found: list[int | None], tokens: Sequence[object], others: Sequence[object]) -> bool:
+    """Return whether all elements are there, in order, with others before, among or behind them; and fill them in."""
+    index = 0
+    for number, token in enumerate(others):
+        if index < len(tokens) and token == tokens[index]:
+            found[number] = index
+            index += 1
+    if index < len(tokens):
+        found[:] = [None] * len(others)
+    return index == len(tokens)
 
 
 def _in_order(found: list[int | None], tokens: Sequence[object], others: Sequence[object]) -> None:

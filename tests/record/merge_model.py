@@ -38,9 +38,7 @@ def _list(given: list[Any], left: list[Any], newest: list[Any]) -> list[Any]:
     if newest == given:
         return left
     names, ours, theirs = ([_name(element) for element in one] for one in (given, left, newest))
-    if _new_order(names, ours) or _new_order(
-        names, [name for name in theirs if name in names or isinstance(name, int)]
-    ):
+    if _new_order(names, ours) or _new_order(names, [name for name in theirs if name in names]):
         return left
     before, after = dict(zip(names, given, strict=True)), dict(zip(ours, left, strict=True))
     result = []

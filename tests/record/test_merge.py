@@ -89,7 +89,7 @@ def quantity(number: int, qty: int) -> Handler:
              for q, order in [(3, "'a': 1, 'b': 1"), (2, "'b': 1, 'a': 1")]},
         ),
         ([3, 1, 2], [lambda v: v.sort(), lambda v: v.append(0)], {"[1, 2, 3]", "[3, 1, 2, 0]"}),
-        ([1, 2], [lambda v: v.insert(0, 0), lambda v: v.append(3)], {"[0, 1, 2]", "[1, 2, 3]"}),
+        ([1, 2], [lambda v: v.insert(0, 0), lambda v: v.append(3)], {"[0, 1, 2]", "[0, 1, 2, 3]"}),
         ({"a": 1}, [lambda v: v.update(b={"x": 1}), lambda v: v.update(b={"y": 1})],
          {"{'a': 1, 'b': {'x': 1, 'y': 1}}", "{'a': 1, 'b': {'y': 1, 'x': 1}}"}),
         ({"a": [1]}, [lambda v: v.pop("a"), lambda v: v["a"].append(2)], {"{'a': [1, 2]}", "{}"}),
@@ -193,7 +193,7 @@ def change(draw: Callable[[st.SearchStrategy[Any]], Any], value: Any, numbers: I
             one[place] = fresh
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data(), model_values(), st.integers(2, 3))
 def test_any_requests_in_any_order_come_to_what_the_model_says(drawn: st.DataObject, value: Any, requests: int) -> None:
     numbers = itertools.count(1000)

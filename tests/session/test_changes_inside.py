@@ -129,6 +129,23 @@ async def test_what_is_held_over_many_saves_undoes_nothing(storage: MemoryStorag
     assert (await storage.read(stream.id))["cart"][0] == {"id": 0, "seen": 3}
 
 
+@pytest.mark.parametrize("same", [True, False])
+async def test_what_is_appended_over_many_saves_undoes_nothing(storage: MemoryStorage, same: bool) -> None:
+    """What the others append comes to stand among the elements that the stream knows."""
+    stream, other = await sessions(storage, 2, user=5)
+    for number in range(1, 6):
+        other.setdefault("cart", []).append("x" if same else f"other {number}")
+        await storage.save(other)
+        stream.setdefault("cart", []).append("x" if same else f"stream {number}")
+        await storage.save(stream)
+    stream["cart"].remove("x" if same else "stream 2")
+    cart = (await saved(storage, stream))["cart"]
+
+    expected = ["x"] * 10 if same else [f"{who} {number}" for number in range(1, 6) for who in ("other", "stream")]
+    expected.remove("x" if same else "stream 2")
+    assert cart == expected
+
+
 async def test_an_exclusive_block_sees_what_others_changed_inside_and_keeps_its_own(storage: MemoryStorage) -> None:
     mine, theirs = await sessions(storage, 2, cart=[1], prefs={"a": 1})
     cart = mine["cart"]
