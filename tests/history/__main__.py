@@ -24,7 +24,7 @@ def figures(history: History, chaos: Chaos) -> Counter[str]:
     counted = Counter(chaos.count)
     counted["requests"] = len(calls)
     counted["answered"] = sum(call.answered is not None for call in calls)
-    changes = {"set", "append", "unset", "clear", "flash"}
+    changes = {"set", "append", "add", "unset", "clear", "flash"}
     counted["answered writes"] = sum(
         call.succeeded and any(step[0] in changes for step in call.steps) for call in calls
     )

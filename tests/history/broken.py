@@ -12,10 +12,11 @@ from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 from aiohttp_session_store import KeyedStorage, Session, StorageError, Stored
-from aiohttp_session_store.engine import loading, saving
+from aiohttp_session_store.engine import loading, saving, writing
 from aiohttp_session_store.engine.rotating import Rotating, follow
 from aiohttp_session_store.engine.verbs import Lease, Verbs
 from aiohttp_session_store.engine.writing import RecordWriter
+from aiohttp_session_store.record import merge
 from aiohttp_session_store.record.changes import Changes
 from aiohttp_session_store.record.format import Record, Retired
 from aiohttp_session_store.record.head import Head
@@ -325,6 +326,22 @@ class StreamThatNeverEnds(SlowStorage):
 
 
 # Each with the rules, one of which it breaks first.
+class ListsThatAreTakenWhole(SlowStorage):
+    """Stores what the handler left of a list, and not only what it changed."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        vars(merge)["merge_inside"] = lambda edit, newest: edit.left
+
+
+class AdditionsThatAreMadeTwice(UnreliableStorage):
+    """Saves again what was stored, because the answer was lost."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        vars(writing)["is_stored"] = lambda change, record: False
+
+
 BROKEN: dict[type[SlowStorage], set[str]] = {
     LostCompareAndSet: {"read", "logout", "flash"},
     ResurrectingTouch: {"read", "logout"},
@@ -342,6 +359,8 @@ BROKEN: dict[type[SlowStorage], set[str]] = {
     StreamThatNeverEnds: {"stream"},
     IndexThatIsWrittenBack: {"index", "logout", "stream"},
     IndexThatDropsEmptyEntries: {"index", "logout", "stream"},
+    ListsThatAreTakenWhole: {"read"},
+    AdditionsThatAreMadeTwice: {"additions"},
 }
 
 

@@ -10,6 +10,9 @@ from typing import Any
 FLASH = "f:"
 # What exclusive blocks, and nothing else, read and replace.
 CHAIN = "x"
+# A list that everybody appends to, and a counter of what was appended.  What a handler finds in the list is reported as
+# keys that begin with a plus.
+LIST, COUNT, ADDED = "list", "count", "+"
 
 # What a handler does with its session, one after the other, for example ["set", "a", "t17"].  Every value that is ever
 # written is another one, so that a read says who wrote it.
@@ -42,6 +45,7 @@ class Call:
         key: The key of the session that the handler found.
         ended: How many sessions were ended, if the handler was told to end those of an owner.
         shown: The keys that were listed, if the handler was told to list the sessions of an owner.
+        added: How many elements the list had that everybody appends to, and what the counter said.
     """
 
     number: int
@@ -65,6 +69,7 @@ class Call:
     key: str | None = None
     ended: int | None = None
     shown: list[str] | None = None
+    added: list[int] = field(default_factory=list)
 
     @property
     def until(self) -> float:

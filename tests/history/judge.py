@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import inf
 
-from tests.history.history import CHAIN, Call, History
+from tests.history.history import ADDED, CHAIN, Call, History
 from tests.history.lines import Line, Write, lines_of, writes_of
 
 
@@ -167,6 +167,8 @@ def _observe(line: Line) -> None:
 def _values(line: Line) -> Iterator[Verdict]:
     touching: dict[str, list[Write]] = defaultdict(list)
     keys = {key for write in line.writes for key in write.sets}
+    if _was_cleared(line):
+        keys = {key for key in keys if not key.startswith(ADDED)}
     for write in line.writes:
         if write.state != "no" or write.observed:
             for key in keys if write.cleared else write.sets:
@@ -235,6 +237,25 @@ def _strangers(history: History, of: dict[str, Line]) -> Iterator[Verdict]:
             elif tag not in line.tags:
                 whose = "of another session" if tag in writers else "of nobody"
                 yield _verdict("read", f"{tag} was read, a value {whose}", call)
+
+
+# --- additions
+
+
+def _was_cleared(line: Line) -> bool:
+    """Return whether everything was removed once: an append at the same time may bring the list back as it was."""
+    return any(write.cleared and write.state != "no" for write in line.writes)
+
+
+def _additions(line: Line) -> Iterator[Verdict]:
+    if _was_cleared(line):
+        return
+    for call in _reads(line):
+        elements = sum(name.startswith(ADDED) for name in call.data or {})
+        if call.added and call.added != [elements, elements]:
+            held, counted = call.added
+            text = f"{elements} different elements are in a list of {held}, and the counter says {counted}"
+            yield _verdict("additions", text, call)
 
 
 # --- exclusive blocks
@@ -313,4 +334,4 @@ def _shown_twice(line: Line, name: str, write: Write, readers: list[Call], users
             return
 
 
-_RULES: list[Callable[[Line], Iterator[Verdict]]] = [_values, _exclusive, _flashes]
+_RULES: list[Callable[[Line], Iterator[Verdict]]] = [_values, _additions, _exclusive, _flashes]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf
 
-from tests.history.history import FAILURES, Call, History
+from tests.history.history import ADDED, FAILURES, Call, History
 
 
 @dataclass(eq=False)
@@ -60,6 +60,8 @@ def writes_of(call: Call) -> list[Write]:
     for name, *arguments in call.steps:
         if name in ("set", "append"):
             now.sets[arguments[0]] = arguments[1]
+        elif name == "add":
+            now.sets[ADDED + arguments[0]] = arguments[0]
         elif name == "unset":
             now.sets[arguments[0]] = None
         elif name == "clear":

@@ -174,5 +174,7 @@ class Orders:
 
     def _change(self) -> Step:
         key = self._chance.choice(self._keys)
-        kind = self._chance.choices(["set", "append", "unset"], [6, 3, 1])[0]
+        kind = self._chance.choices(["set", "append", "unset", "add"], [6, 3, 1, 4])[0]
+        if kind == "add":
+            return ["add", self._tag()]
         return ["unset", key] if kind == "unset" else [kind, key, self._tag()]

@@ -18,6 +18,24 @@ def test_an_answered_write_is_read() -> None:
     assert story.rules() == {"read"}
 
 
+def test_what_was_appended_and_counted_is_read_once() -> None:
+    story = Story()
+    story.begin()
+    story.call("c1", ["add", "t1"], at=(10, 20), data={"first": "t0"}, added=[0, 0])
+    story.call("c1", ["add", "t2"], at=(11, 19), data={"first": "t0"}, added=[0, 0])
+    story.call("c1", data={"first": "t0", "+t1": "t1", "+t2": "t2"}, added=[2, 2])
+    assert story.rules() == set()
+
+    story.call("c1", data={"first": "t0", "+t1": "t1", "+t2": "t2"}, added=[3, 3])
+    assert story.rules() == {"additions"}
+
+    story = Story()
+    story.begin()
+    story.call("c1", ["add", "t1"], at=(10, 20), data={"first": "t0"}, added=[0, 0])
+    story.call("c1", data={"first": "t0"}, added=[0, 1])
+    assert story.rules() == {"read", "additions"}
+
+
 def test_an_answered_write_may_be_missing_while_it_overlaps_with_its_removal() -> None:
     story = Story()
     story.begin()

@@ -46,7 +46,9 @@ class Crowd:
         connector = aiohttp.TCPConnector(force_close=True, limit=0)
         timeout = aiohttp.ClientTimeout(total=self._patience)
         jar = aiohttp.DummyCookieJar()
-        self._client = aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=jar)
+        self._client = aiohttp.ClientSession(
+            connector=connector, timeout=timeout, cookie_jar=jar, max_field_size=1_000_000, max_line_size=1_000_000
+        )  # what a handler has read stands in a header
         # Otherwise aiohttp sends a GET once more if the connection breaks, and one call would be carried out twice.
         self._client._retry_connection = False
         async with self._client, asyncio.TaskGroup() as group:
@@ -112,6 +114,7 @@ class Crowd:
             call.given = self.name_of(cookie.value) if cookie.value else ""
         report: dict[str, Any] = json.loads(response.headers.get("X-Report", "{}"))
         call.new, call.data = report.get("new"), report.get("data")
+        call.added = report.get("added", [])
         call.saved, call.error = report.get("saved", []), report.get("error", "")
         call.owner, call.key = report.get("owner"), report.get("key")
         call.ended, call.shown = report.get("ended"), report.get("shown")

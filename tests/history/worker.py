@@ -35,7 +35,7 @@ from aiohttp_session_store import (
 from aiohttp_session_store.storages.postgres import PostgresStorage
 from aiohttp_session_store.storages.redis import RedisStorage
 from tests.history.broken import IDLE_TIMEOUT, broken_storage
-from tests.history.history import Step
+from tests.history.history import ADDED, COUNT, LIST, Step
 
 SECRET = "known-secret-0123456789-abcdefghijklmnopqrstuvwxyz"
 LONGEST_LIST = 4
@@ -47,8 +47,12 @@ PATIENCE = 3.0
 
 def seen(session: Session) -> dict[str, Any]:
     """Return what a handler finds: every value is a list, and known by its last element."""
-    data = {key: value[-1] for key, value in session.items()}
-    return {"new": session.new, "data": data, "owner": session.owner, "key": None if session.new else session.key}
+    data = {key: value[-1] for key, value in session.items() if key not in (LIST, COUNT)}
+    appended = session.get(LIST, [])
+    data |= {ADDED + tag: tag for tag in appended}
+    added = [len(appended), session.get(COUNT, 0)]
+    key = None if session.new else session.key
+    return {"new": session.new, "data": data, "owner": session.owner, "key": key, "added": added}
 
 
 async def carry_out(request: web.Request, session: Session, steps: list[Step], report: dict[str, Any]) -> None:
@@ -60,6 +64,9 @@ async def carry_out(request: web.Request, session: Session, steps: list[Step], r
             values = session.setdefault(arguments[0], [])
             values.append(arguments[1])
             del values[:-LONGEST_LIST]
+        elif name == "add":
+            session.setdefault(LIST, []).append(arguments[0])
+            session.increment(COUNT)
         elif name == "unset":
             session.unset(arguments[0])
         elif name == "clear":
