@@ -109,6 +109,19 @@ class SessionContract:
         expected = {"first": True, **{f"key {number}": number for number in range(REQUESTS)}}
         assert await readable(storage, session_id) == expected, "every parallel request's key must survive"
 
+    async def test_parallel_changes_inside_one_value_all_survive(self, storage: KeyedStorage) -> None:
+        """Each request's element is in the list once, and increments add up."""
+        session_id = await stored_id(storage, cart=["first"])
+        sessions = [await load(storage, session_id) for _ in range(REQUESTS)]
+        for number, session in enumerate(sessions):
+            session["cart"].append(number)
+            session.increment("count")
+        await asyncio.gather(*(storage.save(session) for session in sessions))
+        data = await readable(storage, session_id)
+        assert data["cart"][:1] == ["first"], "what was in the list must stay"
+        assert sorted(data["cart"][1:]) == list(range(REQUESTS)), "every parallel request's element must be there once"
+        assert data["count"] == REQUESTS, "increments of parallel requests must add up"
+
     async def test_of_two_saves_of_one_key_the_last_stands(self, storage: KeyedStorage) -> None:
         """The last save counts even if it sets the value that it had read.  Other keys stay as they are."""
         session_id = await stored_id(storage, theme="dark", user=5)
