@@ -18,10 +18,15 @@ __all__ = ["WatchedSession", "WatchedSessions"]
 _BATCH = 100
 # Keys that are compared with hints in one turn of the loop, at about 0.1 us each.
 _FILTERED = 2000
-# Watches that are told of an end in one turn of the loop: closing a WebSocket takes about 0.1 ms. Other work comes in
-# between.
-_TOLD_AT_ONCE = 5
+# Seconds between two batches, for other work.
 _BREATH = 0.001
+# Seconds between two watches that are told of an end. To close a WebSocket and to end its request takes half a
+# millisecond, so other requests have most of the loop.
+_TOLD_EVERY = 0.002
+# Watches that are told in a row, before it is looked whether other sessions have ended.
+_TOLD_IN_A_ROW = 50
+# A session that is watched by no more requests than this need not wait until those of a larger one are told.
+_FEW = 10
 # An id is renewed now and then. More renewals than this between two looks are records that lead in a circle.
 _MOST_MOVES = 20
 
@@ -118,6 +123,11 @@ class WatchedSessions:
             self._hinted.add(hint.key)
         return True
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether somebody is still to be told of an end."""
+        return bool(self._told)
+
     def next_end(self) -> float:
         """Return when the next session may end by one of its limits, in Unix seconds, or infinity."""
         return self._soon[0][0] if self._soon else inf
@@ -130,6 +140,7 @@ class WatchedSessions:
         Raises:
             StorageError: The storage failed; what was not looked at stays due.
         """
+        await self._tell()
         now = self._storage.now()
         while self._soon and self._soon[0][0] <= now:
             _, key = heappop(self._soon)
@@ -256,13 +267,16 @@ class WatchedSessions:
 
     def _end(self, session: WatchedSession, reason: str) -> None:
         del self._sessions[session.key]
-        self._told.extend((watch, reason) for watch in session.watches)
+        told = [(watch, reason) for watch in session.watches]
+        if len(told) <= _FEW:
+            self._told.extendleft(told)
+        else:
+            self._told.extend(told)
         session.watches = set()
 
     async def _tell(self) -> None:
-        """Tell those who wait that their session has ended, a few in each turn of the loop."""
-        while self._told:
-            for _ in range(min(_TOLD_AT_ONCE, len(self._told))):
-                watch, reason = self._told.popleft()
-                watch.tell(reason)
-            await asyncio.sleep(_BREATH if self._told else 0)
+        """Tell some of those who wait that their session has ended, one in each turn of the loop."""
+        for _ in range(min(_TOLD_IN_A_ROW, len(self._told))):
+            watch, reason = self._told.popleft()
+            watch.tell(reason)
+            await asyncio.sleep(_TOLD_EVERY if self._told else 0)

@@ -109,6 +109,8 @@ class Watching:
                 _logger.exception("watched sessions could not be looked at; this is repeated")
             else:
                 failing, pause = False, 0.0
+                if self._watched.unfinished:
+                    self._wake.set()
                 continue
             failing, pause = True, min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE, self._interval)
             await asyncio.sleep(pause)
