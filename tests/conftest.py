@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-# Without the deadline of 200 ms for each example: a busy machine stands still for longer. The examples are the same each
-# time, so that no change is refused for what another one did. With `--hypothesis-profile=search` they are new ones.
+# Without the deadline of 200 ms for each example: a busy machine stands still for longer. The examples are the same
+# each time, so no change is refused for what another did. With `--hypothesis-profile=search` they are new ones.
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None)
 settings.load_profile("same")
