@@ -137,7 +137,7 @@ def _theirs(
     """Return which element of *given* each one of *newest* is, None for others; or None for a new order.
 
     An element that was changed meanwhile is recognised by its first entry, or by its index if one behind it has not
-    moved.
+    moved, or if it has no first entry that could be an id and all before it are where they were.
     """
     found: list[int | None] = [None] * len(newest)
     if not any(map(_kind, given)) and _are_all_there(found, tokens, newest_tokens):
@@ -157,11 +157,20 @@ def _theirs(
     if any(map(_before, indexes, indexes[1:])):
         return None
     unmoved = max((number for number, index in enumerate(found) if number == index), default=0)
-    for number in unknown:
+    for number in sorted(unknown):
         kind = _kind(given[number])
-        if number < unmoved and found[number] is None and kind is not None and kind is _kind(newest[number]):
+        if number >= len(newest) or found[number] is not None or kind is None or kind is not _kind(newest[number]):
+            continue
+        if number < unmoved or _stays(number, found, given[number], newest[number]):
             found[number] = number
     return found
+
+
+def _stays(number: int, found: list[int | None], given: Any, newest: Any) -> bool:
+    """Return whether an element that nothing tells apart, such as an empty list, stands where it stood."""
+    if number > 0 and found[number - 1] != number - 1:
+        return False
+    return _first_entry(given) is None and (not given or _first_entry(newest) is None)
 
 
 def _are_all_there(found: list[int | None], tokens: Sequence[object], others: Sequence[object]) -> bool:

@@ -73,6 +73,18 @@ def quantity(number: int, qty: int) -> Handler:
             {"[{'qty': 5}, {'qty': 6}, {'qty': 1}]"},
         ),
         (
+            [{"id": 1}],
+            [lambda v: (v[0].update(a=2), v.insert(0, 5)), lambda v: (v.pop(0), v.append(7))],
+            {"[5, 7]", "[5, {'id': 1, 'a': 2}]"},
+        ),
+        ([[], []], [lambda v: v[1].append(1), lambda v: v[1].append(2)], {"[[], [1, 2]]", "[[], [2, 1]]"}),
+        (
+            [{"items": []}],
+            [lambda v: v[0]["items"].append(1), lambda v: v[0]["items"].append(2), lambda v: v.append({})],
+            {"[{'items': [1, 2]}, {}]", "[{'items': [2, 1]}, {}]"},
+        ),
+        ([{}], [lambda v: v[0].update(a=1), lambda v: v[0].update(b=2)], {"[{'a': 1, 'b': 2}]", "[{'b': 2, 'a': 1}]"}),
+        (
             CART,
             [lambda v: v.pop(1), quantity(1, 6), lambda v: v.append({"article": 3, "qty": 1})],
             {"[{'article': 1, 'qty': 1}, {'article': 3, 'qty': 1}]"},
@@ -98,8 +110,9 @@ def quantity(number: int, qty: int) -> Handler:
     ],
     ids=[
         "append", "append equal", "remove and append", "remove the same", "sets", "quantities", "equal elements",
-        "article removed", "only article removed", "same leaf", "sorted", "inserted", "both put a dict", "deleted",
-        "types", "lists in lists",
+        "inserted before a changed one", "list at the end", "list in a dict", "empty dict", "article removed",
+        "only article removed", "same leaf", "sorted", "inserted", "both put a dict", "deleted", "types",
+        "lists in lists",
     ],
 )  # fmt: skip
 def test_the_rules_hold_in_every_order(value: Any, handlers: list[Handler], result: set[str]) -> None:
