@@ -158,7 +158,8 @@ class _Rotation:
         now = storage.now()
         pointer_ends = storage.timeouts.expiry(now, place.record.created_at, place.record.head)
         if work.renew_lifetime:
-            source = source._replace(created_at=now)
+            head = None if source.head is None else source.head.renewed(now - source.created_at)
+            source = source._replace(created_at=now, head=head)
         if work.login is not None:
             if source.head is not None and source.head.owner != work.login.owner:
                 source = source._replace(data={}, flashes=())  # somebody else's

@@ -66,6 +66,13 @@ class Head:
         idle, lifetime = Limits(self.idle, self.lifetime).and_also(limits)
         return replace(self, idle=idle, lifetime=lifetime)
 
+    def renewed(self, after: int) -> "Head":
+        """Return the head of a session whose lifetime starts again *after* so many seconds.
+
+        That is the storage's.  One to which the session was shortened ends when it would have ended.
+        """
+        return self if self.lifetime is None else replace(self, lifetime=max(0, self.lifetime - after))
+
     def fields(self) -> dict[str, Any]:
         """Return the head as JSON, without what it does not say."""
         fields: dict[str, Any] = {name: getattr(self, name) for name in _FIELDS}

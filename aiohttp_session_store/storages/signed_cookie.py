@@ -182,6 +182,8 @@ class CookieStorage:
             head = state.login.head()
         elif rotation is not None and rotation.confirmed_at is not None and head is not None:
             head = replace(head, confirmed_at=rotation.confirmed_at)
+        if rotation is not None and rotation.renew_lifetime and head is not None and state.login is None:
+            head = head.renewed(now - before.created_at)
         record = merge(before._replace(head=head), [changes], now, None)
         if rotation is not None and rotation.renew_lifetime:
             record = record._replace(created_at=now)

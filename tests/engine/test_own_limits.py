@@ -330,3 +330,22 @@ def test_a_limit_that_is_no_number_is_damage(field: str, value: str) -> None:
     with pytest.raises(ValueError, match="damaged") as caught:
         decode_record(data.encode())
     assert not isinstance(caught.value, NewerRecordError)
+
+
+@pytest.mark.parametrize("kind", [MemoryStorage, CookieStorage])
+@pytest.mark.parametrize("delete_old", [False, True])
+async def test_a_new_lifetime_does_not_lengthen_a_session_that_was_shortened(kind: Any, delete_old: bool) -> None:
+    clock = ManualClock()
+    storage = kind(clock=clock, idle_timeout=None, lifetime=3600)
+    session = await storage.read(None)
+    session.login("ada")
+    session.shorten(lifetime=1000)
+    value = await storage.save(session)
+    clock.advance(900)
+    session = await storage.read(value)
+    session.regenerate_id(delete_old, renew_lifetime=True)
+    value = await storage.save(session)
+    clock.advance(99)
+    assert (await storage.read(value)).owner == "ada"
+    clock.advance(1)
+    assert (await storage.read(value)).owner is None
