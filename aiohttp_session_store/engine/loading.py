@@ -106,7 +106,7 @@ class Loader:
             newest = found if state.lease in (None, unlosable) else await self._fenced(found)
             if newest is not None:
                 state.place, state.expires_at = newest, newest.ends
-                state.log.refresh(newest.record.data)
+                state.log.refresh(newest.record)
                 return
             await attempts.conflict()
         raise SessionLockError(

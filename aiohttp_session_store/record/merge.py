@@ -6,6 +6,7 @@ from typing import Any
 from ..errors import SessionConflictError
 from .changes import Changes
 from .format import Record
+from .json_encoders import dumps
 from .merge_inside import merge_inside
 from .sums import add_frozen
 
@@ -38,7 +39,7 @@ def merge(
     data, flashes, head, adds = record.data, record.flashes, record.head, False
     for change in changes:
         before, data = data, merge_data(data, change)
-        adds = adds or (change.tries is not None and data != before)
+        adds = adds or (change.tries is not None and _differ(data, before))
         if change.cleared:
             flashes = ()
         if change.flashes_used or change.flashes_added:
@@ -80,3 +81,7 @@ def is_stored(change: Changes, record: Record) -> bool | None:
         if one.before[-1] not in record.writes if one.before else len(record.writes) >= MOST_WRITES:
             return None
     return False
+
+
+def _differ(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return one != other or dumps(one) != dumps(other)  # 1 and True are equal

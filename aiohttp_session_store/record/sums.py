@@ -4,7 +4,7 @@ from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperat
 from typing import Any
 
 from .kinds import type_name
-from .values import freeze, thaw
+from .values import freeze, tag_of, thaw
 
 # More digits than any amount or count has; a sum that needs more is refused rather than rounded.
 _exact = Context(prec=1000, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation])
@@ -35,15 +35,28 @@ def add(key: str, value: Any, by: int | Decimal) -> int | Decimal:
         raise TypeError(
             f"session[{key!r}]: increment() adds to an int or Decimal, not {type_name(type(value))}{advice}"
         )
-    if isinstance(value, int) and isinstance(by, int):
-        total: int | Decimal = value + by
-    else:
-        try:
-            total = _exact.add(Decimal(value), Decimal(by))
-        except (Inexact, InvalidOperation):
-            raise TypeError(f"session[{key!r}]: the sum has too many digits to be exact") from None
+    total = plus(key, value, by)
     freeze(total, key)
     return total
+
+
+def plus(key: str, one: int | Decimal, other: int | Decimal) -> int | Decimal:
+    """Return the exact sum of two numbers that are to be added to *key*, whatever the decimal context is.
+
+    Raises:
+        TypeError: It has too many digits.
+    """
+    if isinstance(one, int) and isinstance(other, int):
+        return one + other
+    try:
+        return _exact.add(Decimal(one), Decimal(other))
+    except (Inexact, InvalidOperation):
+        raise TypeError(f"session[{key!r}]: the sum has too many digits to be exact") from None
+
+
+def can_be_added_to(value: Any) -> bool:
+    """Return whether *value*, in its frozen form, is a number that :func:`add_frozen` can add to."""
+    return type(value) is int or tag_of(value) == "$decimal"
 
 
 def add_frozen(key: str, value: Any, by: int | Decimal) -> Any:

@@ -5,16 +5,19 @@ so parallel requests do not lose each other's keys.  :class:`ChangeLog` holds th
 of its changes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
+from ..errors import SessionConflictError
 from ..record.changes import NO_CHANGES, Changes, Edit, Flash
+from ..record.format import Record
 from ..record.head import Limits
 from ..record.json_encoders import dumps
-from ..record.merge import merge_data
+from ..record.merge import is_stored, merge_data
 from ..record.merge_inside import merge_inside
-from ..record.sums import add
+from ..record.sums import add, can_be_added_to, plus
 from ..record.values import check_key, freeze, note_elements, tag_of, thaw
 from .flashes import Flashes
 
@@ -35,6 +38,7 @@ class ChangeLog:
         "_converted",
         "_defaults",
         "_elements",
+        "_limits_over",
         "_sums",
         "_taken",
         "_uncertain",
@@ -63,6 +67,7 @@ class ChangeLog:
         self._unset: set[str] = set()
         self._cleared = False
         self._taken: Changes | None = None
+        self._limits_over = False  # since that was taken
         self._elements: dict[str, dict[int, Sequence[Any]]] = {}  # those of the lists in the snapshots
         self._converted: frozenset[str] = _NO_KEYS  # the snapshot is not what is stored
         self._defaults: dict[str, Any] = _NO_VALUES  # what setdefault() put there, in the frozen form
@@ -104,10 +109,14 @@ class ChangeLog:
             return  # a flash, in which no change is stored
         if key in self.snapshots and self._left(key) is not None:
             self._assigned[key] = None
-        self._forget(key)
+        if key in self._assigned:
+            self._forget(key)
+        else:
+            self._unwatch(key)
         self.data[key] = converted
         frozen = freeze(converted, key)
-        if (type(frozen) is list or type(frozen) is dict) and key not in self._assigned:
+        watched = (type(frozen) is list or type(frozen) is dict) and not isinstance(converted, Decimal)
+        if watched and key not in self._assigned:
             self.snapshots[key] = frozen
             self._elements[key] = {}
             self._converted |= {key}
@@ -174,12 +183,13 @@ class ChangeLog:
         """
         key = check_key(key)
         total = add(key, self.value(key) if key in self.data else 0, by)
-        if self._cleared or key in self._unset or key in self._assigned:
+        stored = self._defaults.get(key, self.base.get(key, 0))
+        # What a converter made a number of is none in the record, where a save would add.
+        if self._cleared or key in self._unset or key in self._assigned or not can_be_added_to(stored):
             self.assign(key, total)
             return total
-        self._sums = {**self._sums, key: self._sums[key] + by if key in self._sums else by}
-        if key in self.snapshots:
-            del self.snapshots[key], self._elements[key]
+        self._sums = {**self._sums, key: plus(key, self._sums.get(key, 0), by)}
+        self._unwatch(key)
         self.data[key] = total
         return total
 
@@ -200,15 +210,21 @@ class ChangeLog:
 
     def clear(self) -> None:
         """Record that everything readable was removed, including what other requests add until this is saved."""
+        uncertain = self._uncertain
         self._forget_all()
         self.data = {}
         self.flashes.hide_all()
         self._cleared = True
+        self._keep_beside_data(uncertain)
 
     def start_anew(self) -> None:
-        """Record that everything was removed, also what this request has set and left as flash messages."""
+        """Record that everything was removed, also what this request has set and left as flash messages.
+
+        Nothing of a save that is under way is put back if it fails: it belonged to another account.
+        """
         self.clear()
         self.flashes.added = ()
+        self._taken = None
 
     def flash(self, key: str, value: Any) -> None:
         """Record *value* for the next request.
@@ -221,6 +237,12 @@ class ChangeLog:
     def shorten(self, limits: Limits) -> None:
         """Record that *limits* apply to the session as well."""
         self.limits = limits if self.limits is None else self.limits.and_also(limits)
+
+    def end_limits(self) -> None:
+        """Record that limits so far, also those of a save that may still fail, are over: the next login begins anew."""
+        self.limits = None
+        self._uncertain = _unlimited(self._uncertain)
+        self._limits_over = True
 
     def mark_watched(self) -> None:
         """Record every list and dict that was handed out as assigned."""
@@ -270,6 +292,7 @@ class ChangeLog:
         Raises:
             TypeError: A value cannot be stored.  The log keeps all changes.
         """
+        self._limits_over = False
         if self.is_empty():
             self._taken = NO_CHANGES
             return NO_CHANGES
@@ -323,9 +346,15 @@ class ChangeLog:
         self.flashes.put_back_used(changes.flashes_used)
         if changes is not self._taken:
             return
+        if self._limits_over:
+            [changes] = _unlimited([changes])
         self._uncertain = () if lost else changes.earlier
-        if changes.tries:
-            self._uncertain = (*self._uncertain, changes._replace(earlier=()))
+        # Two sums of one key are not added here: the sum of both could have more digits than that with the value.
+        if changes.tries or changes.sums.keys() & self._sums.keys():
+            apart = (*self._uncertain, changes._replace(earlier=()))
+            self._uncertain = () if self._cleared else apart
+            if self._cleared:
+                self._keep_beside_data(apart)
             return
         if not self._cleared:
             for key in changes.values:
@@ -338,16 +367,23 @@ class ChangeLog:
                     self._put_back_edit(key, edit)
             for key, by in changes.sums.items():
                 if key not in self._unset and key not in self._assigned:
-                    self._sums = {**self._sums, key: self._sums[key] + by if key in self._sums else by}
+                    self._sums = {**self._sums, key: by}
         self._cleared = self._cleared or changes.cleared
         if changes.limits is not None:
             self.shorten(changes.limits)
         self.flashes.put_back_added(changes.flashes_added)
 
+    def _keep_beside_data(self, saves: Sequence[Changes]) -> None:
+        """Put back what *saves* say beside the data, which was cleared since.  It does no harm to say it twice."""
+        for save in reversed(saves):
+            self.flashes.put_back_added(save.flashes_added)
+            if save.limits is not None:
+                self.shorten(save.limits)
+
     def _put_back_edit(self, key: str, edit: Edit) -> None:
         if key not in self.base:  # setdefault() put it there
             self._defaults = {**self._defaults, key: edit.given}
-        if key in self.snapshots:
+        if key in self.snapshots and key not in self._converted:
             self.snapshots[key], self._elements[key] = edit.given, dict(edit.objects)
 
     def rebase(self, data: dict[str, Any]) -> None:
@@ -381,12 +417,17 @@ class ChangeLog:
             self.base = merge_data(self.base, save)
         self.flashes.rebase()
 
-    def refresh(self, data: dict[str, Any]) -> None:
-        """Continue on a newer record, and keep this request's changes.
+    def refresh(self, record: Record) -> None:
+        """Continue on a newer record, and keep this request's changes, also those of a save whose answer was lost.
 
         Lists and dicts that were handed out and not changed are detached: later changes in them are not saved.  One
         that was changed gets what other requests have changed in it meanwhile.
         """
+        data = record.data
+        for save in self._uncertain:
+            if is_stored(save, record) is False:
+                with suppress(SessionConflictError):  # the next save says so
+                    data = merge_data(data, save)
         left = self._changed_inside()
         self._assigned.update(dict.fromkeys(self._converted.intersection(left)))
         for key in list(self.snapshots):
@@ -395,6 +436,7 @@ class ChangeLog:
             elif key not in left and key not in self._assigned and key not in self._defaults:
                 del self.snapshots[key], self._elements[key]
         self.rebase(data)
+        self.base = record.data
 
     def _catch_up(self, key: str, left: Any, newest: Any) -> None:
         given, elements = self.snapshots[key], self._elements[key]
@@ -469,11 +511,14 @@ class ChangeLog:
 
     def _forget(self, key: str) -> None:
         """Forget how *key* was changed so far, because it is set or removed now."""
+        self._unwatch(key)
+        if key in self._sums or key in self._defaults:
+            self._sums, self._defaults = _without(self._sums, key), _without(self._defaults, key)
+
+    def _unwatch(self, key: str) -> None:
         if key in self.snapshots:
             del self.snapshots[key], self._elements[key]
             self._converted -= {key}
-        if key in self._sums or key in self._defaults:
-            self._sums, self._defaults = _without(self._sums, key), _without(self._defaults, key)
 
     def _forget_changes(self) -> None:
         self._assigned = {}
@@ -490,6 +535,10 @@ class ChangeLog:
 # Most logs have none, and so none makes a dict or set of its own for them. Nobody changes these.
 _NO_VALUES: dict[str, Any] = {}
 _NO_KEYS: frozenset[str] = frozenset()
+
+
+def _unlimited(saves: Iterable[Changes]) -> tuple[Changes, ...]:
+    return tuple(save._replace(limits=None, earlier=_unlimited(save.earlier)) for save in saves)
 
 
 def _without(values: dict[str, Any], key: str) -> dict[str, Any]:

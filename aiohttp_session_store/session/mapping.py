@@ -1,13 +1,14 @@
 """The session as a mapping: what can be read, set and removed by key."""
 
 from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any, Self, TypeVar, overload
 
 from ..record.sums import add, checked_step
 from ..tracebacks import hide_locals
 from .state import SessionState
-from .typed_key import SessionKey, name_of
+from .typed_key import SessionKey, name_of, step_of
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -246,7 +247,12 @@ class SessionMapping(MutableMapping[str, Any]):
             state.check_writable()
             step = checked_step(by)
             if key.__class__ is SessionKey:
-                key.proved(add(key.name, state.log.value(key.name) if key.name in state.log.data else 0, step))
+                step, value = step_of(key, step), 0
+                if key.name in state.log.data:
+                    with suppress(KeyError):  # it is of another type, and the error says so
+                        _typed(state, key)
+                    value = state.log.value(key.name)
+                key.proved(add(key.name, value, step))
             return state.log.increment(name_of(key), step)
         except Exception as error:
             hide_locals(error)

@@ -303,7 +303,7 @@ class SessionState:
         if self.owner not in (None, owner):
             self.log.start_anew()
         self.regenerate(delete_old=True, renew_lifetime=True)
-        self.log.limits = None  # they were those of the session before
+        self.log.end_limits()  # they were those of the session before
         self.login = Login(owner, label, secrets.token_urlsafe(6), self.now(), remember)
 
     def check_owned(self, call: str) -> None:

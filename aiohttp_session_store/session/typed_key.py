@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from decimal import Decimal
 from inspect import iscoroutinefunction
 from typing import Any, Generic, TypeVar, get_origin
 
@@ -146,3 +147,8 @@ def _why_not(plain: type, value_type: Any) -> str:
 def name_of(key: "str | SessionKey[Any]") -> str:
     """Return the name of *key* in the session."""
     return key.name if isinstance(key, SessionKey) else key
+
+
+def step_of(key: SessionKey[Any], by: int | Decimal) -> int | Decimal:
+    """Return *by* as it is added to the value of *key*: where that is a Decimal, an int becomes one."""
+    return Decimal(by) if key._plain is Decimal else by  # noqa: SLF001  its own module
