@@ -188,7 +188,7 @@ class Session(SessionMapping):
             delete_old_session: If True, the old id is worthless at once.  If False, requests that are under way with
                 the old id can read the data as it was for the storage's ``rotation_grace``.  Changes that they make go
                 to the new session.
-            renew_lifetime: Whether the lifetime starts again.
+            renew_lifetime: Whether the storage's lifetime starts again.  What :meth:`shorten` said still counts.
 
         Raises:
             SessionDestroyedError: The session was destroyed.
