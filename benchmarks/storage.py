@@ -25,7 +25,15 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from aiohttp_session_store import CookieStorage, FileSystemStorage, KeyedStorage, MemoryStorage, Session, SessionStorage
+from aiohttp_session_store import (
+    CookieStorage,
+    FileSystemStorage,
+    KeyedStorage,
+    KeyRing,
+    MemoryStorage,
+    Session,
+    SessionStorage,
+)
 from aiohttp_session_store.storages.postgres import PostgresStorage
 from aiohttp_session_store.storages.redis import RedisStorage
 
@@ -68,7 +76,9 @@ async def on_server(
 # Each function opens a new storage, given a directory; if that is not possible here, it raises UnavailableError.
 CASES: dict[str, Callable[[str], AbstractAsyncContextManager[SessionStorage]]] = {
     "memory": lambda _: closing(MemoryStorage()),
+    "memory, encrypted": lambda _: closing(MemoryStorage(encryption=KeyRing(KeyRing.new_key()))),
     "cookie": lambda _: closing(CookieStorage()),
+    "cookie, encrypted": lambda _: closing(CookieStorage(encryption=KeyRing(KeyRing.new_key()))),
     "files": lambda directory: closing(FileSystemStorage(f"{directory}/files")),
     "files, no cache": lambda directory: closing(FileSystemStorage(f"{directory}/uncached", cache_size=0)),
     "files, durable": lambda directory: closing(FileSystemStorage(f"{directory}/durable", durable=True)),
