@@ -85,12 +85,11 @@ class RecordCache:
         return data if self.ring is None else self.encode(record, key)
 
     def same(self, data: bytes, record: Record, before: bytes, record_before: Record) -> bool:
-        """Return whether two live records, given with their stored forms, hold the same data, flashes and head.
-
-        The records themselves cannot be compared: to Python, 1 equals True.
-        """
+        """Return whether two live records, given with their stored forms, hold the same data, flashes and head."""
         if self.ring is None:
             return same_content(data, before)
+        if record.data != record_before.data:  # if they are equal, they still may differ: to Python, 1 equals True
+            return False
         return same_content(encode_record(record, self._codec), encode_record(record_before, self._codec))
 
     def joined(self, other: "RecordCache") -> "RecordCache":
