@@ -27,8 +27,6 @@ _TOLD_EVERY = 0.002
 _TOLD_IN_A_ROW = 50
 # A session that is watched by no more requests than this need not wait until those of a larger one are told.
 _FEW = 10
-# An id is renewed now and then. More renewals than this between two looks are records that lead in a circle.
-_MOST_MOVES = 20
 
 
 class WatchedSession:
@@ -38,17 +36,17 @@ class WatchedSession:
         key: Where its record stood when it was last seen.
         version: The version at which it was last seen; empty if it has to be looked at in any case.
         ends: Whole Unix seconds, or infinity if that is not known.
-        moves: How often its record has moved since it was last seen alive.
+        passed: The keys that its record has moved through since it was last seen alive, or None.
         watches: Who waits for its end.
     """
 
-    __slots__ = ("ends", "key", "moves", "version", "watches")
+    __slots__ = ("ends", "key", "passed", "version", "watches")
 
     def __init__(self, key: str, version: bytes, ends: float) -> None:
         self.key: str = key
         self.version: bytes = version
         self.ends: float = ends
-        self.moves: int = 0
+        self.passed: set[str] | None = None
         self.watches: set[Waiter[WatchedSession]] = set()
 
 
@@ -234,7 +232,7 @@ class WatchedSessions:
         if self._storage.now() >= ends:
             self._end(session, self._limit(record, ends))
             return
-        session.version, session.moves = stored.version, 0
+        session.version, session.passed = stored.version, None
         if session.ends != ends:
             session.ends = ends
             self._note_end(session)
@@ -250,14 +248,15 @@ class WatchedSessions:
 
     def _move(self, session: WatchedSession, successor: str, stored: Stored) -> None:
         """Go on under the key of another id, to which the session's id was renewed."""
-        if session.moves == _MOST_MOVES:
-            session.version, session.moves = stored.version, 0
+        passed = session.passed or {session.key}
+        if successor in passed:  # records that lead in a circle are damage
+            session.version, session.passed = stored.version, None
             return
+        passed.add(successor)
         del self._sessions[session.key]
         other = self._sessions.get(successor)
         if other is None:
-            session.key, session.version = successor, b""
-            session.moves += 1
+            session.key, session.version, session.passed = successor, b"", passed
             self._sessions[successor] = session
         else:
             for watch in session.watches:

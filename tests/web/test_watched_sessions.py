@@ -445,6 +445,28 @@ async def test_a_record_that_cannot_be_read_is_no_end(aiohttp_client: AiohttpCli
     assert await closing(socket) == (POLICY_VIOLATION, "logout")
 
 
+async def test_a_session_is_followed_over_any_number_of_renewals(aiohttp_client: AiohttpClient) -> None:
+    storage = CountsLooks()
+    storage.has_announcements = False
+    client = await without_jar(aiohttp_client, make_app(storage, watch_interval=0.3))
+    cookie = await cookie_from(client, "/login")
+    socket = await connect(client, cookie)
+    assert await is_open(socket)
+    session_id = id_in(cookie)
+    for _ in range(200):  # without a pause, so that no look comes in between
+        session = await storage.read(session_id)
+        session.regenerate_id()
+        session_id = await storage.save(session) or ""
+    await looked_twice(storage)
+    assert await is_open(socket)
+
+    session = await storage.read(session_id)
+    session.logout()
+    await storage.save(session)
+
+    assert await closing(socket) == (POLICY_VIOLATION, "logout")
+
+
 async def test_records_that_lead_in_a_circle_are_no_end_and_no_endless_work(aiohttp_client: AiohttpClient) -> None:
     storage = CountsLooks()
     client = await without_jar(aiohttp_client, make_app(storage, watch_interval=0.2))
