@@ -124,6 +124,7 @@ class MigratingStorage(KeyedStorage):
         )
         first, second = (new, old) if moving else (old, new)
         self.records: RecordCache = first.records.joined(second.records)
+        self._records_of_new: RecordCache = self.records if moving else new.records.joined(old.records)
         self.new: KeyedStorage = new
         self.old: KeyedStorage = old
         self._moving = moving
@@ -208,12 +209,14 @@ class MigratingStorage(KeyedStorage):
         self, key: str, data: bytes, expires_at: int, version: bytes, in_old: _Replace, in_new: _Replace
     ) -> bytes | None:
         place, version = version[:1], version[1:]
-        if place == _NEW:
-            return _at(_NEW, await in_new(key, data, expires_at, version))
-        if not self._moving:
+        if place == _OLD and not self._moving:
             newer = await in_old(key, data, expires_at, version)
             if newer is not None:
                 return _OLD + newer
+        if not self._moving:  # it was encoded for old
+            data = self._as_new(key, data)
+        if place == _NEW:
+            return _at(_NEW, await in_new(key, data, expires_at, version))
         return await self._finish_move(key, version, data, expires_at, in_new)
 
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
@@ -307,7 +310,9 @@ class MigratingStorage(KeyedStorage):
         at, copy, until = claim
         await self._move_entry(key, copy)
         if data is None:
-            data, expires_at = self._rewritten(key, copy.data), max(expires_at, until)
+            data, expires_at = copy.data, max(expires_at, until)
+        if data == copy.data:
+            data = self._as_new(key, data)
         newer = await in_new(key, data, expires_at, at)
         if newer is None:
             return None
@@ -348,13 +353,12 @@ class MigratingStorage(KeyedStorage):
             if at is not None and await self.old.replace(key, _mark(version), until, version):
                 return _Claim(at, made, until)
 
-    def _rewritten(self, key: str, data: bytes) -> bytes:
-        """Return what *old* held, as *new* can read it alone."""
-        if self.records.outdated(data):
-            with suppress(ValueError):  # another version may read it
-                record = self.records.decode(data, key)
-                if isinstance(record, Record):
-                    return self.records.encode(record, key)
+    def _as_new(self, key: str, data: bytes) -> bytes:
+        """Return a record that *old* held or that was encoded for *old*, in the form that *new* can read alone."""
+        with suppress(ValueError):  # another version may read it
+            record = self.records.decode(data, key)
+            if isinstance(record, Record):
+                return self._records_of_new.encode(record, key)
         return data
 
     # --- the index of owners

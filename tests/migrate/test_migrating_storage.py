@@ -1,6 +1,7 @@
 """Sessions move from one storage to another: nothing is lost and nothing comes back, wherever a process dies."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from aiohttp_session_store import (
     MemoryStorage,
     StorageError,
 )
+from aiohttp_session_store.engine.ending import fence
 from aiohttp_session_store.engine.verbs import Verbs
 from aiohttp_session_store.migrate import MigratingStorage
+from aiohttp_session_store.record.session_id import key_of
+from aiohttp_session_store.testing import ManualClock
 from tests.engine.suspending import RacyStorage
 
 
@@ -309,3 +313,38 @@ async def test_a_list_beside_a_login_in_the_other_step_loses_no_session(moving: 
             found = await storage.read(sent)
             assert found.owner == "ada", f"seed {seed}: a list ends nobody's session"
             assert [info.key for info in await storage.sessions_of("ada")] == [found.key], f"seed {seed}"
+
+
+class Hex:
+    """A codec."""
+
+    name = "hex"
+
+    def dumps(self, value: Any) -> bytes:
+        return json.dumps(value).encode().hex().encode()
+
+    def loads(self, data: bytes) -> Any:
+        return json.loads(bytes.fromhex(data.decode()))
+
+
+@pytest.mark.parametrize("codecs", [(Hex(), None), (None, Hex())], ids=["from a codec", "to a codec"])
+@pytest.mark.parametrize("action", ["extended", "held exclusively", "written by a process of the step before"])
+async def test_what_is_moved_without_a_change_can_be_read_by_the_new_storage_alone(codecs: Any, action: str) -> None:
+    clock = ManualClock()
+    old, new = (RacyStorage(codec=codec, clock=clock) for codec in codecs)
+    session_id = await stored_id(old, user="ada")
+    before, moving = MigratingStorage(new, old, moving=False), MigratingStorage(new, old)
+    if action == "held exclusively":
+        session = await moving.read(session_id)
+        await fence(moving, session.key)  # as exclusive_session does
+    else:
+        clock.advance(2 * 86400)
+        await moving.read(session_id)
+    if action.startswith("written"):
+        session = await before.read(session_id)
+        session["user"] = "grace"
+        await before.save(session)
+        assert dict(await before.read(session_id)) == dict(await moving.read(session_id)) == {"user": "grace"}
+
+    assert (await new.read(session_id))["user"] in ("ada", "grace")
+    assert await old.fetch(key_of(session_id)) is None
