@@ -111,8 +111,8 @@ def _is_own(request: web.Request) -> bool:
     """Return whether the request comes from our own pages, or not from a page at all."""
     if site := request.headers.get("Sec-Fetch-Site"):
         return site in _OWN_SITES
-    origin = request.headers.get("Origin")
-    return not origin or _normal(origin) == _own_origin(request)
+    origin, own = request.headers.get("Origin"), _own_origin(request)
+    return not origin or (own is not None and _normal(origin) == own)
 
 
 def _is_trusted(request: web.Request, trusted: frozenset[str]) -> bool:
@@ -129,7 +129,7 @@ def _is_exempt(request: web.Request) -> bool:
 
 
 def _own_origin(request: web.Request) -> str | None:
-    """Return the origin of this request's own address, or None if the request does not name its host."""
+    """Return the origin of this request's own address, or None if the request does not name its host properly."""
     if "Host" not in request.headers:  # aiohttp would ask the resolver for a name
         return None
     return _normal(f"{'https' if came_over_https(request) else 'http'}://{request.host}")

@@ -254,10 +254,14 @@ async def test_a_proxy_that_hides_https_is_warned_of_once(
     assert [one.levelno for one in caplog.records if "X-Forwarded-Proto" in one.message] == [logging.WARNING]
 
 
-async def test_a_request_that_names_no_host_has_no_origin_of_its_own(aiohttp_server: Any) -> None:
+@pytest.mark.parametrize("origin", ["http://localhost", "null"])
+@pytest.mark.parametrize("host", ["", "Host:\r\n", "Host: no host\r\n", "Host: a/b\r\n"])
+async def test_a_request_that_names_no_host_has_no_origin_of_its_own(
+    aiohttp_server: Any, host: str, origin: str
+) -> None:
     server = await aiohttp_server(protected())
     reader, writer = await asyncio.open_connection(server.host, server.port)
-    writer.write(b"POST / HTTP/1.0\r\nOrigin: http://localhost\r\n\r\n")
+    writer.write(f"POST / HTTP/1.0\r\n{host}Origin: {origin}\r\n\r\n".encode())
 
     assert (await reader.readline()).split()[1] == b"403"
     writer.close()
