@@ -146,13 +146,15 @@ class RequestSession:
                 )
             if state.destroy_pending:
                 ended = state
+                state.withdraw()  # what was set since a logout() is replaced, too, and must not be stored with it
                 await self.save()
             elif state.saving is not None:  # a parallel task is saving: the record that it stores must be deleted
                 await asyncio.wait([state.saving])
             else:
                 break
         fresh = state_of(await self.app.storage.read(None))
-        if state is not ended:  # if it ended elsewhere, a login there may have given it another id: that login ends
+        if state is not ended or not state.destroyed:
+            # If it ended elsewhere, a login there may have given it another id: that login ends.
             fresh.replaces = state.replaces if state.new else state
         if not state.destroyed:
             state.withdraw_rotation()

@@ -201,6 +201,10 @@ async def answers_500(request: web.Request) -> web.Response:
     return web.Response(status=500)
 
 
+async def answers_200(request: web.Request) -> web.Response:
+    return web.Response()
+
+
 @pytest.mark.parametrize("end", [raises, answers_500])
 async def test_a_goodbye_in_a_failed_request_keeps_the_session(
     client_of: ClientOf, storage: KeyedStorage, end: Handler
@@ -234,6 +238,29 @@ async def test_a_session_destroyed_before_new_session_stays_destroyed(
 
     assert response.cookie == ""
     assert await data_of(client, cookie) == {}
+
+
+@pytest.mark.parametrize("end", [raises, answers_500, answers_200])
+async def test_what_was_set_between_a_logout_and_new_session_is_replaced_too(
+    client_of: ClientOf, storage: KeyedStorage, end: Handler
+) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        session = await get_session(request)
+        session.logout()
+        session["between"] = 1
+        session.login("eve")
+        assert dict(await new_session(request)) == {}
+        assert session.owner is None
+        return await end(request)
+
+    client = await client_of(app_with(storage, handler))
+    cookie = (await visit(client, "/write?user=ada")).cookie
+
+    response = await visit(client, "/", cookie)
+
+    assert response.cookie == ""
+    assert await data_of(client, cookie) == {}
+    assert await storage.sessions_of("eve") == []
 
 
 @pytest.mark.parametrize("verb", ["insert", "replace"])
