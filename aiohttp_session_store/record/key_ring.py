@@ -41,7 +41,8 @@ class KeyRing:
 
         Raises:
             ConfigurationError: There is no key, or one is not well formed, or two have the same name; the package
-                ``cryptography`` is not installed; or a flag is no bool.  No message shows a key.
+                ``cryptography`` is not installed; a flag is no bool; or the ring would refuse what it writes.  No
+                message shows a key.
         """
         try:
             from . import cipher  # noqa: PLC0415  apps without encryption need no cryptography, nor the time to load it
@@ -53,6 +54,11 @@ class KeyRing:
             raise ConfigurationError("a KeyRing needs a key: make one with KeyRing.new_key()")
         self.decrypt_only: bool = check_flag("decrypt_only", decrypt_only)
         self.accept_plain: bool = check_flag("accept_plain", accept_plain)
+        if decrypt_only and not accept_plain:
+            raise ConfigurationError(
+                "a KeyRing with decrypt_only=True writes records that are not encrypted, and with accept_plain=False it"
+                " would not read them again: set one of the two"
+            )
         self._keys: dict[str, bytes] = {}
         for number, key in enumerate(keys, 1):
             name, material = _parsed(key, number)

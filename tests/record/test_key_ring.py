@@ -60,9 +60,15 @@ def test_a_new_key_can_be_used_and_is_never_made_twice() -> None:
 def test_keys_come_from_the_environment_newest_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESSION_KEYS", f" {KEY} ,\n{OLD},")
 
-    ring = KeyRing.from_env("SESSION_KEYS", decrypt_only=True, accept_plain=False)
+    ring = KeyRing.from_env("SESSION_KEYS", decrypt_only=True)
     assert ring.names == ("2026-11", "2025-03")
-    assert (ring.decrypt_only, ring.accept_plain) == (True, False)
+    assert (ring.decrypt_only, ring.accept_plain) == (True, True)
+    assert not KeyRing.from_env("SESSION_KEYS", accept_plain=False).accept_plain
+
+
+def test_a_ring_that_would_refuse_what_it_writes_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="would not read them again"):
+        KeyRing(KEY, decrypt_only=True, accept_plain=False)
 
 
 @pytest.mark.parametrize("value", [None, "", " , "])
