@@ -55,8 +55,8 @@ class Saver:
         cookie value, and if it failed, stores its changes.
         """
         try:
-            while state.saving is not None and not state.destroy_pending:
-                await asyncio.wait([state.saving])
+            while state.saving is not None and not (state.destroyed and state.destroy_pending):
+                await asyncio.wait([state.saving])  # also for a logout: the save that is under way carries it out
             if not state.destroyed:
                 changes = state.log.take()
                 if changes and state.place is not None and state.rotation is None:

@@ -127,6 +127,31 @@ async def test_a_logout_that_waits_for_an_earlier_save_is_completed(scene: HangU
     assert await data_of(client, cookie) == {}
 
 
+async def test_the_save_after_a_cancelled_one_that_logs_out_waits_for_it(scene: HangUp) -> None:
+    """Otherwise each of the two would make a session, and the browser would get the one without the changes."""
+
+    async def handler(request: web.Request) -> web.Response:
+        session = await get_session(request)
+        session.logout()
+        session.login("eve")
+        session["cart"] = [1]
+        gate = scene.storage.shut("replace")
+        saving = asyncio.create_task(save_session(request))
+        await scene.storage.reached["replace"].wait()
+        saving.cancel()
+        await asyncio.wait([saving])
+        asyncio.get_running_loop().call_soon(gate.set)
+        return web.Response()
+
+    client = await scene.serve(handler)
+    cookie = (await visit(client, "/write?user=ada")).cookie
+
+    new = (await visit(client, "/", cookie)).cookie
+
+    assert await data_of(client, new) == {"cart": [1]}
+    assert len(await scene.storage.sessions_of("eve")) == 1
+
+
 async def test_requests_that_share_the_write_of_a_cancelled_save_are_stored(scene: HangUp) -> None:
     client = await scene.serve(change)
     cookie = (await visit(client, "/write?user=ada")).cookie
