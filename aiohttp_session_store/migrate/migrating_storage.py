@@ -83,7 +83,7 @@ class MigratingStorage(KeyedStorage):
     1. ``old`` alone.
     2. ``MigratingStorage(new, old, moving=False)``, which follows sessions to *new* but leaves them in *old*.
     3. ``MigratingStorage(new, old)``.
-    4. ``new`` alone, when the idle timeout has passed since then, so that nothing lives in *old*.
+    4. ``new`` alone, when the longest idle timeout has passed since then, so that nothing lives in *old*.
 
     ``exclusive_session`` takes the locks of both storages, the lock of *old* first.  With ``moving=False`` it takes the
     lock of *old* alone.  So it also excludes processes that are one step ahead or behind.  The timeouts and the clock
