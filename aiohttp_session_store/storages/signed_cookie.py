@@ -1,6 +1,7 @@
 """Sessions in the signed cookie itself: nothing is stored on the server, nothing merged, and nothing can be revoked.
 
-A signed cookie is not encrypted: anyone who holds it can read it, and a copy of it stays valid until it expires.
+Without a key ring, a cookie is signed but not encrypted: anyone who holds it can read it.  With one, nobody can.  In
+both cases a copy of it stays valid until it expires.
 Parallel requests overwrite each other, and a logout only clears the browser that asked for it.
 """
 
@@ -39,7 +40,10 @@ _ENDLESS = 10**11  # Unix seconds, in the year 5138
 
 
 class CookieStorage:
-    """Keeps the record in the cookie value.  Only for small sessions without secrets that need no real logout."""
+    """Keeps the record in the cookie value.  Only for small sessions that need no real logout.
+
+    Without ``encryption``, the visitor can read what is in the session.
+    """
 
     kind: ClassVar[str] = "data"
 
