@@ -158,6 +158,7 @@ class CookieStorage:
         if state.destroyed:
             pending = state.destroy_pending
             state.mark_destroyed()
+            state.logged_out = None
             return "" if pending else None
         if state.headers_sent:  # housekeeping waits for the next request
             if state.log.dirty:  # inside a list or dict that was handed out; other changes are refused at the call

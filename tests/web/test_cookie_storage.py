@@ -231,3 +231,16 @@ async def test_neither_the_cookie_nor_its_data_is_logged(client: Client, caplog:
     assert opened is not None
     assert opened not in caplog.text
     assert "bob" not in caplog.text
+
+
+async def test_a_logout_and_a_destroy_in_one_request_are_carried_out_by_one_save() -> None:
+    """What is left undone would let new_session() save for ever."""
+    storage = CookieStorage()
+    session = await storage.read(None)
+    session["user"] = "ada"
+    session = await storage.read(await storage.save(session))
+    session.logout()
+    session.destroy()
+
+    assert await storage.save(session) == ""
+    assert not session.dirty
