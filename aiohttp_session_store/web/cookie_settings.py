@@ -97,7 +97,7 @@ class SessionCookie:
         check_prefixes(self, name)
         self.old_names: tuple[str, ...] = checked_old_names(self, old_names)
         if not httponly:
-            warnings.warn("httponly=False lets any script on the page steal the session", UserWarning, stacklevel=3)
+            warnings.warn("httponly=False lets any script on the page steal the session", UserWarning, stacklevel=4)
         #: Bytes available for an unsealed value, so that name and value stay within what browsers keep.
         self.value_limit: int = COOKIE_LIMIT - len(name) - SIGNATURE_LENGTH - (SENT_LENGTH if persistent else 0)
         self._patterns = [pattern_for(one) for one in self.names]
