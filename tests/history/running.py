@@ -49,9 +49,9 @@ class Settings:
 class Worker:
     """A process of the app."""
 
-    def __init__(self, place: str, clock: Path, broken: str) -> None:
+    def __init__(self, place: str, clock: Path, ring: int, broken: str) -> None:
         self.port = free_port()
-        self._arguments = [place, str(self.port), str(clock), *([broken] if broken else [])]
+        self._arguments = [place, str(self.port), str(clock), str(ring), *([broken] if broken else [])]
         self.process: subprocess.Popen[bytes]
         self._guard: Guard
 
@@ -135,7 +135,9 @@ async def _run(settings: Settings, folder: Path, server: Server) -> tuple[Histor
         await behind.start()
     place = _place(settings, folder, server, behind)
     alone = settings.storage == "memory" or settings.broken
-    workers = [Worker(place, clock.path, settings.broken) for _ in range(1 if alone else WORKERS)]
+    # With odd seeds, sessions are encrypted, and each worker is at another step of a change of the key.
+    rings = [1 + at if settings.seed % 2 else 0 for at in range(1 if alone else WORKERS)]
+    workers = [Worker(place, clock.path, ring, settings.broken) for ring in rings]
     before = [Proxy(worker.port, settings.seed + 1 + at) for at, worker in enumerate(workers)] if settings.chaos else []
 
     def address(chooser: random.Random) -> tuple[int, str]:

@@ -1,10 +1,12 @@
 """The app under test: its handlers do what the request tells them, and answer what they saw.
 
-``python -m tests.history.worker STORAGE PORT CLOCK [BROKEN]``, where STORAGE is ``memory``, a directory or the URL of a
-server, CLOCK a file that says how far the clock is moved, and BROKEN one of the names in ``broken.py``.
+``python -m tests.history.worker STORAGE PORT CLOCK RING [BROKEN]``, where STORAGE is ``memory``, a directory or the URL
+of a server, CLOCK a file that says how far the clock is moved, RING the number of one of ``RINGS``, and BROKEN one of
+the names in ``broken.py``.
 """
 
 import asyncio
+import base64
 import json
 import logging
 import mmap
@@ -20,6 +22,7 @@ from aiohttp import web
 from aiohttp_session_store import (
     FileSystemStorage,
     KeyedStorage,
+    KeyRing,
     MemoryStorage,
     Session,
     SessionCookie,
@@ -181,23 +184,29 @@ def clock_from(path: str) -> Callable[[], float]:
     return lambda: time.time() + float(struct.unpack("d", moved[:8])[0])
 
 
-def make_storage(place: str, clock: Callable[[], float], broken: str = "") -> KeyedStorage:
+FIRST, SECOND = (f"{name}:{base64.b64encode(name.encode() * 16).decode()}" for name in ("k1", "k2"))
+# What a worker encrypts with: nothing, the first key, the second one, or nothing although it reads both.
+RINGS = [None, KeyRing(FIRST, SECOND), KeyRing(SECOND, FIRST), KeyRing(FIRST, SECOND, decrypt_only=True)]
+
+
+def make_storage(place: str, clock: Callable[[], float], ring: int = 0, broken: str = "") -> KeyedStorage:
     if broken:
         return broken_storage(broken, clock)
+    options: Any = {"clock": clock, "idle_timeout": IDLE_TIMEOUT, "encryption": RINGS[ring]}
     if place == "memory":
-        return MemoryStorage(clock=clock, idle_timeout=IDLE_TIMEOUT)
+        return MemoryStorage(**options)
     if place.startswith("redis:"):
-        return RedisStorage.from_url(place, timeout=2, clock=clock, idle_timeout=IDLE_TIMEOUT)
+        return RedisStorage.from_url(place, timeout=2, **options)
     if place.startswith("postgresql:"):
-        return PostgresStorage.from_dsn(place, timeout=2, pool_size=5, clock=clock, idle_timeout=IDLE_TIMEOUT)
-    return FileSystemStorage(place, clock=clock, sweep_interval=5, idle_timeout=IDLE_TIMEOUT)
+        return PostgresStorage.from_dsn(place, timeout=2, pool_size=5, **options)
+    return FileSystemStorage(place, sweep_interval=5, **options)
 
 
-def make_app(place: str, clock: Callable[[], float], broken: str = "") -> web.Application:
+def make_app(place: str, clock: Callable[[], float], ring: int, broken: str = "") -> web.Application:
     app = web.Application()
     app.router.add_post("/order", order)
     app.router.add_get("/socket", socket)
-    setup(app, make_storage(place, clock, broken), cookie=SessionCookie(secrets=SECRET))
+    setup(app, make_storage(place, clock, ring, broken), cookie=SessionCookie(secrets=SECRET))
     app.middlewares.insert(0, say_what_was_stored)
     app.on_response_prepare.append(say_what_was_seen)
     return app
@@ -206,7 +215,7 @@ def make_app(place: str, clock: Callable[[], float], broken: str = "") -> web.Ap
 if __name__ == "__main__":
     logging.basicConfig(level=logging.CRITICAL)
     web.run_app(
-        make_app(sys.argv[1], clock_from(sys.argv[3]), "".join(sys.argv[4:])),
+        make_app(sys.argv[1], clock_from(sys.argv[3]), int(sys.argv[4]), "".join(sys.argv[5:])),
         host="127.0.0.1",
         port=int(sys.argv[2]),
         print=None,
