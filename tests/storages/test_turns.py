@@ -19,7 +19,7 @@ from aiohttp_session_store.storages.base import RECLAIM_AFTER
 from aiohttp_session_store.testing import ManualClock
 
 LIMIT = 0.001
-ATTEMPTS = 3
+ATTEMPTS = 8
 DATA = {"user_id": 12345, "roles": ["editor", "author"], "cart": [{"sku": "A-1001", "qty": 2}], "page": "x" * 150}
 
 

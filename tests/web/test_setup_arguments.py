@@ -114,7 +114,7 @@ async def test_a_running_app_is_refused() -> None:
     runner = web.AppRunner(app)
     await runner.setup()
 
-    assert "call setup() before" in refusal(app, MemoryStorage())
+    assert "where the app is made" in refusal(app, MemoryStorage())
     await runner.cleanup()
 
 
@@ -128,7 +128,7 @@ async def test_setup_in_a_startup_hook_is_refused() -> None:
     runner = web.AppRunner(app)
     await runner.setup()
 
-    assert "before the app runs" in told[0]
+    assert "where the app is made" in told[0]
     await runner.cleanup()
 
 
