@@ -113,14 +113,21 @@ class Saver:
         Raises:
             StorageError: One of them may still be there.
         """
+        some_ended = False
         for state in doomed:
             while state.saving is not None and state is not own:  # it may move the session
                 await asyncio.wait([state.saving])
             if state.place is None:
                 continue
-            ended = await end(self._storage, state.place.key, state.place.stored, why)
+            try:
+                ended = await end(self._storage, state.place.key, state.place.stored, why)
+            except StorageError as error:
+                error.maybe_stored |= some_ended
+                raise
             if ended is not None:
-                await unlink(self._storage, ended.head, ended.key)
+                some_ended = True
+                with suppress(StorageError):  # or whoever lists the sessions finds that this one has ended
+                    await unlink(self._storage, ended.head, ended.key)
 
     async def _log_out(self, state: SessionState) -> str | None:
         """End the session that this request has logged out of; return the cookie value that says so, or None."""
@@ -224,7 +231,8 @@ class Saver:
                 raise
             try:
                 # The ending may still be on its way. It must not come when the new session has been taken back.
-                if await self._has_ended_after_all(replaces):
+                ended = [await self._has_ended_after_all(state) for state in replaces.doomed()]
+                if all(ended):
                     return
                 await bury(self._storage, new_key, REPLACED)
                 await unlink(self._storage, head, new_key)
@@ -232,14 +240,14 @@ class Saver:
                 raise StorageError(
                     f"whether a new session replaced the one before is not known: {error.args[0]}", maybe_stored=True
                 ) from unknown
-            error.maybe_stored = False
+            error.maybe_stored = any(ended)
             raise
 
     async def _end_replaced(self, replaces: SessionState) -> None:
         await self._end(replaces.doomed(), REPLACED)
 
-    async def _has_ended_after_all(self, replaces: SessionState) -> bool:
-        found = None if replaces.place is None else await fence(self._storage, replaces.place.key)
+    async def _has_ended_after_all(self, state: SessionState) -> bool:
+        found = None if state.place is None else await fence(self._storage, state.place.key)
         while isinstance(found, Retired) and found.successor is not None:
             found = await fence(self._storage, found.successor)
         return not isinstance(found, Record)

@@ -6,6 +6,9 @@ from typing import ClassVar
 import pytest
 
 from aiohttp_session_store import MemoryStorage, StorageError, Stored
+from aiohttp_session_store.record.session_id import key_of
+from aiohttp_session_store.session.session import state_of
+from tests.engine.suspending import RacyStorage, SuspendingStorage, nothing_fails, stored_id
 
 
 class Broken(MemoryStorage):
@@ -70,3 +73,54 @@ async def test_a_list_that_fails_leaves_no_look_under_way() -> None:
         await storage.sessions_of("ada")
 
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+# --- the index of owners fails behind an ending
+
+
+class IndexAway(SuspendingStorage):
+    """Its index takes entries, and then fails."""
+
+    async def unlink(self, owner_key: str, key: str) -> None:
+        raise StorageError("the index is away")
+
+
+@pytest.mark.parametrize("ending", ["destroy", "logout", "replace"])
+async def test_an_ending_that_was_carried_out_is_no_error_because_an_entry_stays(ending: str) -> None:
+    """To say that nothing was stored would be untrue: the session has ended.  Lists skip the entry, and it expires."""
+    storage = IndexAway()
+    session = await storage.read(None)
+    session.login("ada")
+    session_id = await storage.save(session)
+    session = await storage.read(session_id)
+    if ending == "destroy":
+        session.destroy()
+    elif ending == "logout":
+        session.logout()
+    else:
+        fresh = await storage.read(None)
+        fresh["a"] = 1
+        state_of(fresh).replaces = state_of(session)
+        session = fresh
+    await storage.save(session)
+
+    assert (await storage.read(session_id)).new
+
+
+async def test_an_ending_of_which_a_part_was_carried_out_says_so() -> None:
+    """A request that came with two live cookies ends both sessions; the second ending is refused."""
+    storage = RacyStorage()
+    ids = [await stored_id(storage, user="ada"), await stored_id(storage, user="ada")]
+    sessions = [await storage.read(one) for one in ids]
+    fresh = await storage.read(None)
+    fresh["a"] = 1
+    first, second = map(state_of, sessions)
+    state_of(fresh).replaces, first.replaces = first, second
+    storage.fail = lambda verb, key: verb in ("replace", "delete") and key == key_of(ids[1])
+    with pytest.raises(StorageError) as caught:
+        await storage.save(fresh)
+    nothing_fails(storage)
+
+    assert caught.value.maybe_stored
+    assert (await storage.read(ids[0])).new
+    assert not (await storage.read(ids[1])).new
