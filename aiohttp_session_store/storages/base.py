@@ -53,7 +53,7 @@ DEFAULT_SWEEP_INTERVAL = 600
 # A megabyte takes about 20 ms to decode, merge and encode, which holds up every other request of the process.
 DEFAULT_MAX_SESSION_SIZE = 1_000_000
 # Lines about records that cannot be read, one for each key of encryption.
-MOST_WARNINGS = 16
+_MOST_WARNINGS = 16
 
 
 class StorageOptions(TypedDict, total=False):
@@ -110,6 +110,14 @@ class SweptOptions(KeyedOptions, total=False):
     """
 
     sweep_interval: float | timedelta | None
+
+
+def is_first(about: str, warned: set[str]) -> bool:
+    """Return whether to log a line about *about*, and note it in *warned*: once for each, and for a few of them only."""
+    if about in warned or len(warned) >= _MOST_WARNINGS:
+        return False
+    warned.add(about)
+    return True
 
 
 def check_options(storage: object, options: StorageOptions, kind: type[StorageOptions]) -> None:
@@ -306,8 +314,7 @@ class KeyedStorage(Verbs, ABC):
         about, level = "", logging.WARNING
         if isinstance(error, UnopenedRecordError):
             about, level = error.about, logging.ERROR
-        if about not in self._warned and len(self._warned) < MOST_WARNINGS:
-            self._warned.add(about)
+        if is_first(about, self._warned):
             _logger.log(level, "session %s, and perhaps others, cannot be read and are left in place: %s", key, error)
 
     async def set_aside(self, key: str, stored: Stored) -> None:

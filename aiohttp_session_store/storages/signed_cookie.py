@@ -30,7 +30,7 @@ from ..session.change_log import ChangeLog
 from ..session.session import Session, state_of
 from ..session.state import Place, SessionState
 from ..tracebacks import hide_locals
-from .base import DEFAULT_IDLE_TIMEOUT, DEFAULT_LIFETIME, MOST_WARNINGS, StorageOptions, check_options
+from .base import DEFAULT_IDLE_TIMEOUT, DEFAULT_LIFETIME, StorageOptions, check_options, is_first
 
 __all__ = ["CookieStorage"]
 
@@ -240,8 +240,7 @@ class CookieStorage:
                 return None
             return session_id.decode("ascii"), Stored(data, b"", int(expires_at)), record
         except UnopenedRecordError as error:
-            if error.about not in self._warned_keys and len(self._warned_keys) < MOST_WARNINGS:
-                self._warned_keys.add(error.about)
+            if is_first(error.about, self._warned_keys):
                 _logger.error("a signed cookie, and perhaps others, cannot be read: %s", error)
             return None
         except (ValueError, binascii.Error) as error:
