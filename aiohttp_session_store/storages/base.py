@@ -113,7 +113,7 @@ class SweptOptions(KeyedOptions, total=False):
 
 
 def is_first(about: str, warned: set[str]) -> bool:
-    """Return whether to log a line about *about*, and note it in *warned*: once for each, and for a few of them only."""
+    """Return whether to log a line about *about*, once for each and for a few of them only; note it in *warned*."""
     if about in warned or len(warned) >= _MOST_WARNINGS:
         return False
     warned.add(about)

@@ -11,39 +11,16 @@ from contextlib import aclosing, asynccontextmanager
 import asyncpg
 import pytest
 
-from aiohttp_session_store import Announcement, SessionWatch, StorageError
+from aiohttp_session_store import Announcement, StorageError
 from aiohttp_session_store.engine.watching import Watching
-from aiohttp_session_store.session.session import state_of
 from aiohttp_session_store.storages.postgres import PostgresStorage, announcing
 from tests.docs.blocks import ROOT
 from tests.servers.pgbouncer import MISSING, installed, pgbouncer
 from tests.servers.postgres import PostgresServer
 from tests.servers.tcp_proxy import Fate, tcp_proxy
+from tests.storages.watched_steps import SOON, ended, log_out, stored, watch
 
-SOON = 20
 KEY = secrets.token_hex(32)
-
-
-async def stored(storage: PostgresStorage) -> str:
-    session = await storage.read(None)
-    session["a"] = 1
-    return str(await storage.save(session))
-
-
-async def log_out(storage: PostgresStorage, session_id: str) -> None:
-    session = await storage.read(session_id)
-    session.destroy()
-    await storage.save(session)
-
-
-async def watch(storage: PostgresStorage, watching: Watching, session_id: str) -> SessionWatch:
-    place = state_of(await storage.read(session_id)).place
-    assert place is not None
-    return watching.add(place)
-
-
-async def ended(watch: SessionWatch) -> str:
-    return await asyncio.wait_for(watch.ended(), SOON)
 
 
 @asynccontextmanager
