@@ -20,6 +20,7 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from socket import create_connection as connect
 from typing import Any
 
 from aiohttp import web
@@ -205,35 +206,38 @@ def probe(port: int, pipe: Connection) -> None:
     asyncio.run(run())
 
 
-async def get(port: int, path: str, cookie: str) -> str:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n".encode())
-    answer = (await reader.read()).decode()
-    writer.close()
-    return answer
+def get(port: int, path: str, cookie: str) -> str:
+    with connect(("127.0.0.1", port)) as connection:
+        connection.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n".encode()
+        )
+        return b"".join(iter(lambda: connection.recv(4096), b"")).decode()
 
 
-async def burst(port: int, number: int, quiet: float) -> tuple[float, float, float]:
-    """Open sockets, wait, and log out; return when that was, when all were closed, and when the last one was."""
-    answer = await get(port, "/login", "")
+def burst(port: int, number: int, quiet: float) -> tuple[float, float, float]:
+    """Open sockets, wait, and log out; return when that was, when all were closed, and when the last one was.
+
+    This process works with bare sockets, so that it leaves the cores to the two that are measured.
+    """
+    answer = get(port, "/login", "")
     cookie = answer.partition("Set-Cookie: ")[2].partition(";")[0]
     sockets = []
-    for _ in range(0, number, 50):
-        connections = await asyncio.gather(*(asyncio.open_connection("127.0.0.1", port) for _ in range(50)))
-        for reader, writer in connections:
-            writer.write(UPGRADE.format(cookie=cookie).encode())
-            head = await reader.readuntil(b"\r\n\r\n")
-            assert b" 101 " in head, head
-        sockets += connections
-    await asyncio.sleep(2)
+    for _ in range(number):
+        connection = connect(("127.0.0.1", port))
+        connection.sendall(UPGRADE.format(cookie=cookie).encode())
+        head = connection.recv(4096)
+        assert b" 101 " in head, head
+        assert head.endswith(b"\r\n\r\n"), head
+        sockets.append(connection)
+    time.sleep(2)
     begun = time.time()
-    await asyncio.sleep(quiet)
+    time.sleep(quiet)
     ended = time.time()
-    await get(port, "/logout", cookie)
-    for reader, writer in sockets:
-        first = await reader.readexactly(1)
+    get(port, "/logout", cookie)
+    for connection in sockets:
+        first = connection.recv(1)
         assert first[0] == CLOSE, first
-        writer.close()
+        connection.close()
     return begun, ended, time.time()
 
 
@@ -247,7 +251,7 @@ def all_at_once(number: int, quiet: float) -> dict[str, float]:
     prober = context.Process(target=probe, args=(port, from_us))
     prober.start()
     try:
-        begun, ended, closed = asyncio.run(burst(port, number, quiet))
+        begun, ended, closed = burst(port, number, quiet)
         to_probe.send("stop")
         taken = to_probe.recv()
     finally:

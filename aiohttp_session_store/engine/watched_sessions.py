@@ -22,7 +22,7 @@ _FILTERED = 2000
 _BREATH = 0.001
 # Seconds between two watches that are told of an end. To close a WebSocket and to end its request takes half a
 # millisecond, so other requests have most of the loop.
-_TOLD_EVERY = 0.002
+_TOLD_EVERY = 0.003
 # Watches that are told in a row, before it is looked whether other sessions have ended.
 _TOLD_IN_A_ROW = 50
 # A session that is watched by no more requests than this need not wait until those of a larger one are told.

@@ -49,6 +49,11 @@ class Workers:
                 self.met.add(body)
             return response
 
+    async def ask_for(self, path: str, cookie: str = "") -> None:
+        """Send a request, whatever its answer says."""
+        async with self.client.get(self.url + path, headers={"Cookie": f"session={cookie}"}) as response:
+            assert response.status == 200, (path, response.status)
+
     async def login(self) -> str:
         """Return the cookie value of a new session."""
         return (await self.get("/login")).cookies["session"].value

@@ -7,6 +7,7 @@ import asyncio
 import os
 import sys
 from decimal import Decimal
+from pathlib import Path
 
 from aiohttp import web
 
@@ -14,6 +15,7 @@ from aiohttp_session_store import (
     FileSystemStorage,
     KeyedStorage,
     SessionCookie,
+    close_when_session_ends,
     exclusive_session,
     get_session,
     get_storage,
@@ -21,6 +23,7 @@ from aiohttp_session_store import (
 )
 from aiohttp_session_store.storages.postgres import PostgresStorage
 from aiohttp_session_store.storages.redis import RedisStorage
+from aiohttp_session_store.web.app_sessions import APP
 
 SECRET = "known-secret-0123456789-abcdefghijklmnopqrstuvwxyz"
 
@@ -139,6 +142,36 @@ async def devices(request: web.Request) -> web.Response:
     return web.json_response({"keys": [info.key for info in shown]})
 
 
+# --- sockets
+
+
+async def socket(request: web.Request) -> web.WebSocketResponse:
+    """Be open until the session ends or the client leaves, and fail if it sends something."""
+    await get_session(request)
+    socket = web.WebSocketResponse()
+    await socket.prepare(request)
+    close_when_session_ends(request, socket)
+    await socket.send_str("open")
+    async for _ in socket:
+        raise web.HTTPInternalServerError
+    return socket
+
+
+async def left(request: web.Request) -> web.Response:
+    """Say how much this worker has to do with sockets, and how large it is."""
+    mine = request.app[APP]
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return web.json_response(
+        {
+            "worker": os.getpid(),
+            "watched": len(mine.watching or ()),
+            "closing": len(mine.closing),
+            "tasks": len(asyncio.all_tasks()),
+            "bytes": pages * os.sysconf("SC_PAGE_SIZE"),
+        }
+    )
+
+
 def make_storage(place: str) -> KeyedStorage:
     if place.startswith("redis:"):
         return RedisStorage.from_url(place)
@@ -156,6 +189,7 @@ async def prepare(storage: KeyedStorage) -> None:
 
 _HANDLERS = (
     who, login, write, count, append, fill, increment, values, logout, show, enter, renew, leave, end, mine, devices,
+    socket, left,
 )  # fmt: skip
 
 

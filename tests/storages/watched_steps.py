@@ -2,12 +2,17 @@
 
 import asyncio
 
+import pytest
+
 from aiohttp_session_store import KeyedStorage
 from aiohttp_session_store.engine.session_watch import SessionWatch
 from aiohttp_session_store.engine.watching import Watching
 from aiohttp_session_store.session.session import state_of
 
 SOON = 20
+
+#: Seconds without the server, in which several looks fail.
+AWAY = pytest.mark.parametrize("seconds_away", [1, pytest.param(60, marks=pytest.mark.long)])
 
 
 async def stored(storage: KeyedStorage) -> str:

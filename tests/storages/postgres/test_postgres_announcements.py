@@ -18,7 +18,7 @@ from tests.docs.blocks import ROOT
 from tests.servers.pgbouncer import MISSING, installed, pgbouncer
 from tests.servers.postgres import PostgresServer
 from tests.servers.tcp_proxy import Fate, tcp_proxy
-from tests.storages.watched_steps import SOON, ended, log_out, stored, watch
+from tests.storages.watched_steps import AWAY, SOON, ended, log_out, stored, watch
 
 KEY = secrets.token_hex(32)
 
@@ -123,8 +123,9 @@ async def test_a_connection_that_has_gone_silent_is_given_up(
             await asyncio.wait_for(anext(announcements), SOON)
 
 
-async def test_a_server_that_is_away_closes_nothing_and_what_ended_is_noticed_after(
-    server: PostgresServer, schema: str, caplog: pytest.LogCaptureFixture
+@AWAY
+async def test_a_server_that_is_away_closes_nothing_and_what_ends_after_is_noticed(
+    server: PostgresServer, schema: str, caplog: pytest.LogCaptureFixture, seconds_away: int
 ) -> None:
     async with from_dsn(server.dsn, schema, timeout=2) as storage, watching(storage, 0.3) as sessions:
         ends, stays = await stored(storage), await stored(storage)
@@ -133,6 +134,7 @@ async def test_a_server_that_is_away_closes_nothing_and_what_ended_is_noticed_af
         async with asyncio.timeout(SOON):
             while not any("could not be looked at" in record.message for record in caplog.records):
                 await asyncio.sleep(0.01)
+        await asyncio.sleep(seconds_away)
         assert (one.reason, other.reason) == (None, None)
 
         await asyncio.to_thread(server.start)

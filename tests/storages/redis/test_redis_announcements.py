@@ -17,7 +17,7 @@ from aiohttp_session_store.storages.redis import RedisStorage, announcing
 from tests.docs.blocks import ROOT
 from tests.servers.proxy import proxy
 from tests.servers.redis import RedisServer
-from tests.storages.watched_steps import SOON, ended, log_out, stored, watch
+from tests.storages.watched_steps import AWAY, SOON, ended, log_out, stored, watch
 
 KEY = secrets.token_hex(32)
 
@@ -135,8 +135,9 @@ async def test_a_connection_that_has_gone_silent_is_given_up(
         await storage.aclose()
 
 
+@AWAY
 async def test_a_server_that_is_away_closes_nothing_and_what_ended_is_noticed_after(
-    server: RedisServer, caplog: pytest.LogCaptureFixture
+    server: RedisServer, caplog: pytest.LogCaptureFixture, seconds_away: int
 ) -> None:
     direct = RedisStorage.from_url(server.url)
     ends, stays = await stored(direct), await stored(direct)
@@ -150,7 +151,7 @@ async def test_a_server_that_is_away_closes_nothing_and_what_ended_is_noticed_af
                     between.kill()  # one may have been on its way
                     await asyncio.sleep(0.01)
             await log_out(direct, ends)
-            await asyncio.sleep(1)  # some more looks fail
+            await asyncio.sleep(seconds_away)
             assert (one.reason, other.reason) == (None, None)
 
             await between.listen()
