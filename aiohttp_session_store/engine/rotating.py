@@ -168,7 +168,7 @@ class _Rotation:
             source = source._replace(head=replace(source.head, confirmed_at=work.confirmed_at))
         self._source = source
         merged = self._writer.entered(self._writer.merged(source, work.changes, now, self._write), now)
-        data = self._writer.encoded(merged, self._new_key, stored, work.changes)
+        data = self._writer.encoded(merged, self._new_key, place, work.changes)
         expires_at = storage.timeouts.expiry(now, merged.created_at, merged.head)
         await self._put_new(merged, Stored(data, b"", expires_at))
         if work.delete_old:

@@ -97,13 +97,13 @@ class RecordWriter:
             )
         return stored
 
-    def encoded(self, record: Record, key: str, stored: Stored | None = None, changes: Sequence[Changes] = ()) -> bytes:
+    def encoded(self, record: Record, key: str, before: Place | None = None, changes: Sequence[Changes] = ()) -> bytes:
         """Return the stored form of *record*.
 
         Args:
             record: What is to be stored.
             key: Where it is to be stored.
-            stored: What it is made from, if not new.  A session that is too large already may shrink, but not grow.
+            before: What it is made from, if not new.  A session that is too large already may shrink, but not grow.
             changes: How it differs from that.  If it does not, it may take any number of bytes, as an extension may.
 
         Raises:
@@ -111,7 +111,7 @@ class RecordWriter:
         """
         data = self.storage.records.encode(record, key)
         limit = self.storage.max_session_size
-        if len(data) > limit and (stored is None or (any(changes) and len(data) > len(stored.data))):
+        if len(data) > limit and (before is None or (any(changes) and len(data) > self._size_of(before, key))):
             largest = ", ".join(f"{key!r} ({size} bytes)" for key, size in largest_keys(record.data))
             raise SessionTooLargeError(
                 f"the session would take {len(data)} bytes, and max_session_size is {limit}. Largest keys: {largest}."
@@ -120,6 +120,13 @@ class RecordWriter:
                 limit=limit,
             )
         return data
+
+    def _size_of(self, place: Place, key: str) -> int:
+        """Return how many bytes a record takes, as it is stored or as it would be stored now if nothing changed.
+
+        Encryption or another codec may have been added since it was stored.
+        """
+        return max(len(place.stored.data), len(self.storage.records.encode(place.record, key)))
 
     async def write(
         self,
@@ -231,7 +238,7 @@ class RecordWriter:
         if storage.timeouts.until_due(merged, now):
             merged = self.entered(merged, now)
             await link(storage, merged.head, key)
-        data = self.encoded(merged, key, stored, changes)
+        data = self.encoded(merged, key, place, changes)
         expires_at = storage.timeouts.expiry(now, merged.created_at, merged.head)
         if storage.records.same(data, merged, stored.data, place.record) and not self.use_is_due(place):
             # The result is what this request knows; whether it is also what the storage holds, only the storage knows.

@@ -367,6 +367,27 @@ async def test_max_session_size_counts_what_is_stored() -> None:
         await storage.save(session)
 
 
+@pytest.mark.parametrize("renewed", [False, True])
+async def test_a_session_that_encryption_makes_too_large_can_be_changed_but_not_grow(renewed: bool) -> None:
+    plain = MemoryStorage(max_session_size=500)
+    session = await plain.read(None)
+    session["note"], session["seen"] = "x" * 400, 1
+    value = await plain.save(session)
+    encrypted = MemoryStorage(max_session_size=500, encryption=KeyRing(NEW))
+    encrypted._records = plain._records
+    session = await encrypted.read(value)
+    session["seen"] = 2
+    if renewed:
+        session.regenerate_id()
+    value = await encrypted.save(session) or value
+    session = await encrypted.read(value)
+    assert session["seen"] == 2
+
+    session["note"] += "x" * 64
+    with pytest.raises(SessionTooLargeError):
+        await encrypted.save(session)
+
+
 @pytest.mark.parametrize("ring", ["key", b"key", [OLD], object()])
 def test_something_else_than_a_ring_is_refused(ring: Any) -> None:
     for kind in (MemoryStorage, CookieStorage):
