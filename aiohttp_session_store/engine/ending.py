@@ -130,12 +130,13 @@ async def _entomb(storage: Verbs, key: str, stored: Stored, why: str) -> bool:
     """Put a tombstone in the place of *stored*; False if another version stands there.
 
     A full disk or server refuses the tombstone.  The record is then deleted, which needs no space and is as final: no
-    write can replace it, and where an insert would find no space either, none is made.
+    write can replace it, and where an insert would find no space either, none is made.  If the fate of the tombstone is
+    unknown, there may be space, and a late insert could make the record anew: then nothing is deleted.
     """
     try:
         ended = await storage.retire(key, *_tombstone(storage, why), stored.version) is not None
     except StorageError as refused:
-        if not storage.deletes_at_version:
+        if refused.maybe_stored or not storage.deletes_at_version:
             raise
         try:
             ended = await storage.delete(key, stored.version)

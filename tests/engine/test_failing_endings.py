@@ -64,6 +64,34 @@ async def test_if_all_endings_fail_nothing_was_stored_and_the_error_says_so() ->
     assert await live(storage) == set(keys)
 
 
+class Unanswering(MemoryStorage):
+    """Gets no answer to any replacement while it is told so, and does not carry it out."""
+
+    answers = True
+
+    async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
+        if not self.answers:
+            raise StorageError("no answer", maybe_stored=True)
+        return await super().replace(key, data, expires_at, version)
+
+
+async def test_an_ending_of_which_nobody_knows_deletes_nothing() -> None:
+    """A login is under way, and its driver sends the insert once more: without the record, it would be carried out."""
+    storage = Unanswering()
+    (key,) = await logins(storage, 1)
+    login = await storage.fetch(key)
+    assert login
+    storage.answers = False
+    with pytest.raises(StorageError) as raised:
+        await storage.end_sessions("ada")
+    assert raised.value.maybe_stored
+    storage.answers = True
+    await storage.insert(key, login.data, login.expires_at)
+
+    assert await storage.end_sessions("ada") == 1
+    assert (await storage.fetch(key) or login).data != login.data
+
+
 async def test_a_list_that_fails_leaves_no_look_under_way() -> None:
     storage = Broken()
     keys = await logins(storage, 4)

@@ -40,6 +40,18 @@ class _Borrowed(NamedTuple):
     pid: int
 
 
+class Answer(NamedTuple):
+    """The answer to a statement.
+
+    Attributes:
+        row: Its first row, or None.
+        lost: Whether the statement had been sent before without an answer, so that it may have been carried out twice.
+    """
+
+    row: Any
+    lost: bool
+
+
 class Connections:
     """Runs statements on the connections of a pool, and turns the driver's errors into :class:`StorageError`.
 
@@ -70,12 +82,16 @@ class Connections:
         return await self._given.opened() if isinstance(self._given, OwnPool) else self._given
 
     async def value(self, statement: str, *arguments: Any, again: str | None = None, writes: bool = False) -> Any:
-        """Run one statement and return the first value of its first row, or None; see :meth:`row`."""
+        """Run one statement and return the first value of its first row, or None; see :meth:`answer`."""
         row = await self.row(statement, *arguments, again=again, writes=writes)
         return None if row is None else row[0]
 
     async def row(self, statement: str, *arguments: Any, again: str | None = None, writes: bool = False) -> Any:
-        """Run one statement and return its first row, or None.
+        """Run one statement and return its first row, or None; see :meth:`answer`."""
+        return (await self.answer(statement, *arguments, again=again, writes=writes)).row
+
+    async def answer(self, statement: str, *arguments: Any, again: str | None = None, writes: bool = False) -> Answer:
+        """Run one statement.
 
         Args:
             statement: The SQL.
@@ -103,7 +119,8 @@ class Connections:
             else:
                 limit = deadline - time.monotonic()
             try:
-                return await self._answer(borrowed, limit, statement, arguments)
+                row = await self._answer(borrowed, limit, statement, arguments)
+                return Answer(row, lost is not None)
             except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError) as error:
                 # Under repeatable read, the statement that loses a race has to be repeated.
                 if attempts == _ATTEMPTS or time.monotonic() >= deadline:

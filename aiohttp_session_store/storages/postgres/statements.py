@@ -31,7 +31,8 @@ class Statements:
     """The statements for one table of sessions and its table of locks.
 
     Each statement may be sent a second time if its answer was lost.  ``insert_again`` and ``replace_again`` also find
-    what the first one has stored, by the version that the client chose for it.
+    what the first one has stored, by the version that the client chose for it.  If others have written since, the
+    version that stands then tells; see :mod:`.versions`.
 
     Attributes:
         table: The quoted name of the table, with its schema if one is given.
@@ -51,6 +52,7 @@ class Statements:
     names: tuple[str | None, str, str, str, str, str]
     fetch: str
     fetch_many: str
+    version: str
     versions: str
     insert: str
     insert_again: str
@@ -98,6 +100,7 @@ class Statements:
             fetch=f"SELECT data, version, expires_at FROM {name} WHERE key = $1",
             fetch_many="SELECT array_agg(key), array_agg(data), array_agg(version), array_agg(expires_at)"
             f" FROM {name} WHERE key = ANY($1)",
+            version=f"SELECT version FROM {name} WHERE key = $1",
             versions=f"SELECT array_agg(key), array_agg(version) FROM {name} WHERE key = ANY($1)",
             insert=f"{insert} (key) DO NOTHING RETURNING true",
             insert_again=f"{insert} (key) DO UPDATE SET version = excluded.version"

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import random
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Unpack
@@ -27,6 +26,7 @@ from .lock import Looks, PostgresLock
 from .own_pool import OwnPool
 from .server_checks import connect_once
 from .statements import Statements
+from .versions import became_of, first_version, next_version
 
 __all__ = ["PostgresStorage"]
 
@@ -171,21 +171,38 @@ class PostgresStorage(KeyedStorage):
 
     async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
         """See :meth:`KeyedStorage.insert`."""
-        version = secrets.token_bytes(8)
-        sql = self._statements
-        row = await self._connections.row(
-            sql.insert, key, data, version, expires_at, again=sql.insert_again, writes=True
-        )
-        return None if row is None else version
+        sql, version = self._statements, first_version()
+        return await self._write(sql.insert, sql.insert_again, version, key, data, version, expires_at)
 
     async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
         """See :meth:`KeyedStorage.replace`."""
-        newer = secrets.token_bytes(8)
-        sql = self._statements
-        row = await self._connections.row(
-            sql.replace, key, data, newer, expires_at, version, again=sql.replace_again, writes=True
-        )
-        return None if row is None else newer
+        sql, newer = self._statements, next_version(version)
+        return await self._write(sql.replace, sql.replace_again, newer, key, data, newer, expires_at, version)
+
+    async def _write(self, statement: str, again: str, version: bytes, key: str, *arguments: object) -> bytes | None:
+        """Write a record at *version*; return that, or None if it was not written.
+
+        Raises:
+            StorageError: The server failed; ``maybe_stored`` if nobody can know what it has done.
+        """
+        row, lost = await self._connections.answer(statement, key, *arguments, again=again, writes=True)
+        if row is not None:
+            return version
+        if not lost:
+            return None
+        # A first attempt that arrives only now changes nothing: what it was to replace does not stand any more.
+        look = self._statements.version
+        try:
+            standing = await self._connections.value(look, key, again=look)
+        except StorageError as error:
+            error.maybe_stored = True
+            raise
+        became = became_of(version, standing)
+        if became is None:
+            raise StorageError(
+                "PostgreSQL: the answer to a write was lost, and other requests have written since", maybe_stored=True
+            )
+        return version if became else None
 
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         """See :meth:`KeyedStorage.touch`."""
