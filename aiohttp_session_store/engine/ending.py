@@ -8,15 +8,13 @@ write has long ended.
 import logging
 from typing import NamedTuple
 
-from ..errors import StorageError, one_line
+from ..errors import StorageError
 from ..record.format import IDLE, Record, Retired, Stored, encode_retired
 from ..record.head import Head
 from ..session.state import Place
 from .retry import Attempts
 from .verbs import RECLAIM_AFTER, Verbs
 from .writing import decode
-
-_logger = logging.getLogger("aiohttp_session_store")
 
 # Longer than any call that is under way can take; a late step finds the tombstone and fails.
 TOMBSTONE_KEPT: int = RECLAIM_AFTER
@@ -157,7 +155,9 @@ async def announce(storage: Verbs, key: str, why: str) -> None:
         try:
             await storage.announce(key, why)
         except StorageError as error:
-            _logger.info("the end of session %s was not announced, and is noticed later: %s", key, one_line(error))
+            storage.outages.note(
+                logging.INFO, error, "the end of session %s was not announced, and is noticed later", key
+            )
 
 
 def _tombstone(storage: Verbs, why: str) -> tuple[bytes, int]:

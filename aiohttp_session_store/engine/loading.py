@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from ..errors import SessionLockError, StorageError, one_line
+from ..errors import SessionLockError, StorageError
 from ..record.format import NewerRecordError, Record, Stored
 from ..record.session_id import is_id, key_of
 from ..session.change_log import ChangeLog
@@ -73,7 +73,7 @@ class Loader:
         try:
             return await extend(self._writer, place)
         except StorageError as error:
-            _logger.warning("session %s could not be extended: %s", place.key, one_line(error))
+            self._storage.outages.note(logging.WARNING, error, "session %s could not be extended", place.key)
             return place
 
     def _session(self, session_id: str, place: Place, readable: Record) -> Session:

@@ -334,13 +334,14 @@ class Saver:
             elif self._storage.suspends:
                 state.saving = written = self._shared.submit(place, changes)
                 written.add_done_callback(partial(self._settle, state, changes))
-                await _shielded(written)
+                await self._shielded(written)
             else:
                 await self._write(state, place, changes)
         except StorageError as error:
             if changes.by_handler or state.confirm or isinstance(error, SessionLockError):
                 raise
-            _logger.warning("session %s: a flash that was read could not be removed: %s", place.key, one_line(error))
+            lost = "session %s: a flash that was read could not be removed"
+            self._storage.outages.note(logging.WARNING, error, lost, place.key)
 
     async def _write(self, state: SessionState, place: Place, changes: Changes) -> None:
         """Write alone: under an exclusive lock, and for a storage that never suspends."""
@@ -417,24 +418,26 @@ class Saver:
             state.saving = None
 
         task.add_done_callback(finished)
-        await _shielded(task)
+        await self._shielded(task)
+
+    async def _shielded(self, work: "asyncio.Future[Any]") -> None:
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            work.add_done_callback(self._log_failure)
+            raise
+
+    def _log_failure(self, work: "asyncio.Future[Any]") -> None:
+        """Log the failure of a save that outlived its cancelled request: perhaps nobody else is left to hear it."""
+        if work.cancelled() or (error := work.exception()) is None:
+            return
+        lost = "the session of a cancelled request was not stored"
+        if isinstance(error, StorageError):
+            self._storage.outages.note(logging.ERROR, error, lost)
+        else:
+            hide_locals(error)
+            _logger.error("%s: %s", lost, one_line(error), exc_info=error)
 
 
 def _put_back(state: SessionState, changes: Changes, error: BaseException | None) -> None:
     state.log.put_back(changes, lost=isinstance(error, LostTrackError))
-
-
-async def _shielded(work: "asyncio.Future[Any]") -> None:
-    try:
-        await asyncio.shield(work)
-    except asyncio.CancelledError:
-        work.add_done_callback(_log_failure)
-        raise
-
-
-def _log_failure(work: "asyncio.Future[Any]") -> None:
-    """Log the failure of a save that outlived its cancelled request: perhaps nobody else is left to hear it."""
-    if not work.cancelled() and (error := work.exception()) is not None:
-        hide_locals(error)
-        bug = None if isinstance(error, StorageError) else error
-        _logger.error("the session of a cancelled request was not stored: %s", one_line(error), exc_info=bug)

@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple, Protocol
 from ..errors import SessionUsageError
 from ..record.format import NewerRecordError, Stored
 from ..record.timeouts import Timeouts
+from .outage_log import OutageLog
 from .record_cache import RecordCache
 
 __all__ = ["RECLAIM_AFTER", "Announcement", "Clock", "Lease", "Stored", "Verbs", "unlosable"]
@@ -58,6 +59,7 @@ class Verbs(Protocol):
         rotation_grace: Seconds for which the old id stays readable after ``regenerate_id()``.
         max_session_size: Bytes that an encoded record may have.
         records: Encodes and decodes records.
+        outages: Logs what fails.
         deletes_at_version: Whether :meth:`delete` takes a version.
         has_index: Whether :meth:`link`, :meth:`unlink` and :meth:`linked` are provided.
         announces: Whether :meth:`announce` is provided.
@@ -75,6 +77,7 @@ class Verbs(Protocol):
     max_session_size: int
     max_sessions_per_owner: int | None
     records: RecordCache
+    outages: OutageLog
 
     @abstractmethod
     def now(self) -> int:

@@ -34,7 +34,7 @@ from typing import NamedTuple
 
 from ..engine.record_cache import RecordCache
 from ..engine.verbs import Announcement, Lease
-from ..errors import ConfigurationError, StorageError, one_line
+from ..errors import ConfigurationError, StorageError
 from ..record.format import TOMBSTONE, Record, Retired, Stored, encode_retired
 from ..record.head import owner_key
 from ..record.settings import check_flag
@@ -42,8 +42,6 @@ from ..storages.base import KeyedStorage
 from .merged_announcements import merged
 
 __all__ = ["MigratingStorage"]
-
-_logger = logging.getLogger("aiohttp_session_store")
 
 # Both are retired records that lead nowhere, followed by bytes that no session ever writes. A process that knows only
 # one of the storages reads them as "no session".
@@ -319,8 +317,8 @@ class MigratingStorage(KeyedStorage):
         try:
             await self.old.delete(key)
         except StorageError as error:  # the data is written, and the mark will expire
-            left = "session %s has moved, but a mark of it stays in the old storage: %s"
-            _logger.warning(left, key, one_line(error))
+            left = "session %s has moved, but a mark of it stays in the old storage"
+            self.outages.note(logging.WARNING, error, left, key)
         return _NEW + newer
 
     async def _claim(self, key: str, version: bytes, expires_at: int) -> _Claim | None:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, ClassVar, Protocol, TypedDict, Unpack
 
 from ..engine.loading import Loader
+from ..engine.outage_log import OutageLog
 from ..engine.owners import SessionInfo
 from ..engine.record_cache import RecordCache
 from ..engine.saving import Saver
@@ -295,6 +296,7 @@ class KeyedStorage(Verbs, ABC):
             raise ConfigurationError(f"{type(self).__name__} has no index of owners, so it cannot count their sessions")
         self.clock: Clock = options.get("clock", time.time)
         self.records: RecordCache = RecordCache(options.get("codec"), options.get("encryption"))
+        self.outages: OutageLog = OutageLog()
         self._loader = Loader(self)
         self._saver = Saver(self)
         sweep_interval = options.get("sweep_interval", DEFAULT_SWEEP_INTERVAL)
@@ -336,6 +338,8 @@ class KeyedStorage(Verbs, ABC):
         if self._users == 0:
             await self._sweeping.stop()
         await self._saver.finish()
+        if self._users == 0:
+            self.outages.close()
 
     # --- sessions
 

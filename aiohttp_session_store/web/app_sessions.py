@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
+from ..engine.outage_log import OutageLog
 from ..engine.watching import Watching
 from ..session.session import Session, state_of
 from ..storages.base import SessionStorage
@@ -30,6 +31,7 @@ class AppSessions:
         outermost: Whether this app's session middleware is its first one.
         owner_of: Returns the owner of a session from before ``login`` was used, or None.
         adopter: Takes over sessions of another library for visitors who have none of ours, or None.
+        outages: Logs what fails because the storage fails.
         secure_watch: Notices that browsers drop the Secure cookie.
         watch_interval: Seconds between two looks at all sessions that are watched.
         watching: What watches sessions, once one is to be watched.
@@ -46,6 +48,7 @@ class AppSessions:
     outermost: bool = False
     owner_of: "Callable[[Session], str | None] | None" = None
     adopter: Adopter | None = None
+    outages: OutageLog = field(default_factory=OutageLog)
     secure_watch: SecureWatch = field(default_factory=SecureWatch)
     warned: set[str] = field(default_factory=set)
     watch_interval: float = 15

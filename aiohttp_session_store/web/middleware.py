@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from ..errors import SessionLockError, SessionUsageError, StorageError, one_line
+from ..errors import SessionLockError, SessionUsageError, StorageError
 from ..record.settings import number_of_seconds
 from ..session.old_names import explains_old_arguments
 from ..session.session import Session
@@ -69,6 +69,7 @@ def setup(
     interval = number_of_seconds("watch_interval", watch_interval, 0.1)
     bound = (cookie or SessionCookie()).bind(storage)
     sessions = AppSessions(storage, bound, owner_of=owner_of, watch_interval=interval)
+    sessions.outages = getattr(storage, "outages", sessions.outages)  # one without our base has none
 
     async def look_around(app: web.Application) -> None:
         sessions.outermost = app.middlewares[0] is middleware
@@ -80,6 +81,7 @@ def setup(
         yield
         await sessions.stop_watching()
         await storage.aclose()
+        sessions.outages.close()
 
     async def pay(request: web.Request, response: web.StreamResponse) -> None:
         if "Set-Cookie" in response.headers:
@@ -301,10 +303,8 @@ async def _fail(holder: RequestSession, request: web.Request, error: BaseExcepti
             await holder.commit(SERVER_ERROR)
     except StorageError as failure:
         if not _is_all(error, StorageError):
-            _logger.error(
-                "a request destroyed its session and then failed, and the session could not be deleted: %s",
-                one_line(failure),
-            )
+            left_alive = "a request destroyed its session and then failed, and the session could not be deleted"
+            holder.app.outages.note(logging.ERROR, failure, left_alive)
     if _is_all(error, StorageError):
         _answer_unavailable(holder, request, error)
 
@@ -320,8 +320,7 @@ def _answer_unavailable(holder: RequestSession, request: web.Request, error: Bas
     if _is_all(error, SessionLockError) and error.__cause__ is None:  # a race for the session is no outage
         _logger.info("a request did not get its session exclusively: %s", error)
     else:
-        traceback = error if _logger.isEnabledFor(logging.DEBUG) else None  # dozens of lines for every request
-        _logger.error("sessions are unavailable: %s", one_line(error), exc_info=traceback)
+        holder.app.outages.note(logging.ERROR, error, "sessions are unavailable", with_traceback=True)
     raise web.HTTPServiceUnavailable(text="503: Service Unavailable") from error
 
 

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from ..engine.session_watch import SessionWatch
 from ..engine.verbs import unlosable
-from ..errors import SessionCommittedError, SessionLockError, SessionUsageError, StorageError, one_line
+from ..errors import SessionCommittedError, SessionLockError, SessionUsageError, StorageError
 from ..record.session_id import key_of
 from ..session.session import Session, start_over, state_of
 from ..session.state import SessionState
@@ -19,8 +19,6 @@ from .app_sessions import AppSessions
 from .arriving import Arrival, end_all, find_session, old_names, others_than
 from .late_changes import watch_late_changes
 from .request_headers import shows_nothing
-
-_logger = logging.getLogger("aiohttp_session_store")
 
 # A status from here on means that the server failed, so the handler's changes are not kept (RFC 9110, section 15.6).
 SERVER_ERROR = 500
@@ -342,7 +340,8 @@ class RequestSession:
             try:
                 self.owe(await self._store(session))
             except StorageError as error:  # the next request tries again
-                _logger.warning("the cookie of session %s could not be sent again: %s", session.key, one_line(error))
+                late = "the cookie of session %s could not be sent again"
+                self.app.outages.note(logging.WARNING, error, late, session.key)
                 return
             finally:
                 state.confirm = False

@@ -201,7 +201,7 @@ async def test_a_failed_load_is_a_503_logged_once_and_no_logout(
 
 
 @pytest.mark.parametrize("verb", ["fetch", "insert", "replace", "delete"])
-async def test_a_request_that_a_failing_storage_costs_is_one_line_in_the_log(
+async def test_requests_that_a_failing_storage_costs_are_one_line_in_the_log_and_then_a_count(
     client_of: ClientOf, storage: FailingStorage, caplog: pytest.LogCaptureFixture, verb: str
 ) -> None:
     """Whatever the handler does with the error.  With 1,000 requests, a traceback for each would hide everything."""
@@ -225,11 +225,13 @@ async def test_a_request_that_a_failing_storage_costs_is_one_line_in_the_log(
     formatter = logging.Formatter()
 
     for _ in range(3):
-        caplog.clear()
         assert (await visit(client, "/", cookie)).status == 503
-        lines = [line for record in caplog.records for line in formatter.format(record).splitlines()]
-        assert len(lines) == 1
-        assert lines[0].endswith(f" failed ({FULL})")
+    [line] = [line for record in caplog.records for line in formatter.format(record).splitlines()]
+    assert line.endswith(f" failed ({FULL})")
+
+    await client.close()  # the app stops, and what it has counted is told
+    [_, counted] = [line for record in caplog.records for line in formatter.format(record).splitlines()]
+    assert counted.startswith("the storage failed 2 more times in 10 s: sessions are unavailable: ")
 
 
 async def test_the_traceback_of_a_storage_that_fails_is_there_for_whoever_debugs(
