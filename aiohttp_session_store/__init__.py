@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from .engine.owners import SessionInfo
 from .engine.session_watch import SessionWatch
-from .engine.verbs import Announcement
+from .engine.verbs import Announcement, Found, Walked
 from .errors import (
     ConfigurationError,
     SessionCommittedError,
@@ -57,6 +57,7 @@ __all__ = [
     "ConfigurationError",
     "CookieStorage",
     "FileSystemStorage",
+    "Found",
     "KeyRing",
     "KeyedStorage",
     "MemoryStorage",
@@ -75,6 +76,7 @@ __all__ = [
     "SessionWatch",
     "StorageError",
     "Stored",
+    "Walked",
     "close_when_session_ends",
     "csrf_exempt",
     "exclusive_session",

@@ -12,7 +12,7 @@ from ..record.timeouts import Timeouts
 from .outage_log import OutageLog
 from .record_cache import RecordCache
 
-__all__ = ["RECLAIM_AFTER", "Announcement", "Clock", "Lease", "Stored", "Verbs", "unlosable"]
+__all__ = ["RECLAIM_AFTER", "Announcement", "Clock", "Found", "Lease", "Stored", "Verbs", "Walked", "unlosable"]
 
 #: Gives the Unix time in seconds.
 Clock = Callable[[], float]
@@ -45,6 +45,32 @@ class Announcement(NamedTuple):
         return len(self.key) == _KEY_LENGTH
 
 
+class Found(NamedTuple):
+    """What stands at a key, as a walk finds it: changed in no way, and perhaps damaged.
+
+    Attributes:
+        key: The key.
+        stored: The record, expired or not.  None if the storage cannot read it.
+        fault: Why the storage cannot read it, in words; empty if it can.
+    """
+
+    key: str
+    stored: Stored | None
+    fault: str = ""
+
+
+class Walked(NamedTuple):
+    """One part of a walk over all records.
+
+    Attributes:
+        found: A hundred records at most; perhaps none.
+        done: How much of the walk is done after it, from 0 to 1, as far as the storage can tell.
+    """
+
+    found: Sequence[Found]
+    done: float
+
+
 async def unlosable() -> None:
     """Serve as the lease of an exclusive lock that cannot be lost."""
 
@@ -64,6 +90,7 @@ class Verbs(Protocol):
         has_index: Whether :meth:`link`, :meth:`unlink` and :meth:`linked` are provided.
         announces: Whether :meth:`announce` is provided.
         has_announcements: Whether :meth:`announcements` is provided.
+        walks: Whether :meth:`walk` is provided.
         max_sessions_per_owner: How many sessions an owner may have; the oldest are ended.  None for any number.
     """
 
@@ -72,6 +99,7 @@ class Verbs(Protocol):
     has_index: bool
     announces: bool
     has_announcements: bool
+    walks: bool
     timeouts: Timeouts
     rotation_grace: int
     max_session_size: int
@@ -265,6 +293,33 @@ class Verbs(Protocol):
             StorageError: It was interrupted.  It is then called again.
         """
         raise SessionUsageError(f"{type(self).__name__} has no announcements")
+
+    # --- for the command line, both optional
+
+    def walk(self) -> AsyncGenerator[Walked, None]:
+        """Yield all records, in parts and in any order.  Takes a bounded amount of memory.
+
+        A record that stands at its key during the whole walk is found, whatever is written to it meanwhile.  One that
+        is inserted or removed meanwhile may be found or not.  A record may be found twice.  Nothing is changed by a
+        walk, and nothing is logged: what is damaged is found with its fault.
+
+        Raises:
+            StorageError: The storage failed.
+        """
+        raise SessionUsageError(f"{type(self).__name__} cannot walk over its records")
+
+    async def rewrite(self, key: str, data: bytes, version: bytes) -> bytes | None:
+        """Do what :meth:`replace` does, and let the expiry stand, also if it was extended just now.
+
+        A storage that can do it in one step overrides this.  Here, a touch that comes between the two steps is lost.
+
+        Raises:
+            StorageError: The old record is intact, unless ``maybe_stored`` says that the answer was lost.
+        """
+        stored = await self.fetch(key)
+        if stored is None or stored.version != version:
+            return None
+        return await self.replace(key, data, stored.expires_at, version)
 
     def lock(self, key: str) -> AbstractAsyncContextManager[Lease | None]:
         """Return the exclusive lock of *key*, for storages that have one.

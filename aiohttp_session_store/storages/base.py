@@ -259,6 +259,8 @@ class KeyedStorage(Verbs, ABC):
     announces: bool = False
     #: Whether it hears of ended sessions; found out by whether it overrides :meth:`announcements`.
     has_announcements: bool = False
+    #: Whether it can walk over its records; found out by whether it overrides :meth:`walk`.
+    walks: bool = False
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         """Find out what the subclass offers."""
@@ -267,6 +269,7 @@ class KeyedStorage(Verbs, ABC):
         cls.has_index = cls.link is not Verbs.link
         cls.announces = cls.announce is not Verbs.announce
         cls.has_announcements = cls.announcements is not Verbs.announcements
+        cls.walks = cls.walk is not Verbs.walk
 
     def __init__(self, **options: Unpack[SweptOptions]) -> None:
         """Check the settings; no I/O.

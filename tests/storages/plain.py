@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar
 
 from aiohttp_session_store import Announcement, KeyedStorage, Stored
+from aiohttp_session_store.engine.verbs import Found, Walked
 from aiohttp_session_store.storages.base import RECLAIM_AFTER
 from aiohttp_session_store.storages.keyed_lock import KeyedLock
 
@@ -70,6 +71,16 @@ class PlainStorage(KeyedStorage):
                 yield await queue.get()
         finally:
             self._listening.discard(queue)
+
+    async def walk(self) -> AsyncGenerator[Walked, None]:
+        keys = list(self._records)
+        for start in range(0, len(keys), 100):
+            found = [Found(key, self._records[key]) for key in keys[start : start + 100] if key in self._records]
+            yield Walked(found, min(1.0, (start + 100) / len(keys)))
+
+    async def rewrite(self, key: str, data: bytes, version: bytes) -> bytes | None:
+        stored = self._records.get(key)
+        return self._put(key, data, stored.expires_at) if stored and stored.version == version else None
 
     def lock(self, key: str) -> AbstractAsyncContextManager[Any]:
         return self._exclusive.holding(key)

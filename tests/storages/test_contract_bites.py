@@ -15,7 +15,7 @@ from aiohttp_session_store.testing.contract.old_ids import OldIdContract
 from aiohttp_session_store.testing.contract.owners import OwnerContract
 from aiohttp_session_store.testing.contract.places import PlaceContract
 from aiohttp_session_store.testing.contract.sessions import SessionContract
-from tests.storages import broken, broken_endings, broken_locks, broken_owners, broken_watches
+from tests.storages import broken, broken_endings, broken_locks, broken_owners, broken_walks, broken_watches
 from tests.storages.plain import PlainStorage
 
 BITES: list[tuple[type[PlainStorage], str]] = [
@@ -126,6 +126,14 @@ BITES: list[tuple[type[PlainStorage], str]] = [
     (broken_watches.AnnounceWithoutTheReason, "test_what_is_announced_is_heard_by_all"),
     (broken_watches.AnnouncementsThatBeginInSilence, "test_what_is_announced_is_heard_by_all"),
     (broken_watches.AnnouncementsThatWaitForEverybody, "test_who_stops_listening_holds_nothing_up"),
+    (broken_walks.WalkOfOnePart, "test_a_walk_finds_every_record"),
+    (broken_walks.WalkInOneGo, "test_a_walk_finds_every_record"),
+    (broken_walks.WalkOverTheIndex, "test_a_walk_finds_every_record"),
+    (broken_walks.WalkByPosition, "test_a_walk_finds_what_is_changed_meanwhile"),
+    (broken_walks.WalkThatHoldsTheStorage, "test_a_walk_can_be_left"),
+    (broken_walks.RewriteThatShortens, "test_rewriting_keeps_the_expiry"),
+    (broken_walks.RewriteAtAnyVersion, "test_rewriting_at_another_version_changes_nothing"),
+    (broken_walks.RewriteInTwoSteps, "test_a_rewrite_that_races_a_touch_keeps_the_later_expiry"),
     (broken_locks.SetAsideThatDoesNothing, "test_a_record_that_is_set_aside_is_gone"),
     (broken_locks.SetAsideThatDeletes, "test_setting_aside_spares_what_was_written_since"),
     (broken_locks.CloseForAll, "test_a_storage_works_until_the_last_app_has_closed_it"),

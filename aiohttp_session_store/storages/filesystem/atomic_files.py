@@ -98,24 +98,34 @@ class RecordFiles:
                 raise
         raise FileNotFoundError(errno.ENOENT, "the folder vanishes as soon as it is made", key[:SHARD_LENGTH])
 
-    def replace(self, key: str, data: bytes, expires_at: int, version: bytes, *, lasting: bool = False) -> Seen | None:
+    def replace(
+        self, key: str, data: bytes, expires_at: int | None, version: bytes, *, lasting: bool = False
+    ) -> Seen | None:
         """Overwrite the record of *key* if it stands at *version*.
+
+        Args:
+            expires_at: Whole Unix seconds, or None to let the expiry stand that is found under the lock.
 
         Raises:
             BusyError: Another writer has the key.
             MaybeDoneError: The new record may have been written all the same.
             OSError: The file could not be written.  The old record is intact.
         """
-        stored, name = Stored(data, new_version(), min(expires_at, LATEST)), key[SHARD_LENGTH:]
+        stored, name = Stored(data, new_version(), min(expires_at or 0, LATEST)), key[SHARD_LENGTH:]
         content = pack(data, stored.expires_at, stored.version)
         lasting = lasting or self._durable
         # A lasting file is on the disk already, so an exchange saves no time, and a rename guarantees more.
         put_in_place: Rename = rename if lasting else exchange
         placed = False
         try:
-            with self._temporary(key, content, lasting=lasting) as (folder, temporary, stamp):
+            with self._temporary(key, content, lasting=lasting) as (folder, temporary, written):
+                stamp = written
                 with _no_record_of_ours(), record_locked(folder, name) as descriptor:
-                    if header_of(descriptor).version == version:
+                    header = header_of(descriptor)
+                    if header.version == version:
+                        if expires_at is None:
+                            stored = stored._replace(expires_at=header.expires_at)
+                            stamp = _with_expiry(folder, temporary, header.expires_at, lasting=lasting)
                         with _may_have_been_done():
                             put_in_place(temporary, name, folder)
                         placed = True
@@ -259,6 +269,19 @@ class RecordFiles:
         self._directory.make_folder(key[:SHARD_LENGTH])
         if self._durable:
             self._directory.sync()
+
+
+def _with_expiry(folder: int, name: str, expires_at: int, *, lasting: bool) -> Stamp:
+    """Write the expiry into a temporary file that is complete but for it, and return the stamp that it has now."""
+    descriptor = os.open(name, os.O_WRONLY | SAFE, dir_fd=folder)
+    try:
+        write_all(descriptor, pack_expiry(expires_at), EXPIRY_OFFSET)
+        stamp = stamp_with_own_time(descriptor)
+        if lasting:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return stamp
 
 
 @contextmanager

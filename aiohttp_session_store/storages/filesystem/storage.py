@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Unpack
 
-from ...engine.verbs import Announcement, Lease
+from ...engine.verbs import Announcement, Lease, Walked
 from ...errors import SessionLockError, StorageError
 from ...record.format import NewerRecordError, Stored
 from ...record.settings import check_flag, whole_number
@@ -28,6 +28,7 @@ from .stat_cache import DEFAULT_CACHE_SIZE, ReadCache, Seen
 from .sweep import FileSweep
 from .threads import Pauses, Threads
 from .upkeep import Upkeep
+from .walking import FileWalk
 from .watched import ChangedFolders, Versions
 
 __all__ = ["FileSystemStorage"]
@@ -35,6 +36,8 @@ __all__ = ["FileSystemStorage"]
 _logger = logging.getLogger("aiohttp_session_store")
 
 _SWEEP_SLICE = 256
+# Files that a walk reads in one go.
+_WALK_SLICE = 100
 # Seconds between two looks at the folders for sessions that have ended.
 _LOOK = 1.0
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
@@ -94,6 +97,10 @@ class FileSystemStorage(KeyedStorage):
         self._remove_expired = self._threads.hop(self._sweeper.remove_expired)
         self._remove_empty = self._threads.hop(self._sweeper.remove_empty)
         self._forget_set_aside = self._threads.hop(self._sweeper.forget_set_aside)
+        walk = FileWalk(self._open, files)
+        self._walk_shards = self._threads.hop(walk.shards)
+        self._walk_names = self._threads.hop(walk.names)
+        self._walk_read = self._threads.hop(walk.read)
         self._look = self._threads.hop(self._upkeep.look)
         self._probe = self._threads.hop(partial(probe, self._open))
         index = OwnerIndex(self._open, durable=durable)
@@ -279,6 +286,22 @@ class FileSystemStorage(KeyedStorage):
             await asyncio.sleep(_LOOK)
             for name in await look():
                 yield Announcement(name)
+
+    # --- for the command line
+
+    async def walk(self) -> AsyncGenerator[Walked, None]:
+        """See :meth:`Verbs.walk`.  Folder by folder, in the order of the keys' first two digits."""
+        shards = await self._walk_shards()
+        for number, shard in enumerate(shards):
+            names = await self._walk_names(shard)
+            for start in range(0, len(names), _WALK_SLICE):
+                found = await self._walk_read(shard, names[start : start + _WALK_SLICE])
+                yield Walked(found, (number + min(1.0, (start + _WALK_SLICE) / len(names))) / len(shards))
+
+    async def rewrite(self, key: str, data: bytes, version: bytes) -> bytes | None:
+        """See :meth:`Verbs.rewrite`."""
+        stored = self._remember(key, await self._replace(key, data, None, version))
+        return None if stored is None else stored.version
 
     async def _sweep_shard(self, shard: str, now: int) -> int:
         names = await self._names(shard)

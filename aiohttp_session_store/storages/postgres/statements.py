@@ -58,6 +58,9 @@ class Statements:
     insert_again: str
     replace: str
     replace_again: str
+    rewrite: str
+    rewrite_again: str
+    walk: str
     touch: str
     delete: str
     delete_version: str
@@ -112,6 +115,12 @@ class Statements:
             replace_again=f"UPDATE {name} SET data = $2, version = $3,"
             " expires_at = CASE WHEN version = $3 THEN greatest(expires_at, $4) ELSE $4 END"
             " WHERE key = $1 AND version IN ($5, $3) RETURNING true",
+            rewrite=f"UPDATE {name} SET data = $2, version = $3 WHERE key = $1 AND version = $4 RETURNING true",
+            rewrite_again=f"UPDATE {name} SET data = $2, version = $3 WHERE key = $1 AND version IN ($4, $3)"
+            " RETURNING true",
+            # The keys after $1, in their order. All columns are arrays in that order.
+            walk="SELECT array_agg(key), array_agg(data), array_agg(version), array_agg(expires_at) FROM"
+            f" (SELECT key, data, version, expires_at FROM {name} WHERE key > $1 ORDER BY key LIMIT $2) AS page",
             touch=f"UPDATE {name} SET expires_at = greatest(expires_at, $2) WHERE key = $1 AND version = $3"
             " RETURNING true",
             delete=f"DELETE FROM {name} WHERE key = $1",

@@ -9,9 +9,10 @@ from typing import Unpack
 
 import asyncpg
 
-from ...engine.verbs import Announcement, Lease
+from ...engine.verbs import Announcement, Found, Lease, Walked
 from ...errors import ConfigurationError, StorageError
 from ...record.format import Stored
+from ...record.session_id import is_key
 from ...record.settings import check_flag, number_of_seconds, whole_number
 from ...tracebacks import hides_locals, hides_settings
 from ..base import (
@@ -41,6 +42,8 @@ DEFAULT_LOCK_LEASE = 10.0
 # Rows that one statement of the sweep removes at most: a few milliseconds of work.
 _BATCH = 1000
 _LONGEST_REST = 0.05
+# Rows that a walk reads in one go.
+_PAGE = 100
 
 
 class PostgresOptions(SweptOptions, total=False):
@@ -306,6 +309,27 @@ class PostgresStorage(KeyedStorage):
         """
         return listen(self._connections, self._statements.channel)
 
+    # --- for the command line
+
+    async def walk(self) -> AsyncGenerator[Walked, None]:
+        """See :meth:`Verbs.walk`.  In the order of the keys, a page at a time, each with one statement of its own."""
+        statement, last = self._statements.walk, ""
+        while True:
+            row = await self._connections.row(statement, last, _PAGE, again=statement)
+            keys, *columns = [column or () for column in row]
+            found = [Found(key, Stored(*rest)) for key, *rest in zip(keys, *columns, strict=True)]
+            last = keys[-1] if keys else last
+            yield Walked([one for one in found if is_key(one.key)], _part_before(last))
+            if len(found) < _PAGE:
+                return
+
+    async def rewrite(self, key: str, data: bytes, version: bytes) -> bytes | None:
+        """See :meth:`Verbs.rewrite`."""
+        newer = secrets.token_bytes(8)
+        sql = self._statements
+        row = await self._connections.row(sql.rewrite, key, data, newer, version, again=sql.rewrite_again, writes=True)
+        return None if row is None else newer
+
     # --- the lock
 
     @asynccontextmanager
@@ -358,3 +382,8 @@ class PostgresStorage(KeyedStorage):
             await asyncio.wait(releases)
         if self._users == 0:
             await self._connections.aclose()
+
+
+def _part_before(key: str) -> float:
+    """Return which part of all keys, which are random, comes before *key*: from 0 to 1."""
+    return int(key[:8], 16) / 16**8 if is_key(key) else 0.0

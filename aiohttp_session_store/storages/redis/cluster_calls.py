@@ -51,11 +51,21 @@ class ClusterCalls:
             await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  spreads retries, keeps no secret
         return Answer(error, call.lost)
 
+    async def primaries(self) -> list[object]:
+        """Return the nodes that hold keys.
+
+        Raises:
+            Exception: No node answered.
+        """
+        async with asyncio.timeout(self._timeout):
+            await self._client.initialize()
+            return list(self._client.get_primaries())
+
     async def _sent_once(self, call: Call, deadline: float) -> object:
         async with asyncio.timeout_at(deadline):
             before = _cancellations()
             await self._client.initialize()
-            node = self._client.get_node_from_key(call.key)
+            node = call.node or self._client.get_node_from_key(call.key)
             # With a node of our choice, the client does not send the command again behind our back.
             answer = await self._client.execute_command(*call.command, target_nodes=node, NEVER_DECODE=True)
             # The driver uses asyncio.wait_for. Before Python 3.12, that loses a cancellation that arrives as it ends.

@@ -66,12 +66,14 @@ class Call:
         key: The key that it works on.
         answered: The answer, as soon as it is there.
         lost: Whether the command was sent and no answer came.
+        node: The node of a cluster to send it to; None for the one that keeps *key*.
     """
 
     command: tuple[Word, ...]
     key: str
     answered: "asyncio.Future[Answer]"
     lost: bool = False
+    node: Any = None
 
     def answer(self, value: Any) -> None:
         """Hand the answer to the caller, unless the caller has gone."""

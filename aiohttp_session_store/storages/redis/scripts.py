@@ -54,6 +54,28 @@ if standing == '' or string.find(recent, base, 1, true) then return 0 end
 return 2
 """)
 
+#: Replaces the data of a record and lets its expiry stand, also the server's own; otherwise as WRITE.
+#: Arguments: the new version and data; the version at which the record has to stand; the prefix of the key for the last
+#: versions; how many milliseconds they are remembered.
+REWRITE = Script("""
+local version = string.sub(ARGV[1], 1, 8)
+local head = redis.call('GETRANGE', KEYS[1], 0, 23)
+local standing = string.sub(head, 1, 8)
+if standing == version then return 1 end
+local name = ARGV[3] .. '{' .. KEYS[1] .. '}'
+local recent = redis.pcall('GET', name)
+if type(recent) ~= 'string' then recent = '' end
+if string.find(recent, version, 1, true) then return 1 end
+if standing == ARGV[2] then
+    redis.call('SET', KEYS[1], version .. string.sub(head, 9) .. string.sub(ARGV[1], 9), 'KEEPTTL')
+    if string.sub(recent, 1, 8) ~= standing then recent = standing end
+    redis.pcall('SET', name, version .. string.sub(recent, 1, 120), 'PX', ARGV[4])
+    return 1
+end
+if standing == '' or string.find(recent, ARGV[2], 1, true) then return 0 end
+return 2
+""")
+
 #: Arguments: the version; the new expiry in 16 digits; the Unix time in milliseconds at which it may be reclaimed.
 #: PEXPIREAT comes first: a server that is full refuses a script at SETRANGE, unless the script has changed something
 #: already.

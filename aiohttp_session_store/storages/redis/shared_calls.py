@@ -41,8 +41,10 @@ class Calls:
         """
         self.timeout: float = timeout
         self._send_call: Callable[[Call], Awaitable[Answer]] = self._sent_together
+        self._cluster: ClusterCalls | None = None
         if isinstance(client, RedisCluster):
-            self._send_call = ClusterCalls(client, timeout).send
+            self._cluster = ClusterCalls(client, timeout)
+            self._send_call = self._cluster.send
         else:
             self._connections = Connections(client, timeout)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -89,6 +91,38 @@ class Calls:
         """
         answers = await asyncio.gather(*(self._answer((command, key, *arguments), key) for key in keys))
         return [self._checked(answer, command, stores=False).value for answer in answers]
+
+    async def scan(self, node: Any, cursor: int, pattern: str, count: int) -> tuple[int, list[bytes]]:
+        """Send one SCAN, and return the next cursor, 0 at the end, and the keys that it found.
+
+        Args:
+            node: A node of a cluster; None for a single server.
+            cursor: That of the SCAN before, or 0.
+            pattern: What the keys look like.
+            count: How many keys the server is to look at.
+
+        Raises:
+            StorageError: The server did not answer, or answered with an error.
+        """
+        command = ("SCAN", cursor, "MATCH", pattern, "COUNT", count)
+        call = Call(command, "", asyncio.get_running_loop().create_future(), node=node)
+        next_cursor, keys = self._checked(await self._send_call(call), "SCAN", stores=False).value
+        if isinstance(next_cursor, dict):  # the client of a cluster names the node
+            (next_cursor,) = next_cursor.values()
+        return int(next_cursor), keys
+
+    async def primaries(self) -> list[Any]:
+        """Return the nodes of a cluster that hold keys; one None for a single server.
+
+        Raises:
+            StorageError: No node answered.
+        """
+        if self._cluster is None:
+            return [None]
+        try:
+            return await self._cluster.primaries()
+        except Exception as error:
+            raise storage_error(error, "CLUSTER SLOTS", self.timeout, maybe_stored=False) from error
 
     async def finish(self) -> None:
         """Wait for commands whose callers no longer wait for them.

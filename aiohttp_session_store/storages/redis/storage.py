@@ -11,7 +11,7 @@ from typing import Any, Unpack
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
-from ...engine.verbs import Announcement, Lease
+from ...engine.verbs import Announcement, Found, Lease, Walked
 from ...errors import ConfigurationError, StorageError
 from ...record.format import Stored
 from ...record.settings import number_of_seconds
@@ -24,10 +24,12 @@ from ..base import (
 from ..keyed_lock import KeyedLock
 from .announcing import listen, packed
 from .client import client_for
+from .commands import Answer
 from .lock import RedisLock
-from .scripts import DELETE, LINK, LINKED, TOUCH, UNLINK, VERSIONS, WRITE
+from .scripts import DELETE, LINK, LINKED, REWRITE, TOUCH, UNLINK, VERSIONS, WRITE
 from .server_checks import check_eviction, is_available, warn_of_patience
 from .shared_calls import Calls
+from .walking import walk_keys
 
 __all__ = ["RedisStorage"]
 
@@ -130,7 +132,7 @@ class RedisStorage(KeyedStorage):
         if value is None:
             return None
         try:
-            return Stored(value[_HEAD:], value[:_VERSION], int(value[_VERSION:_HEAD]))
+            return _stored(value)
         except ValueError:
             _logger.warning("%s%s holds a value that is not ours, and reads as no session", self._prefix, key)
             return None
@@ -149,6 +151,9 @@ class RedisStorage(KeyedStorage):
         answer = await self._calls.run(
             WRITE, self._prefix + key, value, _reclaim_at(expires_at), base, self._recent, self._remembered
         )
+        return self._written(answer, version)
+
+    def _written(self, answer: Answer, version: bytes) -> bytes | None:
         if answer.value == 1:
             return version
         if answer.value == 0 or not answer.lost:
@@ -208,6 +213,33 @@ class RedisStorage(KeyedStorage):
     def announcements(self) -> AsyncGenerator[Announcement, None]:
         """See :meth:`Verbs.announcements`.  Takes a connection of its own."""
         return listen(self._client, self._channel, self._calls.timeout)
+
+    # --- for the command line
+
+    async def walk(self) -> AsyncGenerator[Walked, None]:
+        """See :meth:`Verbs.walk`.  By SCAN, on each node of a cluster in turn."""
+        async for keys, done in walk_keys(self._calls, self._prefix):
+            answers = await asyncio.gather(*(self._look(key) for key in keys))
+            yield Walked([found for found in answers if found is not None], done)
+
+    async def _look(self, key: str) -> Found | None:
+        try:
+            value: bytes | None = await self._calls.ask("GET", self._prefix + key)
+            return None if value is None else Found(key, _stored(value))
+        except ValueError:
+            return Found(key, None, "it holds a value that is not ours")
+        except StorageError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            return Found(key, None, "it holds a value of another type than ours")
+
+    async def rewrite(self, key: str, data: bytes, version: bytes) -> bytes | None:
+        """See :meth:`Verbs.rewrite`."""
+        newer = secrets.token_bytes(_VERSION)
+        answer = await self._calls.run(
+            REWRITE, self._prefix + key, newer + data, version, self._recent, self._remembered
+        )
+        return self._written(answer, newer)
 
     async def sweep(self) -> int:
         """Return 0: the server removes expired records itself."""
@@ -274,6 +306,10 @@ def _check_client(client: object) -> None:
         raise ConfigurationError(
             f"RedisStorage takes a client of redis.asyncio, not a {kind.__module__}.{kind.__qualname__}"
         )
+
+
+def _stored(value: bytes) -> Stored:
+    return Stored(value[_HEAD:], value[:_VERSION], int(value[_VERSION:_HEAD]))
 
 
 def _digits(expires_at: int) -> bytes:

@@ -17,6 +17,7 @@ from .races import RaceContract
 from .sessions import SessionContract
 from .upkeep import UpkeepContract
 from .verbs import VerbContract
+from .walks import WalkContract
 from .watches import WatchContract
 
 __all__ = ["StorageContract"]
@@ -34,6 +35,7 @@ class StorageContract(
     AccountContract,
     OldIdContract,
     WatchContract,
+    WalkContract,
     UpkeepContract,
 ):
     """Checks a :class:`~aiohttp_session_store.KeyedStorage` of your own: its verbs, and the sessions that it keeps.

@@ -300,6 +300,17 @@ async def test_a_repetition_finds_what_was_stored_and_extended_since(storage: Po
     assert not await row(sql.insert_again, KEY, b"new", b"newer", EXPIRES_AT)
 
 
+async def test_a_repeated_rewrite_finds_what_was_stored_and_extended_since(storage: PostgresStorage) -> None:
+    sql, row = storage._statements, storage._connections.row
+    version = await storage.insert(KEY, b"old", EXPIRES_AT) or b""
+    assert await row(sql.rewrite, KEY, b"new", b"newer", version)
+    assert await storage.touch(KEY, EXPIRES_AT + 5, b"newer")
+    assert await row(sql.rewrite_again, KEY, b"new", b"newer", version)
+    assert await storage.fetch(KEY) == Stored(b"new", b"newer", EXPIRES_AT + 5)
+    assert await storage.replace(KEY, b"newest", EXPIRES_AT, b"newer")
+    assert not await row(sql.rewrite_again, KEY, b"new", b"newer", version)
+
+
 async def test_connections_that_the_server_has_closed_cost_no_error(
     pool: asyncpg.Pool, shared_server: PostgresServer, storage: PostgresStorage, schema: str
 ) -> None:
