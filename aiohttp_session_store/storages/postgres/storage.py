@@ -325,10 +325,8 @@ class PostgresStorage(KeyedStorage):
 
     async def rewrite(self, key: str, data: bytes, version: bytes) -> bytes | None:
         """See :meth:`Verbs.rewrite`."""
-        newer = secrets.token_bytes(8)
-        sql = self._statements
-        row = await self._connections.row(sql.rewrite, key, data, newer, version, again=sql.rewrite_again, writes=True)
-        return None if row is None else newer
+        sql, newer = self._statements, next_version(version)
+        return await self._write(sql.rewrite, sql.rewrite_again, newer, key, data, newer, version)
 
     # --- the lock
 
