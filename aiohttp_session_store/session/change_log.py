@@ -16,10 +16,10 @@ from ..record.format import Record
 from ..record.head import Limits
 from ..record.json_encoders import dumps
 from ..record.merge import is_stored, merge_data
-from ..record.merge_inside import merge_inside
 from ..record.sums import add, can_be_added_to, plus
-from ..record.values import check_key, freeze, note_elements, tag_of, thaw
+from ..record.values import check_key, freeze, tag_of, thaw
 from .flashes import Flashes
+from .given import Given
 
 
 class ChangeLog:
@@ -27,17 +27,15 @@ class ChangeLog:
 
     ``data`` starts as a shallow copy of ``base``, the frozen record as it was loaded or last saved.  Requests share
     ``base``, and nobody changes it.  If a handler reads more than a scalar, it gets a thawed copy, and the original is
-    kept in ``snapshots``.  When the session is saved, the copy is compared with the original, so a change made inside
-    the copy is noticed.  Such a change is merged with what other requests change inside the same value; what is
-    assigned replaces it.
+    kept in ``given``.  When the session is saved, the copy is compared with the original, so a change made inside the
+    copy is noticed.  Such a change is merged with what other requests change inside the same value; what is assigned
+    replaces it.
     """
 
     __slots__ = (
         "_assigned",
         "_cleared",
-        "_converted",
         "_defaults",
-        "_elements",
         "_limits_over",
         "_sums",
         "_taken",
@@ -46,8 +44,8 @@ class ChangeLog:
         "base",
         "data",
         "flashes",
+        "given",
         "limits",
-        "snapshots",
     )
 
     def __init__(self, data: dict[str, Any], flashes: Sequence[Flash] = (), *, use_flashes: bool = True) -> None:
@@ -61,15 +59,13 @@ class ChangeLog:
         self.base: dict[str, Any] = data
         self.data: dict[str, Any] = dict(data)
         self.flashes: Flashes = Flashes(flashes, use_up=use_flashes)
-        self.snapshots: dict[str, Any] = {}
+        self.given: dict[str, Given] = {}
         self.limits: Limits | None = None
         self._assigned: dict[str, None] = {}
         self._unset: set[str] = set()
         self._cleared = False
         self._taken: Changes | None = None
         self._limits_over = False  # since that was taken
-        self._elements: dict[str, dict[int, Sequence[Any]]] = {}  # those of the lists in the snapshots
-        self._converted: frozenset[str] = _NO_KEYS  # the snapshot is not what is stored
         self._defaults: dict[str, Any] = _NO_VALUES  # what setdefault() put there, in the frozen form
         self._sums: dict[str, int | Decimal] = _NO_VALUES
         self._uncertain: tuple[Changes, ...] = ()  # earlier saves, of which nobody knows whether they were stored
@@ -89,11 +85,11 @@ class ChangeLog:
         except KeyError:
             return self.flashes.value(key)
         kind = type(value)
-        if (kind is list or kind is dict) and key not in self.snapshots and key not in self._assigned:
-            handed: dict[int, Sequence[Any]] = {}
-            frozen, value = value, thaw(value, handed)
+        if (kind is list or kind is dict) and key not in self.given and key not in self._assigned:
+            elements: dict[int, Sequence[Any]] = {}
+            frozen, value = value, thaw(value, elements)
             if isinstance(value, list | dict | set | tuple):  # anything else cannot be changed inside
-                self.snapshots[key], self._elements[key], self.data[key] = frozen, handed, value
+                self.given[key], self.data[key] = Given(frozen, elements), value
         return value
 
     def hand_out(self, key: str, converted: Any) -> None:
@@ -107,19 +103,17 @@ class ChangeLog:
         """
         if key not in self.data:
             return  # a flash, in which no change is stored
-        if key in self.snapshots and self._left(key) is not None:
+        if key in self.given and self.has_changed(key):
             self._assigned[key] = None
         if key in self._assigned:
             self._forget(key)
         else:
-            self._unwatch(key)
+            self.given.pop(key, None)
         self.data[key] = converted
         frozen = freeze(converted, key)
         watched = (type(frozen) is list or type(frozen) is dict) and not isinstance(converted, Decimal)
         if watched and key not in self._assigned:
-            self.snapshots[key] = frozen
-            self._elements[key] = {}
-            self._converted |= {key}
+            self.given[key] = Given(frozen, {}, converted=True)
 
     def keys(self) -> Iterator[str]:
         """Yield every readable key, those of the data first."""
@@ -148,8 +142,9 @@ class ChangeLog:
         """
         key = check_key(key)
         freeze(value, key)
-        if key in self.snapshots and value is self.data[key] and isinstance(value, list | dict | set):
-            if key in self._converted:
+        given = self.given.get(key)
+        if given is not None and value is self.data[key] and isinstance(value, list | dict | set):
+            if given.converted:
                 self._assigned[key] = None  # what is stored is another value
             return
         self._forget(key)
@@ -173,7 +168,7 @@ class ChangeLog:
         self.data[key] = value
         self._defaults = {**self._defaults, key: frozen}
         if type(frozen) is list or type(frozen) is dict:
-            self._watch(key, frozen)
+            self.given[key] = Given.now(frozen, value)
 
     def increment(self, key: str, by: int | Decimal) -> int | Decimal:
         """Record that *by* is to be added to the number of *key*, and return the sum as this request sees it.
@@ -189,7 +184,7 @@ class ChangeLog:
             self.assign(key, total)
             return total
         self._sums = {**self._sums, key: plus(key, self._sums.get(key, 0), by)}
-        self._unwatch(key)
+        self.given.pop(key, None)
         self.data[key] = total
         return total
 
@@ -246,11 +241,14 @@ class ChangeLog:
 
     def mark_watched(self) -> None:
         """Record every list and dict that was handed out as assigned."""
-        self._assigned.update(dict.fromkeys(self.snapshots))
+        self._assigned.update(dict.fromkeys(self.given))
 
     @property
     def dirty(self) -> bool:
         """Whether the handler changed anything since the session was loaded or last saved."""
+        return self._has_entries() or bool(self.flashes.added or self._changed_inside())
+
+    def _has_entries(self) -> bool:
         return bool(
             self._assigned
             or self._unset
@@ -259,8 +257,6 @@ class ChangeLog:
             or self._defaults
             or self._sums
             or self._uncertain
-            or self.flashes.added
-            or self._changed_inside()
         )
 
     # --- saving
@@ -271,18 +267,7 @@ class ChangeLog:
         In that case nothing was changed, and no list or dict was handed out that could have been changed.
         """
         flashes = self.flashes
-        return not (
-            self._assigned
-            or self.snapshots
-            or self._unset
-            or self._cleared
-            or self.limits
-            or flashes.used
-            or flashes.added
-            or self._sums
-            or self._defaults
-            or self._uncertain
-        )
+        return not (self.given or flashes.used or flashes.added or self._has_entries())
 
     def take(self) -> Changes:
         """Empty the log into :class:`Changes`, all of it or nothing.
@@ -297,20 +282,20 @@ class ChangeLog:
             self._taken = NO_CHANGES
             return NO_CHANGES
         values = {key: freeze(self.data[key], key) for key in self._assigned}
-        left = self._changed_inside() if self.snapshots else _NO_VALUES
+        left = self._changed_inside() if self.given else _NO_VALUES
         edits = _NO_VALUES
         if left or self._defaults:
             edits = {key: Edit(default, default, {}) for key, default in self._defaults.items()}
             for key, inside in left.items():
-                if key in self._converted:
+                before = self.given[key]
+                if before.converted:
                     values[key] = inside
                 else:
-                    given, objects = self.snapshots[key], self._elements[key]
-                    self._watch(key, inside)
-                    edits[key] = Edit(given, inside, {**objects, **self._elements[key]} if objects else objects)
+                    after = self.given[key] = Given.now(inside, self.data[key])
+                    edits[key] = before.edit(after)
         for key, value in values.items():
             if type(value) is list or type(value) is dict:
-                self._watch(key, value)
+                self.given[key] = Given.now(value, self.data[key])
         adds = self._sums or any(_adds(edit.given, edit.left) for edit in edits.values())
         changes = Changes(
             values,
@@ -326,8 +311,6 @@ class ChangeLog:
         )
         self._forget_changes()
         self.limits = None
-        if self._converted:
-            self._converted -= values.keys()
         self.flashes.taken()
         self._taken = changes
         return changes
@@ -383,8 +366,8 @@ class ChangeLog:
     def _put_back_edit(self, key: str, edit: Edit) -> None:
         if key not in self.base:  # setdefault() put it there
             self._defaults = {**self._defaults, key: edit.given}
-        if key in self.snapshots and key not in self._converted:
-            self.snapshots[key], self._elements[key] = edit.given, dict(edit.objects)
+        if key in self.given and not self.given[key].converted:
+            self.given[key] = Given(edit.given, dict(edit.objects))
 
     def rebase(self, data: dict[str, Any]) -> None:
         """Continue on the record that was just saved, which may hold other requests' keys.
@@ -397,7 +380,7 @@ class ChangeLog:
         self.data = {} if self._cleared else dict(data)
         for key in self._unset:
             self.data.pop(key, None)
-        for key in (*self._assigned, *self.snapshots):
+        for key in (*self._assigned, *self.given):
             if key in before:
                 self.data[key] = before[key]
         for key, default in self._defaults.items():
@@ -429,22 +412,22 @@ class ChangeLog:
                 with suppress(SessionConflictError):  # the next save says so
                     data = merge_data(data, save)
         left = self._changed_inside()
-        self._assigned.update(dict.fromkeys(self._converted.intersection(left)))
-        for key in list(self.snapshots):
-            if key in left and key in data and key not in self._assigned:
-                self._catch_up(key, left[key], data[key])
+        for key, given in list(self.given.items()):
+            if key in left and given.converted:
+                self._assigned[key] = None
+            elif key in left and key in data and key not in self._assigned:
+                self._catch_up(key, given, left[key], data[key])
             elif key not in left and key not in self._assigned and key not in self._defaults:
-                del self.snapshots[key], self._elements[key]
+                del self.given[key]
         self.rebase(data)
         self.base = record.data
 
-    def _catch_up(self, key: str, left: Any, newest: Any) -> None:
-        given, elements = self.snapshots[key], self._elements[key]
-        if dumps(given) == dumps(newest):
+    def _catch_up(self, key: str, given: Given, left: Any, newest: Any) -> None:
+        value = self.data[key]
+        merged = given.merged(left, value, newest)
+        if merged is None:
             return
-        note_elements(left, self.data[key], elements)
-        merged, value = thaw(merge_inside(Edit(given, left, elements), newest)), self.data[key]
-        self.snapshots[key], self._elements[key] = newest, {}
+        self.given[key] = Given(newest, {})
         if type(value) is list and type(merged) is list:  # the handler may hold it
             value[:] = merged
         elif type(value) is type(merged) and isinstance(value, dict | set):
@@ -477,7 +460,7 @@ class ChangeLog:
         Raises:
             TypeError: A value cannot be stored.
         """
-        live = self.snapshots.keys() | self._assigned.keys() | self._defaults.keys()
+        live = self.given.keys() | self._assigned.keys() | self._defaults.keys()
         return {
             key: freeze(value, key) if key in live or isinstance(value, Decimal) else value
             for key, value in self.data.items()
@@ -487,8 +470,8 @@ class ChangeLog:
         """Return what the handler has changed inside what it was given, in the frozen form."""
         return {
             key: inside
-            for key in self.snapshots
-            if key not in self._assigned and (inside := self._left(key)) is not None
+            for key, given in self.given.items()
+            if key not in self._assigned and (inside := given.left(key, self.data[key])) is not None
         }
 
     def has_changed(self, key: str) -> bool:
@@ -497,28 +480,13 @@ class ChangeLog:
         Raises:
             TypeError: It has put something there that cannot be stored.
         """
-        return self._left(key) is not None
-
-    def _left(self, key: str) -> Any | None:
-        """Return what the handler has made of a value that was handed out, in the frozen form; None for no change."""
-        frozen = freeze(self.data[key], key)
-        return None if dumps(frozen) == dumps(self.snapshots[key]) else frozen
-
-    def _watch(self, key: str, frozen: Any) -> None:
-        self.snapshots[key] = frozen
-        self._elements[key] = {}
-        note_elements(frozen, self.data[key], self._elements[key])
+        return self.given[key].left(key, self.data[key]) is not None
 
     def _forget(self, key: str) -> None:
         """Forget how *key* was changed so far, because it is set or removed now."""
-        self._unwatch(key)
+        self.given.pop(key, None)
         if key in self._sums or key in self._defaults:
             self._sums, self._defaults = _without(self._sums, key), _without(self._defaults, key)
-
-    def _unwatch(self, key: str) -> None:
-        if key in self.snapshots:
-            del self.snapshots[key], self._elements[key]
-            self._converted -= {key}
 
     def _forget_changes(self) -> None:
         self._assigned = {}
@@ -529,7 +497,7 @@ class ChangeLog:
 
     def _forget_all(self) -> None:
         self._forget_changes()
-        self.snapshots, self._elements, self._converted = {}, {}, _NO_KEYS
+        self.given = {}
 
 
 # Most logs have none, and so none makes a dict or set of its own for them. Nobody changes these.

@@ -24,13 +24,13 @@ class LateChanges:
 
     def look(self) -> None:
         """Log a warning for each value that was changed since the session was saved."""
-        for key in list(self._log.snapshots):
+        for key in list(self._log.given):
             try:
                 changed = self._log.has_changed(key)
             except (TypeError, RuntimeError):  # it holds what cannot be stored, or is being changed right now
                 changed = True
             if changed:
-                del self._log.snapshots[key]
+                del self._log.given[key]
                 _logger.warning(
                     "session %s: a value inside session[%r] was changed after the session was saved, as by a background"
                     " task: the change is lost. This is noticed in debug mode only",
@@ -50,7 +50,7 @@ def watch_late_changes(log: ChangeLog, key: str) -> LateChanges | None:
         What has to be kept as long as anybody has the session, or None.
     """
     loop = asyncio.get_running_loop()
-    if not log.snapshots or not loop.get_debug():
+    if not log.given or not loop.get_debug():
         return None
     late = LateChanges(log, key)
     loop.call_later(_LATER, late.look)

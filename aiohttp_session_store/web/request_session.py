@@ -320,7 +320,7 @@ class RequestSession:
             resend, self.resend = self.resend, None
             if resend is not None and status < SERVER_ERROR and self.owed is None:
                 await self._send_again(self.session, resend, written=state.place is not before)
-            if state.log.snapshots:
+            if state.log.given:
                 state.late = watch_late_changes(state.log, self.session.key)
         except BaseException as error:
             hide_locals(error)

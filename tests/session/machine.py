@@ -229,7 +229,8 @@ class World(RuleBasedStateMachine):
         housekeeping = unsaved.place and unsaved.used and not (unsaved.original or unsaved.by_handler)
         if isinstance(answer, Exception | type):
             ends = unsaved.destroy_pending or unsaved.replaces
-            assert not (ends and self.storage.failed == ("replace",)), "without a tombstone, the record is deleted"
+            refused = self.storage.failed == ("replace",) and not unknown
+            assert not (ends and refused), "without a tombstone, the record is deleted"
             moves = unsaved.original is not None and expected == asked
             assert not (moves and unknown and len(self.storage.failed) == 1), "a fence makes it known"
             candidates = [model, self.model] if unknown else [model]
