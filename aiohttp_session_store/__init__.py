@@ -12,6 +12,7 @@
 
 from typing import TYPE_CHECKING
 
+from .engine.observing import Observer, SessionEvent
 from .engine.owners import SessionInfo
 from .engine.session_watch import SessionWatch
 from .engine.verbs import Announcement, Found, Walked
@@ -61,11 +62,13 @@ __all__ = [
     "KeyRing",
     "KeyedStorage",
     "MemoryStorage",
+    "Observer",
     "Session",
     "SessionCommittedError",
     "SessionConflictError",
     "SessionCookie",
     "SessionDestroyedError",
+    "SessionEvent",
     "SessionInfo",
     "SessionKey",
     "SessionLockError",

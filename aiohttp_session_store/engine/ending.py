@@ -26,10 +26,12 @@ class Ended(NamedTuple):
     Attributes:
         key: Where it found a record that can never live again, or made one.
         head: The head of the session that it ended, or None if it ended none, or one without an owner.
+        ended: Whether it ended one.
     """
 
     key: str
     head: Head | None
+    ended: bool = False
 
 
 async def end(storage: Verbs, key: str, stored: Stored | None, why: str, *, owner: str | None = None) -> Ended | None:
@@ -64,7 +66,7 @@ async def end(storage: Verbs, key: str, stored: Stored | None, why: str, *, owne
             if owner is not None and head is not None and head.owner != owner:
                 return Ended(key, None)
             if await _entomb(storage, key, stored, why):
-                return Ended(key, head)
+                return Ended(key, head, ended=True)
             await attempts.conflict()
         stored = await storage.fetch(key)
     await storage.settle(key)

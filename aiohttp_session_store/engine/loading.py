@@ -8,11 +8,20 @@ from ..record.format import NewerRecordError, Record, Stored
 from ..record.session_id import is_id, key_of
 from ..session.change_log import ChangeLog
 from ..session.session import Session
-from ..session.state import Place, SessionState
+from ..session.state import Place, Refused, SessionState
 from ..tracebacks import hide_locals
 from .extending import extend
+from .observing import (
+    COOKIE_CONTENT,
+    RECORD_DAMAGED,
+    RECORD_ENDED,
+    RECORD_EXPIRED,
+    RECORD_MISSING,
+    why_unreadable,
+)
 from .retry import Attempts
 from .rotating import follow, read_snapshot
+from .telling import owner_of, tell_over
 from .verbs import Verbs, unlosable
 from .writing import RecordWriter
 
@@ -30,29 +39,38 @@ class Loader:
     async def read(self, cookie_value: str | None) -> Session:
         """Return the live session whose id is *cookie_value*, or a new one; see :meth:`SessionStorage.read`."""
         try:
-            if cookie_value is None or not is_id(cookie_value):
+            if cookie_value is None:
                 return self._fresh()
+            if not is_id(cookie_value):
+                return self._fresh(Refused(COOKIE_CONTENT))
             key = key_of(cookie_value)
+            refused = Refused(RECORD_MISSING, key)
             while (stored := await self._storage.fetch(key)) is not None:
                 found = await self._found(key, stored)
-                if found is None or self._storage.now() >= found[0].ends:
+                if isinstance(found, str):
+                    refused = Refused(found, key)
                     break
                 place, readable = found
+                if self._storage.now() >= place.ends:
+                    refused = Refused(RECORD_EXPIRED, place.key, owner_of(place.record))
+                    tell_over(self._storage, place)
+                    break
                 if self._writer.use_is_due(place):
                     extended = await self._extended(place)
                     if extended is None:
+                        refused = Refused(RECORD_ENDED, place.key, owner_of(place.record))
                         break
                     if extended.key != place.key and place.key == key:
                         continue  # its id was renewed just now: the next look sees it
                     place, readable = extended, readable if extended.key != key else extended.record
                 return self._session(cookie_value, place, readable)
-            return self._fresh()
+            return self._fresh(refused)
         except BaseException as error:
             hide_locals(error)
             raise
 
-    async def _found(self, key: str, stored: Stored) -> tuple[Place, Record] | None:
-        """Return where the session of *key* stands and what may be read of it, or None if there is no session."""
+    async def _found(self, key: str, stored: Stored) -> tuple[Place, Record] | str:
+        """Return where the session of *key* stands and what may be read of it, or why there is no session."""
         try:
             record = self._storage.records.decode(stored.data, key)
             if isinstance(record, Record):
@@ -60,13 +78,13 @@ class Loader:
             readable = await read_snapshot(self._storage, key, record)
         except NewerRecordError as error:
             self._storage.warn_newer(key, error)
-            return None
+            return why_unreadable(error)
         except ValueError as error:
             _logger.warning("session %s is set aside: %s", key, error)
             await self._storage.set_aside(key, stored)
-            return None
+            return RECORD_DAMAGED
         place = None if readable is None else await follow(self._writer, record)
-        return None if place is None or readable is None else (place, readable)
+        return RECORD_ENDED if place is None or readable is None else (place, readable)
 
     async def _extended(self, place: Place) -> Place | None:
         """Extend a session because it is used; a storage that cannot, does not fail the request."""
@@ -124,7 +142,10 @@ class Loader:
         version = await self._storage.replace(place.key, stored.data, stored.expires_at, stored.version)
         return None if version is None else place._replace(stored=stored._replace(version=version))
 
-    def _fresh(self) -> Session:
+    def _fresh(self, refused: Refused | None = None) -> Session:
         now = self._storage.now()
         expires_at = self._storage.timeouts.expiry(now, now)
-        return Session(SessionState(ChangeLog({}), created_at=now, expires_at=expires_at, now=self._storage.now))
+        state = SessionState(ChangeLog({}), created_at=now, expires_at=expires_at, now=self._storage.now)
+        if refused is not None:
+            state.refused = refused
+        return Session(state)

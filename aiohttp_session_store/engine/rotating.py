@@ -17,6 +17,7 @@ from ..record.session_id import snapshot_key
 from ..session.state import Place
 from .ending import announce, bury, fence
 from .retry import Attempts
+from .telling import tell_merged
 from .verbs import Lease, Verbs
 from .writing import FAIL_ALONE, RecordWriter, Unreadable, link, new_write, note_lost, unlink
 
@@ -101,7 +102,7 @@ class _Rotation:
         self._moved: Place | None = None  # where the session stands once the old record is retired
 
     async def run(self) -> Place | None:
-        work, attempts, passed = self._work, Attempts(self._key), {self._key}
+        work, attempts, passed, met = self._work, Attempts(self._key), {self._key}, False
         if work.led_on and not work.delete_old:
             return await self._save()
         source = work.readable if work.led_on else None
@@ -123,9 +124,12 @@ class _Rotation:
                     found, looked = await self._writer.look(self._key), True
                     continue
                 if moved:
+                    if met and self._moved is not None:
+                        tell_merged(self._storage.observing, self._moved)
                     with suppress(StorageError):  # or whoever lists the sessions finds that the old record is retired
                         await unlink(self._storage, found.record.head, self._key)
                     return self._moved
+                met = True
                 await attempts.conflict()
             else:
                 if found.successor == self._new_key and self._moved is not None:

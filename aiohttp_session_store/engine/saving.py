@@ -22,6 +22,7 @@ from .extending import confirm
 from .owners import Owners
 from .rotating import Rotating, rotate
 from .shared_saves import SharedSaves
+from .telling import tell_created, tell_ended, tell_rotated
 from .verbs import Verbs
 from .writing import LostTrackError, RecordWriter, link, unlink
 
@@ -126,6 +127,8 @@ class Saver:
                 raise
             if ended is not None:
                 some_ended = True
+                if ended.ended:
+                    tell_ended(self._storage.observing, ended.key, ended.head, why)
                 with suppress(StorageError):  # or whoever lists the sessions finds that this one has ended
                     await unlink(self._storage, ended.head, ended.key)
 
@@ -162,6 +165,7 @@ class Saver:
         if state.login is login:
             state.login = None
         self._stands(state, self._writer.written(key_of(session_id), stored, record))
+        tell_created(self._storage.observing, state, key_of(session_id), head, login)
         state.to_count = self._to_count(head)
 
     async def _head(self, login: Login) -> Head:
@@ -320,6 +324,8 @@ class Saver:
             state.carried_out(rotation, got)
             state.owed = got
             self._stands(state, outcome)
+            before_and_now = (place.key, before), (outcome.key, outcome.record.head)
+            tell_rotated(self._storage.observing, *before_and_now, rotation, login)
             state.to_count = self._to_count(head)
         else:  # a parallel request had changed the id: the browser gets the cookie from that one
             state.carried_out(rotation, rotation.original_id)

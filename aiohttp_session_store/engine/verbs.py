@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple, Protocol
 from ..errors import SessionUsageError
 from ..record.format import NewerRecordError, Stored
 from ..record.timeouts import Timeouts
+from .observing import Observing
 from .outage_log import OutageLog
 from .record_cache import RecordCache
 
@@ -86,6 +87,7 @@ class Verbs(Protocol):
         max_session_size: Bytes that an encoded record may have.
         records: Encodes and decodes records.
         outages: Logs what fails.
+        observing: Tells observers what happens.
         deletes_at_version: Whether :meth:`delete` takes a version.
         has_index: Whether :meth:`link`, :meth:`unlink` and :meth:`linked` are provided.
         announces: Whether :meth:`announce` is provided.
@@ -106,6 +108,7 @@ class Verbs(Protocol):
     max_sessions_per_owner: int | None
     records: RecordCache
     outages: OutageLog
+    observing: Observing
 
     @abstractmethod
     def now(self) -> int:

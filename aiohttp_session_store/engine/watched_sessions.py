@@ -7,9 +7,10 @@ from heapq import heappop, heappush
 from itertools import islice
 from math import inf
 
-from ..record.format import ENDED, IDLE, LIFETIME, LOGIN, REPLACED, Record, Retired, Stored
+from ..record.format import ENDED, LOGIN, REPLACED, Retired, Stored
 from ..session.state import Place
 from .session_watch import Waiter
+from .telling import owner_of
 from .verbs import Announcement, Verbs
 
 __all__ = ["WatchedSession", "WatchedSessions"]
@@ -214,7 +215,10 @@ class WatchedSessions:
             elif key in versions:  # it cannot be read, or was written just now; it is looked at again next time
                 session.version = b""
             else:
-                self._end(session, self._reasons.get(key) or ENDED)
+                reason = self._reasons.get(key) or ENDED
+                if reason == ENDED:
+                    self._storage.observing.tell_end(key, None, reason)
+                self._end(session, reason)
 
     def _seen(self, session: WatchedSession, stored: Stored) -> None:
         try:
@@ -230,17 +234,14 @@ class WatchedSessions:
             return
         ends, _ = self._storage.timeouts.limits(record, stored.expires_at)
         if self._storage.now() >= ends:
-            self._end(session, self._limit(record, ends))
+            reason = self._storage.timeouts.passed(record, ends)
+            self._storage.observing.tell_end(session.key, owner_of(record), reason)
+            self._end(session, reason)
             return
         session.version, session.passed = stored.version, None
         if session.ends != ends:
             session.ends = ends
             self._note_end(session)
-
-    def _limit(self, record: Record, ends: int) -> str:
-        """Return which of the two limits has ended a session."""
-        lifetime = self._storage.timeouts.lifetime_of(record.head)
-        return IDLE if lifetime is None or ends < record.created_at + lifetime else LIFETIME
 
     def _note_end(self, session: WatchedSession) -> None:
         if session.ends <= self._storage.now() + self._interval + 1:

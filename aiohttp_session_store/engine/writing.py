@@ -18,6 +18,7 @@ from ..record.merge import is_stored, merge
 from ..record.size import largest_keys
 from ..session.state import Place
 from .retry import Attempts
+from .telling import tell_merged
 from .verbs import Lease, Verbs
 
 _logger = logging.getLogger("aiohttp_session_store")
@@ -160,6 +161,7 @@ class RecordWriter:
         key, attempts, passed = place.key, Attempts(place.key), {place.key}
         found: Place | Retired | Unreadable | None = place
         looked = self.storage.now() >= place.ends  # by what this request knows; another one may have extended it since
+        met = False
         if looked:
             found = await self.look(key)
         while True:
@@ -178,7 +180,10 @@ class RecordWriter:
                             raise
                     else:
                         if written is not None:
+                            if met and any(changes):
+                                tell_merged(self.storage.observing, written)
                             return written
+                        met = True
                         await attempts.conflict()
             elif isinstance(found, Retired) and lease is None and found.passes_on and found.successor not in passed:
                 key = str(found.successor)

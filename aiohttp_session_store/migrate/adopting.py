@@ -38,6 +38,7 @@ from functools import lru_cache
 from math import inf
 from typing import Any, NamedTuple
 
+from ..engine.observing import ADOPTED, observing_of
 from ..errors import SessionTooLargeError, StorageError
 from ..record.format import TOMBSTONE, Record, Retired, Stored, encode_retired
 from ..record.session_id import key_of
@@ -170,8 +171,10 @@ class OldSessionAdopter:
     async def _fits(self, old: OldSession, data: dict[str, Any]) -> bool:
         """Return whether the session fits into a cookie, if it is stored in one.  Tries it by saving a copy."""
         if self._storage.kind == "data":
+            copy = await self._copied(old, data)
             try:
-                await self._storage.save(await self._copied(old, data))
+                with observing_of(self._storage).muted():  # it keeps nothing, so this only tries
+                    await self._storage.save(copy)
             except SessionTooLargeError:
                 self._warn("it is too large for a cookie")
                 return False
@@ -223,7 +226,8 @@ class OldSessionAdopter:
         """
         try:
             data = storage.records.encode(record, key)
-            await storage.insert(key, data, storage.timeouts.expiry(storage.now(), record.created_at))
+            if await storage.insert(key, data, storage.timeouts.expiry(storage.now(), record.created_at)):
+                storage.observing.tell("created", key, None, ADOPTED)
         except BaseException:
             with suppress(StorageError):  # so that the next request may try again, unless it was inserted after all
                 if await storage.fetch(key) is None:

@@ -35,6 +35,11 @@ class UnopenedRecordError(NewerRecordError):
         super().__init__(message)
         self.about = about
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is not encrypted at all.  No name of a key has a space."""
+        return self.about.startswith("plain ")
+
 
 def is_encrypted(data: bytes) -> bool:
     """Return whether *data* is in the format of this module."""

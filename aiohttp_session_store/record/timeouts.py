@@ -6,7 +6,7 @@ from math import inf
 from typing import Any
 
 from ..errors import ConfigurationError
-from .format import Record
+from .format import IDLE, LIFETIME, Record
 from .head import Head, shorter
 
 _LONGEST = timedelta.max.total_seconds()
@@ -77,6 +77,11 @@ class Timeouts:
         else:
             ends = min(now + idle, created_at + lifetime)
         return ends if head is None else min(ends, head.until)
+
+    def passed(self, record: Record, ends: int) -> str:
+        """Return which of the two limits has ended a session at *ends*."""
+        lifetime = self.lifetime_of(record.head)
+        return IDLE if lifetime is None or ends < record.created_at + lifetime else LIFETIME
 
     def until(self, now: int, created_at: int, head: Head) -> int:
         """Return until when an index shows a session with *head* that is written at *now*, in whole Unix seconds.

@@ -35,6 +35,20 @@ class Place(NamedTuple):
     renew_at: float
 
 
+class Refused(NamedTuple):
+    """Why a cookie value led to no session.
+
+    Attributes:
+        reason: One of those of the events of that kind.
+        key: The key that it led to, or None if it holds no id.
+        owner: Whose session it was, or None if that is not known.
+    """
+
+    reason: str
+    key: str | None = None
+    owner: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Rotation:
     """A change of the session's id that the next save will carry out.
@@ -120,6 +134,7 @@ class SessionState:
             not stored.  None for all other sessions.
         owed: A cookie value that a save has not handed over yet.  If the save's request was cancelled, the next save
             hands it over.
+        refused: Why the cookie value that was read led to no session, or None if there was none or it did.
         late: What looks for changes that come too late, in debug mode.
     """
 
@@ -143,6 +158,7 @@ class SessionState:
     renew_at: float = inf
     taken_over: Mapping[str, Any] | None = None
     owed: str | None = None
+    refused: Refused | None = None
     late: object = None
 
     def __init__(

@@ -7,14 +7,17 @@ from abc import ABC
 from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
+from functools import partial
 from typing import Any, ClassVar, Protocol, TypedDict, Unpack
 
 from ..engine.loading import Loader
+from ..engine.observing import Observing
 from ..engine.outage_log import OutageLog
 from ..engine.owners import SessionInfo
 from ..engine.record_cache import RecordCache
 from ..engine.saving import Saver
 from ..engine.sweeping import SweepLoop
+from ..engine.timed_calls import time_calls
 from ..engine.verbs import RECLAIM_AFTER, Announcement, Clock, Lease, Verbs
 from ..engine.watching import Watching
 from ..errors import ConfigurationError
@@ -300,6 +303,7 @@ class KeyedStorage(Verbs, ABC):
         self.clock: Clock = options.get("clock", time.time)
         self.records: RecordCache = RecordCache(options.get("codec"), options.get("encryption"))
         self.outages: OutageLog = OutageLog()
+        self.observing: Observing = Observing(partial(time_calls, self))
         self._loader = Loader(self)
         self._saver = Saver(self)
         sweep_interval = options.get("sweep_interval", DEFAULT_SWEEP_INTERVAL)

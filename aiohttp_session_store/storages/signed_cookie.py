@@ -16,19 +16,22 @@ from functools import lru_cache
 from math import inf
 from typing import ClassVar, NoReturn, Unpack
 
+from ..engine.observing import COOKIE_CONTENT, RECORD_EXPIRED, Observing, why_unreadable
 from ..engine.record_cache import RecordCache
+from ..engine.telling import owner_of, tell_all_ended, tell_left, tell_saved
 from ..errors import SessionCommittedError, SessionTooLargeError, SessionUsageError
 from ..record.changes import Changes
 from ..record.encryption import COOKIE, UnopenedRecordError, decrypt, encrypt, is_encrypted
-from ..record.format import Record, Stored
+from ..record.format import LOGOUT, NewerRecordError, Record, Stored
 from ..record.head import Head, checked_owner
 from ..record.key_ring import checked_ring
 from ..record.merge import merge, same_content
+from ..record.session_id import key_of
 from ..record.size import COOKIE_LIMIT, largest_keys
 from ..record.timeouts import Timeouts
 from ..session.change_log import ChangeLog
 from ..session.session import Session, state_of
-from ..session.state import Place, SessionState
+from ..session.state import Place, Refused, SessionState
 from ..tracebacks import hide_locals
 from .base import DEFAULT_IDLE_TIMEOUT, DEFAULT_LIFETIME, StorageOptions, check_options, is_first
 
@@ -63,6 +66,7 @@ class CookieStorage:
         self.timeouts: Timeouts = Timeouts.build(
             options.get("idle_timeout", DEFAULT_IDLE_TIMEOUT), options.get("lifetime", DEFAULT_LIFETIME)
         )
+        self.observing: Observing = Observing()
         self._clock = options.get("clock", time.time)
         self._warned = False
         self._records = RecordCache(options.get("codec"))
@@ -125,7 +129,8 @@ class CookieStorage:
         """See :meth:`SessionStorage.read`.  The cookie value is the record."""
         loaded = self._decode(cookie_value) if cookie_value else None
         now = self.now()
-        if loaded is not None:
+        refused = Refused(loaded) if isinstance(loaded, str) else None
+        if loaded is not None and not isinstance(loaded, str):
             session_id, stored, record = loaded
             expires_at, renew_at = self.timeouts.limits(record, stored.expires_at)
             if now < expires_at:
@@ -139,8 +144,14 @@ class CookieStorage:
                 )
                 state.renew_at, state.head, state.warn = renew_at, record.head, _logger.warning
                 return self._session(state)
+            refused = Refused(RECORD_EXPIRED, key_of(session_id), owner_of(record))
+            if self.observing.observers:
+                self.observing.tell_end(key_of(session_id), owner_of(record), self.timeouts.passed(record, expires_at))
         expires_at = self.timeouts.expiry(now, now)
-        return self._session(SessionState(ChangeLog({}), created_at=now, expires_at=expires_at, now=self.now))
+        state = SessionState(ChangeLog({}), created_at=now, expires_at=expires_at, now=self.now)
+        if refused is not None:
+            state.refused = refused
+        return self._session(state)
 
     def _session(self, state: SessionState) -> Session:
         state.on_server = False
@@ -157,6 +168,8 @@ class CookieStorage:
         state = state_of(session)
         if state.destroyed:
             pending = state.destroy_pending
+            if pending:
+                tell_all_ended(self.observing, state, LOGOUT)
             state.mark_destroyed()
             state.logged_out = None
             return "" if pending else None
@@ -195,6 +208,7 @@ class CookieStorage:
         if place is None:
             if not record.data and not record.flashes and head is None:
                 ended = state.replaces is not None or state.logged_out is not None
+                tell_left(self.observing, state)
                 state.replaces = state.logged_out = None
                 return "" if ended else None
         elif (
@@ -215,6 +229,8 @@ class CookieStorage:
                 "regenerate_id(True) with CookieStorage cannot revoke the old cookie: a copy of it works until it"
                 " expires. Use a storage on the server if logins must be safe against that"
             )
+        if self.observing.observers:
+            tell_saved(self.observing, state, before.head, record.head)
         state.rotation = state.login = state.replaces = state.logged_out = None
         state.head = record.head
         state.place = Place("", Stored(data, b"", expires_at), record, expires_at, inf)
@@ -226,8 +242,8 @@ class CookieStorage:
         """Return *record* with a head that never ends the session by itself: there is no index that could forget it."""
         return record if record.head is None else record._replace(head=replace(record.head, until=_ENDLESS))
 
-    def _decoded(self, cookie_value: str) -> tuple[str, Stored, Record] | None:
-        """Return what a cookie value holds, or None if it cannot be read.
+    def _decoded(self, cookie_value: str) -> tuple[str, Stored, Record] | str:
+        """Return what a cookie value holds, or why it cannot be read.
 
         We signed the value, but perhaps long ago, or with a newer version.
         """
@@ -237,15 +253,15 @@ class CookieStorage:
             expires_at, _, session_id = head.partition(b" ")
             record = self._records.decode(data, "")
             if not isinstance(record, Record):
-                return None
+                return COOKIE_CONTENT
             return session_id.decode("ascii"), Stored(data, b"", int(expires_at)), record
         except UnopenedRecordError as error:
             if is_first(error.about, self._warned_keys):
                 _logger.error("a signed cookie, and perhaps others, cannot be read: %s", error)
-            return None
+            return why_unreadable(error)
         except (ValueError, binascii.Error) as error:
             _logger.debug("a signed cookie does not hold a session: %s", type(error).__name__)
-            return None
+            return why_unreadable(error) if isinstance(error, NewerRecordError) else COOKIE_CONTENT
 
     def _encode(self, session_id: str, expires_at: int, data: bytes) -> str:
         text = b"%d %b\n%b" % (expires_at, session_id.encode(), data)

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
+from ..engine.observing import Observing
 from ..engine.outage_log import OutageLog
 from ..engine.watching import Watching
 from ..session.session import Session, state_of
@@ -31,6 +32,7 @@ class AppSessions:
         outermost: Whether this app's session middleware is its first one.
         owner_of: Returns the owner of a session from before ``login`` was used, or None.
         adopter: Takes over sessions of another library for visitors who have none of ours, or None.
+        observing: Tells observers what happens, also in other apps with the same storage.
         outages: Logs what fails because the storage fails.
         secure_watch: Notices that browsers drop the Secure cookie.
         watch_interval: Seconds between two looks at all sessions that are watched.
@@ -48,6 +50,7 @@ class AppSessions:
     outermost: bool = False
     owner_of: "Callable[[Session], str | None] | None" = None
     adopter: Adopter | None = None
+    observing: Observing = field(default_factory=Observing)
     outages: OutageLog = field(default_factory=OutageLog)
     secure_watch: SecureWatch = field(default_factory=SecureWatch)
     warned: set[str] = field(default_factory=set)

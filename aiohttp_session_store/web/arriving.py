@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from ..engine.observing import COOKIE_SIGNATURE
 from ..session.session import Session, state_of
 from ..storages.base import SessionStorage
 from ..tracebacks import hides_locals
 from .app_sessions import AppSessions
 from .cookie_signature import Opened
+from .request_headers import has_value
 
 _NOT_ENDED = (
     "With CookieStorage, a logout clears only the cookie of the present path and domain, so the visitor stays logged"
@@ -52,10 +54,13 @@ async def find_session(app: AppSessions, headers: Any, *, headers_sent: bool) ->
     """
     storage, cookie, lines = app.storage, app.cookie, headers.getall("Cookie", ())
     session: Session | None = None
-    candidates = cookie.candidates(lines)
+    told = app.observing
+    candidates = _candidates_and_others(app, lines) if told.observers else cookie.candidates(lines)
     for number, candidate in enumerate(candidates):
         session = await storage.read(candidate.value)
         state = state_of(session)
+        if state.refused is not None:
+            told.tell("refused", state.refused.key, state.refused.owner, state.refused.reason)
         if state.place is not None:
             if app.owner_of is not None:
                 await _own(storage, session, app.owner_of)
@@ -76,6 +81,17 @@ async def find_session(app: AppSessions, headers: Any, *, headers_sent: bool) ->
                 await _own(storage, adopted.session, app.owner_of)
             return Arrival(adopted.session, None, lines, seen, spent, adopted.clear, adopted=True)
     return Arrival(session if session is not None else await storage.read(None), None, lines, seen, spent)
+
+
+def _candidates_and_others(app: AppSessions, lines: Sequence[str]) -> list[Opened]:
+    """Return the cookies with our signature, and tell observers of those without."""
+    others: list[None] = []
+    candidates = app.cookie.candidates(lines, refused=lambda: others.append(None))
+    if not candidates and not others and has_value(lines, app.cookie.name):
+        others.append(None)  # of characters that ours never have
+    for _ in others:
+        app.observing.tell("refused", None, None, COOKIE_SIGNATURE)
+    return candidates
 
 
 def others_than(app: AppSessions, cookies: Sequence[str], seen: Sequence[str]) -> list[Opened]:

@@ -1,7 +1,7 @@
 """The session cookie: its settings, and the Cookie and Set-Cookie headers that carry it."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ..errors import ConfigurationError, SessionUsageError
@@ -166,7 +166,9 @@ class SessionCookie:
 
     # --- headers
 
-    def candidates(self, headers: Sequence[str], *, every: bool = False) -> list[Opened]:
+    def candidates(
+        self, headers: Sequence[str], *, every: bool = False, refused: Callable[[], object] | None = None
+    ) -> list[Opened]:
         """Return the values in the given Cookie headers that have our signature, at most four.
 
         Those of the cookie's present name come first.
@@ -174,6 +176,7 @@ class SessionCookie:
         Args:
             headers: The Cookie headers.
             every: Return all of them, however many there are.
+            refused: Called for each value that was looked at and has not our signature.
         """
         found: list[Opened] = []
         tries, most = (None, None) if every else (MAX_SIGNATURE_TRIES, MAX_LIVE_TRIES)
@@ -184,6 +187,8 @@ class SessionCookie:
                     found.append(opened)
                     if len(found) == most:
                         return found
+                elif refused is not None:
+                    refused()
         return found
 
     def is_due(self, cookie: Opened, now: int, left: int | None, kept: int | None = None) -> bool:

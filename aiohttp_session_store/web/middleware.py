@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from ..engine.observing import Observer, observing_of
 from ..errors import SessionLockError, SessionUsageError, StorageError
 from ..record.settings import number_of_seconds
 from ..session.old_names import explains_old_arguments
@@ -44,6 +45,7 @@ def setup(
     *,
     cookie: SessionCookie | None = None,
     owner_of: Callable[[Session], str | None] | None = None,
+    observer: Observer | None = None,
     watch_interval: float = DEFAULT_WATCH_INTERVAL,
 ) -> None:
     """Give every request of *app* and of its sub-apps a session that is kept in *storage*.
@@ -58,6 +60,8 @@ def setup(
         owner_of: Returns the owner of a session as a string, or None.  This is for sessions from before
             ``Session.login`` was used, and for those taken over from another library.  It is asked when such a session
             is loaded, and the session keeps its id.  For example: ``lambda session: session.get("user_id")``.
+        observer: Hears of what happens to sessions and of each call to the storage, for metrics and audits.  If several
+            apps share a storage, it hears of all that happens in it, once.
         watch_interval: Seconds, at least 0.1, after which the end of a session is noticed in any case by
             :func:`close_when_session_ends` and :func:`watch_session`.  Most ends are noticed within one second.
 
@@ -65,10 +69,11 @@ def setup(
         ConfigurationError: The app has sessions already, has started or was added to another app, there is no secret
             to sign cookies with, or an argument is of the wrong type.
     """
-    check_setup(app, storage, cookie, owner_of)
+    check_setup(app, storage, cookie, owner_of, observer)
     interval = number_of_seconds("watch_interval", watch_interval, 0.1)
     bound = (cookie or SessionCookie()).bind(storage)
     sessions = AppSessions(storage, bound, owner_of=owner_of, watch_interval=interval)
+    sessions.observing = observing_of(storage)
     sessions.outages = getattr(storage, "outages", sessions.outages)  # one without our base has none
 
     async def look_around(app: web.Application) -> None:
@@ -77,11 +82,12 @@ def setup(
         check_cookie_names(app)
 
     async def run_storage(_: web.Application) -> AsyncIterator[None]:
-        await storage.start()
-        yield
-        await sessions.stop_watching()
-        await storage.aclose()
-        sessions.outages.close()
+        with nullcontext() if observer is None else sessions.observing.telling(observer):
+            await storage.start()
+            yield
+            await sessions.stop_watching()
+            await storage.aclose()
+            sessions.outages.close()
 
     async def pay(request: web.Request, response: web.StreamResponse) -> None:
         if "Set-Cookie" in response.headers:

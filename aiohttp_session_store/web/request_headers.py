@@ -44,6 +44,16 @@ def values_in(headers: Iterable[str], pattern: re.Pattern[str]) -> list[str]:
     return values if len(values) <= 1 else list(dict.fromkeys(values))
 
 
+def has_value(headers: Iterable[str], name: str) -> bool:
+    """Return whether there is a value of cookie *name* in the Cookie headers, whatever it consists of."""
+    return _any_value_of(name).search(";".join(headers)[:MAX_COOKIE_TEXT]) is not None
+
+
+@lru_cache(16)
+def _any_value_of(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:^|;)[ \t]*{re.escape(name)}[ \t]*=[ \t]*[^; \t]")
+
+
 def says_https(forwarded_proto: str, forwarded: str) -> bool:
     """Return whether a proxy says that the visitor came over HTTPS.
 

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 from aiohttp import web
 
+from ..engine.observing import Observer
 from ..errors import ConfigurationError
 from .app_sessions import APP, AppSessions
 from .cookie_settings import SessionCookie
@@ -15,7 +16,7 @@ from .cookie_settings import SessionCookie
 _CALLS = ("now", "default_secrets", "read", "save", "start", "aclose")
 
 
-def check_setup(app: object, storage: object, cookie: object, owner_of: object) -> None:
+def check_setup(app: object, storage: object, cookie: object, owner_of: object, observer: object = None) -> None:
     """Refuse arguments of ``setup`` that cannot work, and a call that comes too late.
 
     No message repeats an argument, because it may be a URL with a password, or a secret.
@@ -44,6 +45,20 @@ def check_setup(app: object, storage: object, cookie: object, owner_of: object) 
             f"owner_of must be a plain function, not {_kind(owner_of)}: write, for example,"
             ' owner_of=lambda session: session.get("user_id")'
         )
+    if observer is not None:
+        _check_observer(observer)
+
+
+def _check_observer(observer: object) -> None:
+    if not isinstance(observer, Observer):
+        raise ConfigurationError(
+            f"observer must be an Observer, not {_kind(observer)}: derive a class from it, and pass an object of it"
+        )
+    for hook in (observer.on_event, observer.on_call):
+        if inspect.iscoroutinefunction(hook):
+            raise ConfigurationError(
+                f"{hook.__name__} of the observer must be a plain function, not an async one: nothing waits for it"
+            )
 
 
 def _check_storage(storage: object) -> None:
