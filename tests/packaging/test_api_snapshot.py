@@ -21,6 +21,8 @@ MODULES = [
     ".testing.fixtures",
     ".migrate",
     ".integrations.aiohttp_security",
+    ".integrations.opentelemetry",
+    ".integrations.prometheus",
 ]
 
 
