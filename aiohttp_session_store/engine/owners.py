@@ -108,33 +108,51 @@ class Owners:
                 seen |= {key for key, line in zip(slice_, lines, strict=True) if line is None}
         return len(ended)
 
-    async def end_session(self, owner: str, key: str) -> bool:
+    async def end_session(self, owner: str | None, key: str) -> bool:
         """End the one session of *owner* that was listed with *key*; return whether it was there.
 
         The key comes from a form, so it may be any text, such as a path.
+
+        Args:
+            owner: Whose session it has to be; None for anybody's or nobody's.  Then a record that cannot be read is
+                ended, too.
+            key: As it was listed, perhaps before the session's id was renewed.
 
         Raises:
             SessionUsageError: The storage has no index.
             StorageError: It may still be there.
         """
-        self._need_index()
+        if owner is not None:
+            self._need_index()
         if not is_key(key):
             return False
-        passed: set[str | None] = set()
-        found = await self._writer.look(key)
-        while isinstance(found, Retired) and found.why != LOGIN and found.successor not in passed:
-            passed.add(found.successor)
-            key = found.successor or key
-            found = None if found.successor is None else await self._writer.look(key)
-        if not isinstance(found, Place) or found.record.head is None or found.record.head.owner != owner:
-            return False
-        if self._storage.now() >= found.ends:
+        key, found = await self.listed(key)
+        if isinstance(found, Place):
+            head = found.record.head
+            if self._storage.now() >= found.ends or (owner is not None and (head is None or head.owner != owner)):
+                return False
+        elif owner is not None or not isinstance(found, Unreadable):
             return False
         ended = await bury(self._storage, key, REVOKED, owner=owner)
         if ended.head is not None:
             tell_ended(self._storage.observing, ended.key, ended.head, REVOKED)
         await unlink(self._storage, ended.head, ended.key)
-        return ended.head is not None
+        return owner is None or ended.head is not None
+
+    async def listed(self, key: str) -> tuple[str, Place | Retired | Unreadable | None]:
+        """Return what was listed with *key*, and its key now: it may have been renewed since, and is followed then.
+
+        A session that another login has replaced is not followed: that is another one.
+        """
+        passed: set[str | None] = set()
+        found = await self._writer.look(key)
+        while isinstance(found, Retired) and found.successor is not None and found.why != LOGIN:
+            if found.successor in passed:
+                break
+            passed.add(found.successor)
+            key = found.successor
+            found = await self._writer.look(key)
+        return key, found
 
     # --- the limit
 

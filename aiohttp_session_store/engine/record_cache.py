@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ..errors import ConfigurationError
 from ..record.encryption import UnopenedRecordError, decrypt, encrypt, is_encrypted, key_name
-from ..record.format import Record, Retired, decode_record, encode_record
+from ..record.format import Record, Retired, decode_record, encode_record, is_live
 from ..record.json_encoders import Codec
 from ..record.key_ring import KeyRing, checked_ring
 from ..record.merge import same_content
@@ -79,6 +79,29 @@ class RecordCache:
         """Return whether a live record was written under another key than the one that encrypts now, or under none."""
         ring = self.ring
         return ring is not None and key_name(data) != (None if ring.decrypt_only else ring.names[0])
+
+    def reencrypted(self, data: bytes, key: str) -> bytes | None:
+        """Return *data*, which stands at *key*, under the key that encrypts now.
+
+        What is inside is not looked at, so it may be of any format and of any codec.
+
+        Returns:
+            None if there is nothing to do: it is encrypted under that key, or it is no live record but a mark, which
+            is never encrypted.
+
+        Raises:
+            ConfigurationError: There is no ring that encrypts.
+            ValueError: No key at hand opens it, or it is not one of ours.
+        """
+        ring = self.ring
+        if ring is None or ring.decrypt_only:
+            raise ConfigurationError("there is no key to encrypt with")
+        if is_encrypted(data):
+            return encrypt(decrypt(data, ring, key), ring, key) if self.outdated(data) else None
+        if is_live(data):
+            return encrypt(data, ring, key)
+        self.decode(data, key)
+        return None
 
     def at(self, key: str, data: bytes, record: Record) -> bytes:
         """Return the stored form of *record*, which is *data* where it stands now, for another key."""

@@ -149,6 +149,11 @@ class Retired:
 TOMBSTONE = Retired(None, 0)
 
 
+def is_live(data: bytes) -> bool:
+    """Return whether *data* is a live record by its form, also if its codec is not at hand."""
+    return any(form.fullmatch(data) for form in (_LIVE, _OWNED, _CODED))
+
+
 def encode_record(record: Record, codec: Codec | None = None) -> bytes:
     """Return the stored form of a live record, encoded by *codec* if there is one."""
     idle = b"-" if record.idle_timeout is None else b"%d" % record.idle_timeout

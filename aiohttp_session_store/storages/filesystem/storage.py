@@ -4,7 +4,7 @@ import asyncio
 import errno
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Unpack
@@ -216,13 +216,17 @@ class FileSystemStorage(KeyedStorage):
         """See :meth:`KeyedStorage.set_aside`.  Moves the file to the folder ``set-aside`` beside the records."""
         await self._fetch_or_set_aside(key, stored.version)
 
-    async def sweep(self) -> int:
+    async def sweep(self, report: Callable[[int, float], None] | None = None) -> int:
         """See :meth:`KeyedStorage.sweep`.
 
         Only one process sweeps at a time, and the others return 0 at once.  The sweep also removes temporary files that
         a killed process left behind, files that were set aside long ago, and folders that became empty.
 
         What has expired must have done so by the clock of the file system, too: the clock of one process may be wrong.
+
+        Args:
+            report: Called after each folder with how many records were removed so far, and how much of the work is
+                done, from 0 to 1.
         """
         self._threads.adopt()
         try:
@@ -236,11 +240,13 @@ class FileSystemStorage(KeyedStorage):
         try:
             removed, failed = 0, None
             shards, now = await self._begin_sweep()
-            for shard in shards:
+            for number, shard in enumerate(shards, 1):
                 try:
                     removed += await self._sweep_shard(shard, now)
                 except StorageError as error:  # raised at the end, after the other folders were swept
                     failed = failed or error
+                if report is not None:
+                    report(removed, number / len(shards))
             await self._forget_set_aside(_SWEEP_SLICE, now)
             await self._sweep_owners(min(self.now(), now) - RECLAIM_AFTER)
             if failed is not None:

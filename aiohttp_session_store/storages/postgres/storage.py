@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Unpack
 
@@ -222,10 +222,14 @@ class PostgresStorage(KeyedStorage):
         await self._connections.row(statement, key, again=statement, writes=True)
         return True
 
-    async def sweep(self) -> int:
+    async def sweep(self, report: Callable[[int, float], None] | None = None) -> int:
         """See :meth:`KeyedStorage.sweep`.  Works in batches, and only one process at a time removes a batch.
 
         What is alive by the server's clock is left, even if our clock is ahead.
+
+        Args:
+            report: Called after each batch with how many records were removed so far, and 0, because nobody knows how
+                many are left.
         """
         reclaimable, removed = self.now() - RECLAIM_AFTER, 0
         while True:
@@ -233,6 +237,8 @@ class PostgresStorage(KeyedStorage):
             if batch is None:
                 return removed
             removed += batch
+            if report is not None:
+                report(removed, 0.0)
             if batch < _BATCH:
                 break
             await asyncio.sleep(random.uniform(0, _LONGEST_REST))  # noqa: S311  lets other work run

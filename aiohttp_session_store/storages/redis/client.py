@@ -2,14 +2,16 @@
 
 import re
 import socket
+from contextlib import suppress
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
 
 from ...errors import ConfigurationError
 
-__all__ = ["client_for"]
+__all__ = ["client_for", "cluster_client_for"]
 
 # Parallel requests open as many connections as they need. The server limits how many there may be (maxclients).
 _MANY = 2**31
@@ -43,6 +45,22 @@ def client_for(url: object, timeout: float) -> Redis:
             return client
         fault = "an option in its query is unknown to redis-py, has a wrong value or names a file that cannot be read"
     raise ConfigurationError(f"RedisStorage.from_url: the URL is not valid: {fault}")
+
+
+def cluster_client_for(url: str, timeout: float) -> RedisCluster:
+    """Return a client for the cluster that the node at *url* belongs to, in the event loop that runs; no I/O.
+
+    Args:
+        url: ``redis://`` or ``rediss://``.
+        timeout: Seconds after which the storage gives up a call.
+
+    Raises:
+        ConfigurationError: The URL is not valid.  The message does not repeat it, and there is no cause that would.
+    """
+    client_for(url, timeout)  # checks it
+    with suppress(Exception):  # whatever it is, its text may hold a part of the URL
+        return RedisCluster.from_url(url, socket_timeout=timeout / 3)
+    raise ConfigurationError("an option in the query of the URL is not one of a cluster")
 
 
 def _fault(url: object) -> str | None:

@@ -35,6 +35,7 @@ __all__ = ["RedisStorage"]
 
 _logger = logging.getLogger("aiohttp_session_store")
 
+DEFAULT_PREFIX = "session:"
 # A server in the same data centre answers within a millisecond, and a visitor waits a few seconds at most.
 DEFAULT_TIMEOUT = 5.0
 # Longer than any pause of a healthy process, but short enough to wait for if the holder died.
@@ -73,7 +74,7 @@ class RedisStorage(KeyedStorage):
         self,
         client: "Redis | RedisCluster",
         *,
-        prefix: str = "session:",
+        prefix: str = DEFAULT_PREFIX,
         timeout: float = DEFAULT_TIMEOUT,
         lock_lease: float = DEFAULT_LOCK_LEASE,
         **options: Unpack[KeyedOptions],
