@@ -12,7 +12,7 @@ SERVERS ?=
 export SERVERS
 
 # Every test that talks to Redis or PostgreSQL; tests/servers/test_binaries.py holds this list against the tests.
-WITH_SERVERS := tests/benchmarks tests/docs/test_migrating.py tests/history tests/migrate tests/processes tests/races tests/servers tests/storages/postgres tests/storages/redis
+WITH_SERVERS := tests/benchmarks tests/cli tests/docs/test_migrating.py tests/history tests/migrate tests/processes tests/races tests/servers tests/storages/postgres tests/storages/redis
 
 .PHONY: demo test check coverage servers pythons lint types mypy public-types proofs docs bench figures clean
 

@@ -16,8 +16,9 @@ def main() -> None:
     try:
         from .commands import run  # noqa: PLC0415  so that a missing library is a sentence, and no traceback
     except ImportError as error:
-        if (error.name or "").partition(".")[0] not in _LIBRARIES:
+        library = (error.name or "").partition(".")[0]
+        if library not in _LIBRARIES:
             raise
-        sys.stderr.write(f"Error: the command line needs {error.name}: pip install 'aiohttp_session_store[cli]'\n")
+        sys.stderr.write(f"Error: the command line needs {library}: pip install 'aiohttp_session_store[cli]'\n")
         sys.exit(_USAGE)
     sys.exit(run(sys.argv[1:]))
