@@ -166,14 +166,3 @@ async def test_an_administrator_has_a_shorter_session(recipes: Recipes) -> None:
     ada, grace = [await recipes.logged_in(one, "/admin/login") for one in (ADA, GRACE)]
     recipes.clock.advance(15 * 60)
     assert [await recipes.is_in(one) for one in (ada, grace)] == [True, False]
-
-
-async def test_an_administrator_acts_as_another_user_and_stays_the_owner(recipes: Recipes) -> None:
-    ada, grace = await recipes.logged_in(ADA), await recipes.logged_in(GRACE)
-    assert (await recipes.ask(ada, "/act-as/2", {}))[0] == 403
-    assert (await recipes.ask(grace, "/act-as/7", {}))[0] == 403
-    await recipes.ask(grace, "/act-as/1", {})
-    assert (await recipes.ask(grace, "/profile"))[1] == "The profile of ada"
-    assert (await recipes.ask(grace, "/"))[1] == "Hello, account 2"
-    await recipes.ask(grace, "/act-as-myself", {})
-    assert (await recipes.ask(grace, "/profile"))[1] == "The profile of grace"

@@ -73,7 +73,7 @@ def test_the_tests_on_the_page_about_the_migration_pass(tmp_path: Path) -> None:
     assert "\n2 passed" in finished.stdout, finished.stdout + finished.stderr
 
 
-@pytest.mark.parametrize(("document", "tests"), [("docs/testing.md", 7)])
+@pytest.mark.parametrize(("document", "tests"), [("docs/testing.md", 7), ("docs/coming-from.md", 1)])
 def test_the_tests_in_a_document_pass(document: str, tests: int, tmp_path: Path) -> None:
     names = write_files(document, tmp_path)
     (tmp_path / "pytest.ini").write_text(CONFIG)
