@@ -61,7 +61,13 @@ class SessionTooLargeError(SessionStoreError, ValueError):
     """
 
     def __init__(self, message: str, *, size: int, limit: int) -> None:
-        """Keep the message, and *size* and *limit* in bytes."""
+        """Keep the message, and *size* and *limit* in bytes.
+
+        Args:
+            message: Says which keys are the largest.
+            size: Bytes of the session, or of the cookie's name and value.
+            limit: Bytes that are allowed.
+        """
         super().__init__(message)
         self.size = size
         self.limit = limit
@@ -90,7 +96,12 @@ class StorageError(SessionStoreError):
     """
 
     def __init__(self, *args: object, maybe_stored: bool = False) -> None:
-        """Keep the message and *maybe_stored*."""
+        """Keep the message and *maybe_stored*.
+
+        Args:
+            args: The message.
+            maybe_stored: Whether the write may have been carried out all the same.
+        """
         super().__init__(*args)
         self.maybe_stored: bool = maybe_stored
 

@@ -120,6 +120,9 @@ class Verbs(Protocol):
 
         A missing record is a normal answer: do not retry, and log nothing.
 
+        Args:
+            key: SHA-256 of the session id, in hex.
+
         Raises:
             StorageError: The storage failed.
         """
@@ -144,6 +147,12 @@ class Verbs(Protocol):
         None means that another request got there first, or that the session was destroyed.  Writing anyway would lose
         that request's change, or log the visitor back in.
 
+        Args:
+            key: SHA-256 of the session id, in hex.
+            data: The encoded record.
+            expires_at: Whole Unix seconds; see :meth:`insert`.
+            version: The version that was read.
+
         Raises:
             StorageError: The old record is intact, unless ``maybe_stored`` says that the answer was lost.
         """
@@ -153,6 +162,12 @@ class Verbs(Protocol):
 
         A storage whose answered writes may be lost in a power cut makes this one durable before it returns.  In other
         storages it is the same as :meth:`replace`.
+
+        Args:
+            key: SHA-256 of the session id, in hex.
+            data: The encoded record, without any data of the session.
+            expires_at: Whole Unix seconds; see :meth:`insert`.
+            version: The version that was read.
         """
         return await self.replace(key, data, expires_at, version)
 
@@ -160,6 +175,9 @@ class Verbs(Protocol):
         """Return when what was seen of *key* is durable: another process may have retired or deleted it just now.
 
         Only a storage that overrides :meth:`retire` has something to do here.
+
+        Args:
+            key: SHA-256 of the session id, in hex.
 
         Raises:
             StorageError: It may not be durable.
@@ -169,6 +187,11 @@ class Verbs(Protocol):
     @abstractmethod
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         """Extend the record of *key* without rewriting it, only at *version*, and never shorten it.
+
+        Args:
+            key: SHA-256 of the session id, in hex.
+            expires_at: Whole Unix seconds; see :meth:`insert`.
+            version: The version that was read.
 
         Returns:
             Whether the record stands at *version* and expires at *expires_at* or later.
@@ -220,6 +243,10 @@ class Verbs(Protocol):
     async def unlink(self, owner_key: str, key: str) -> None:
         """Remove *key* from the index of an owner; it need not be there.
 
+        Args:
+            owner_key: Hash of the owner, in hex.
+            key: SHA-256 of the session id, in hex.
+
         Raises:
             StorageError: The storage failed.
         """
@@ -227,6 +254,9 @@ class Verbs(Protocol):
 
     async def linked(self, owner_key: str) -> Sequence[str]:
         """Return the keys in the index of an owner, in any order.
+
+        Args:
+            owner_key: Hash of the owner, in hex.
 
         Raises:
             StorageError: The storage failed.
@@ -335,6 +365,9 @@ class Verbs(Protocol):
         The holder's save calls it after each read of the record and before the compare-and-set that follows.  A new
         holder first gives the record a new version, so that a write which an earlier holder still has under way fails.
         Thus no holder ever undoes another holder's write.  A lock that cannot be lost gives None.
+
+        Args:
+            key: SHA-256 of the session id, in hex.
 
         Raises:
             SessionUsageError: This storage has none.

@@ -68,6 +68,9 @@ def identity_of(session: Session) -> str | None:
     """Return the identity that the policy for aiohttp-session left in a session, or None; for ``setup(owner_of=...)``.
 
     If that policy was given a key, write ``owner_of=lambda session: session.get("my-key")`` instead.
+
+    Args:
+        session: A session that has no owner.
     """
     identity: str | None = session.get(_SESSION_KEY)
     return identity

@@ -90,7 +90,11 @@ class AiohttpSessionReader(ABC):
 
     @abstractmethod
     async def read(self, value: str) -> OldSession | None:
-        """See :meth:`OldSessionReader.read`."""
+        """See :meth:`OldSessionReader.read`.
+
+        Args:
+            value: The value of the old cookie, unquoted.
+        """
 
     def session_in(self, text: str | bytes, identity: bytes | None) -> OldSession | None:
         """Return the session in a stored *text*, or None if by the rules of aiohttp-session it holds none.

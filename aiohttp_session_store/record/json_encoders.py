@@ -30,10 +30,18 @@ class Codec(Protocol):
     def name(self) -> str: ...  # noqa: D102
 
     def dumps(self, value: Any) -> bytes:
-        """Return the stored form of *value*, which is plain JSON: str, int, float, bool, None, list and dict."""
+        """Return the stored form of *value*, which is plain JSON: str, int, float, bool, None, list and dict.
+
+        Args:
+            value: What JSON can hold: dicts with string keys, lists, strings, numbers, bools and None.
+        """
 
     def loads(self, data: bytes) -> Any:
-        """Return the value that :meth:`dumps` was given.  Any exception means that *data* cannot be read here."""
+        """Return the value that :meth:`dumps` was given.  Any exception means that *data* cannot be read here.
+
+        Args:
+            data: What :meth:`dumps` has returned.
+        """
 
 
 _encoder = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"))

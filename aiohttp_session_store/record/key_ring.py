@@ -47,7 +47,7 @@ class KeyRing:
         try:
             from . import cipher  # noqa: PLC0415  apps without encryption need no cryptography, nor the time to load it
         except ImportError as error:
-            needed = "a KeyRing needs cryptography: pip install 'aiohttp_session_store[encryption]'"
+            needed = "a KeyRing needs cryptography: pip install 'cryptography>=44'"
             raise ConfigurationError(needed) from error
         self._cipher = cipher
         if not keys:
@@ -77,6 +77,11 @@ class KeyRing:
     @hides_settings
     def from_env(cls, name: str, *, decrypt_only: bool = False, accept_plain: bool = True) -> "KeyRing":
         """Read the keys from the environment variable *name*: separated by commas, the newest first.
+
+        Args:
+            name: The name of the variable, such as ``"SESSION_KEYS"``.
+            decrypt_only: As in :class:`KeyRing`.
+            accept_plain: As in :class:`KeyRing`.
 
         Raises:
             ConfigurationError: The variable is not set or empty, or as in :class:`KeyRing`.

@@ -89,7 +89,12 @@ class SessionMapping(MutableMapping[str, Any]):
     @overload
     def get(self, key: str, default: Any = None) -> Any: ...
     def get(self, key: Any, default: Any = None) -> Any:
-        """Return the value of *key*, or *default*; see :meth:`__getitem__`."""
+        """Return the value of *key*, or *default*; see :meth:`__getitem__`.
+
+        Args:
+            key: A string or a :class:`SessionKey`.
+            default: What to return if the session does not have *key*.  Default: None.
+        """
         state = self._state
         try:
             return _typed(state, key) if key.__class__ is SessionKey else state.log.value(key)
@@ -109,7 +114,11 @@ class SessionMapping(MutableMapping[str, Any]):
         return len(self._state.log)
 
     def has(self, key: str | SessionKey[Any]) -> bool:
-        """Return whether *key* can be read."""
+        """Return whether *key* can be read.
+
+        Args:
+            key: A string or a :class:`SessionKey`.
+        """
         return key in self
 
     # --- changing
@@ -161,6 +170,10 @@ class SessionMapping(MutableMapping[str, Any]):
     def pop(self, key: Any, default: Any = _NOTHING) -> Any:
         """Unset *key* and return its value, or return *default* if there is none.
 
+        Args:
+            key: A string or a :class:`SessionKey`.
+            default: What to return if the session does not have *key*.  Without it, a KeyError is raised.
+
         Raises:
             KeyError: The session has no such key, or not of the type that the :class:`SessionKey` expects, and there is
                 no *default*.
@@ -201,6 +214,10 @@ class SessionMapping(MutableMapping[str, Any]):
         If another request sets *key* at the same time, its value is kept.  What is changed inside the list, dict or set
         that this method returns is merged with it.  So parallel requests can all do
         ``session.setdefault("cart", []).append(item)``.
+
+        Args:
+            key: A string or a :class:`SessionKey`.
+            default: The value to set if the session does not have *key*.  Default: None.
         """
         try:
             return self[key]
@@ -259,7 +276,12 @@ class SessionMapping(MutableMapping[str, Any]):
             raise
 
     def update(self, /, *args: Any, **kwargs: Any) -> None:
-        """Set several keys, as ``dict`` does; see :meth:`__setitem__`."""
+        """Set several keys, as ``dict`` does; see :meth:`__setitem__`.
+
+        Args:
+            args: A mapping, or pairs of keys and values.
+            kwargs: More keys with their values.
+        """
         try:
             super().update(*args, **kwargs)
         except Exception as error:
@@ -299,7 +321,12 @@ class SessionMapping(MutableMapping[str, Any]):
     @overload
     def set(self, key: str, value: Any) -> None: ...
     def set(self, key: Any, value: Any) -> None:
-        """Set *key*, or unset it if *value* is None.  In contrast, ``session[key] = None`` stores None."""
+        """Set *key*, or unset it if *value* is None.  In contrast, ``session[key] = None`` stores None.
+
+        Args:
+            key: A string or a :class:`SessionKey`.
+            value: Anything that a session can hold; None unsets the key.
+        """
         try:
             if value is None:
                 self.unset(key)
@@ -310,7 +337,11 @@ class SessionMapping(MutableMapping[str, Any]):
             raise
 
     def unset(self, key: str | SessionKey[Any]) -> None:
-        """Unset *key*, if it is there."""
+        """Unset *key*, if it is there.
+
+        Args:
+            key: A string or a :class:`SessionKey`.
+        """
         state = self._state
         state.check_writable()
         name = name_of(key)

@@ -134,6 +134,10 @@ class Session(SessionMapping):
         That request reads it as ``session[key]``, unless the session's data has the same key.  A second flash with the
         same key replaces the first.
 
+        Args:
+            key: A string or a :class:`SessionKey`.
+            value: Anything that a session can hold.
+
         Raises:
             SessionUsageError: The session was destroyed, or it is too late for a change.
             TypeError: *value* cannot be stored.

@@ -162,12 +162,18 @@ class SessionStorage(Protocol):
 
         Whatever a visitor sent, it is never an error.
 
+        Args:
+            cookie_value: What the cookie carries, without the signature; None if the browser sent no cookie.
+
         Raises:
             StorageError: The storage failed.  A failure is never mistaken for "no session".
         """
 
     async def save(self, session: Session) -> str | None:
         """Store the changes of *session*.
+
+        Args:
+            session: A session that this storage has read.
 
         Returns:
             The cookie value to send.  None leaves the cookie alone, and ``""`` clears it.
@@ -180,6 +186,9 @@ class SessionStorage(Protocol):
     async def refresh(self, session: Session) -> None:
         """Bring *session* up to the newest record, and keep its unsaved changes.
 
+        Args:
+            session: A session that this storage has read.
+
         Raises:
             SessionLockError: Its id was regenerated, so it may not read the newest record.
             StorageError: The storage failed.
@@ -188,12 +197,18 @@ class SessionStorage(Protocol):
     def lock(self, key: str) -> AbstractAsyncContextManager[Lease | None]:
         """Return the exclusive lock of *key*, which waits for as long as it takes; see :meth:`KeyedStorage.lock`.
 
+        Args:
+            key: SHA-256 of the session id, in hex.
+
         Raises:
             SessionUsageError: This storage has no locks.
         """
 
     async def sessions_of(self, owner: str) -> list[SessionInfo]:
         """Return the live sessions of *owner*, the newest login first.
+
+        Args:
+            owner: The account, as ``login`` was given it.
 
         Raises:
             SessionUsageError: This storage has no index of owners.
@@ -221,6 +236,10 @@ class SessionStorage(Protocol):
 
         A session of another owner is not there.  A session whose id was renewed since it was listed is.
 
+        Args:
+            owner: The account, as ``login`` was given it.
+            key: The key of the session, as ``sessions_of`` lists it.
+
         Raises:
             SessionUsageError: This storage has no index of owners.
             StorageError: It may still be alive.
@@ -231,6 +250,10 @@ class SessionStorage(Protocol):
         """Give *owner* a session that has no owner yet, and keep its id; see ``setup(owner_of=...)``.
 
         If a parallel request has changed the session, it gets no owner, and *session* shows what it holds now.
+
+        Args:
+            session: A session that this storage has read.
+            owner: The account that it belongs to from now on.
 
         Raises:
             StorageError: The storage failed.
@@ -252,8 +275,8 @@ class KeyedStorage(Verbs, ABC):
     """
 
     kind: ClassVar[str] = "id"
-    #: Whether a verb may suspend.  If no verb ever does, parallel saves need not share a write.
     suspends: ClassVar[bool] = True
+    """Whether a verb may suspend.  If no verb ever does, parallel saves need not share a write."""
     #: Whether :meth:`delete` takes a version, as its signature shows.
     deletes_at_version: bool = True
     #: Whether it has an index of owners; found out by whether it overrides :meth:`link`.

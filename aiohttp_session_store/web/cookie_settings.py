@@ -143,6 +143,9 @@ class SessionCookie:
     def seal(self, value: str) -> str:
         """Return *value*, which a storage's ``save`` returned, with its signature.
 
+        Args:
+            value: The cookie value, without a signature.
+
         Raises:
             SessionUsageError: The cookie is not bound to a storage.
         """
@@ -152,6 +155,9 @@ class SessionCookie:
         """Return the value that was sealed, for a storage's ``read``, or None if the signature is not ours.
 
         A cookie of an old name does not open.
+
+        Args:
+            sealed: What the browser sent, without the name.
 
         Raises:
             SessionUsageError: The cookie is not bound to a storage.

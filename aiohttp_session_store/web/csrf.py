@@ -76,6 +76,9 @@ def csrf_exempt(handler: H) -> H:
     """Let requests from other sites reach *handler*, such as one for webhooks or an API with tokens.
 
     The handler can be a function, a method of a class, or a ``web.View``.  For one method of a view, mark that method.
+
+    Args:
+        handler: The handler, which is returned.
     """
     setattr(handler, _EXEMPT, True)
     return handler

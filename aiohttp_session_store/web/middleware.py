@@ -112,6 +112,10 @@ def setup(
 def get_storage(request: web.Request) -> SessionStorage:
     """Return the storage that the app was set up with.
 
+    Args:
+        request: The request that is being handled.  In a sub-app that has its own ``setup``, that app's storage is
+            returned.
+
     Raises:
         SessionUsageError: The app has no sessions.
     """
@@ -124,6 +128,9 @@ async def get_session(request: web.Request) -> Session:
     The first call loads the session.  Later calls return the same object.
 
     A visitor without a session gets an empty one.  Once something is put in it, it is stored and a cookie is sent.
+
+    Args:
+        request: The request that is being handled.
 
     Raises:
         SessionUsageError: The app has no sessions.
@@ -146,6 +153,9 @@ async def new_session(request: web.Request) -> Session:
 
         (await new_session(request)).flash("notice", "Bye.")
 
+    Args:
+        request: The request that is being handled.
+
     Raises:
         SessionCommittedError: The request is over, or the headers are already sent and cannot carry a new cookie.
         SessionUsageError: The app has no sessions.
@@ -159,6 +169,9 @@ async def save_session(request: web.Request) -> bool:
 
     Use this in a WebSocket or Server-Sent Events loop that runs for hours, or before a step that must not happen until
     the changes are stored.  What is saved stays saved, even if the request fails later.
+
+    Args:
+        request: The request that is being handled.
 
     Returns:
         False if the session has ended: this or another request destroyed it, or it has passed one of its limits.  The
@@ -187,6 +200,7 @@ def exclusive_session(
     raises an exception, changes that are not saved yet are discarded.
 
     Args:
+        request: The request that is being handled.
         timeout: Seconds to wait for the lock.
 
     Raises:

@@ -113,4 +113,4 @@ def test_it_installs_into_an_empty_environment(
     if not extras:
         missing = [python, "-c", "import aiohttp_session_store.storages.redis"]
         finished = subprocess.run(missing, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
-        assert "pip install 'aiohttp_session_store[redis]'" in finished.stderr
+        assert "pip install 'redis>=5.0.1'" in finished.stderr

@@ -3,8 +3,6 @@
 try:
     from .storage import PostgresStorage
 except ImportError as _missing:
-    raise ImportError(
-        f"PostgresStorage needs asyncpg ({_missing}): pip install 'aiohttp_session_store[postgres]'"
-    ) from _missing
+    raise ImportError(f"PostgresStorage needs asyncpg ({_missing}): pip install 'asyncpg>=0.30'") from _missing
 
 __all__ = ["PostgresStorage"]

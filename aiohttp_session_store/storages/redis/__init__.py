@@ -3,8 +3,6 @@
 try:
     from .storage import RedisStorage
 except ImportError as _missing:
-    raise ImportError(
-        f"RedisStorage needs redis-py ({_missing}): pip install 'aiohttp_session_store[redis]'"
-    ) from _missing
+    raise ImportError(f"RedisStorage needs redis-py ({_missing}): pip install 'redis>=5.0.1'") from _missing
 
 __all__ = ["RedisStorage"]

@@ -79,5 +79,9 @@ class StorageContract(
 
     @pytest.fixture
     def storage(self, clock: ManualClock) -> KeyedStorage:
-        """Return an empty storage.  Override this fixture."""
+        """Return an empty storage.  Override this fixture.
+
+        Args:
+            clock: The clock to build the storage with.
+        """
         raise NotImplementedError("override the fixture `storage`: return an empty storage, built with clock=clock")

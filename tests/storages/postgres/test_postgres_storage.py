@@ -373,4 +373,4 @@ def test_without_the_driver_the_import_says_what_to_install() -> None:
     script = "import sys; sys.modules['asyncpg'] = None; import aiohttp_session_store.storages.postgres"
     finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
 
-    assert "pip install 'aiohttp_session_store[postgres]'" in finished.stderr
+    assert "pip install 'asyncpg>=0.30'" in finished.stderr

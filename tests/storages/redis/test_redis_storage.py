@@ -172,4 +172,4 @@ def test_without_the_driver_the_import_says_what_to_install() -> None:
     script = "import sys; sys.modules['redis'] = None; import aiohttp_session_store.storages.redis"
     finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
 
-    assert "pip install 'aiohttp_session_store[redis]'" in finished.stderr
+    assert "pip install 'redis>=5.0.1'" in finished.stderr
