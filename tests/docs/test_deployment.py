@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from tests.docs.blocks import ROOT, blocks, write_files
 from tests.servers.guard import guarded

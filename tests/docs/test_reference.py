@@ -6,7 +6,7 @@ from typing import Any
 
 import griffe
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 import aiohttp_session_store
 from tests.docs.blocks import ROOT
