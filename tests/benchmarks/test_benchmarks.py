@@ -55,6 +55,13 @@ def test_scale_measures_several_numbers_of_sessions(tmp_path: Path) -> None:
     assert "a plain dict" in printed
 
 
+def test_changes_inside_values_are_measured(tmp_path: Path) -> None:
+    document, printed = run(tmp_path, "benchmarks.inside", "--rounds", "1", "--operations", "20")
+
+    assert set(document["ratios"]) >= {"set a key", "increment"}
+    assert "| dicts with an id" in printed
+
+
 def test_owners_are_measured_among_few_and_among_many_sessions(tmp_path: Path) -> None:
     small = ("--memory", "200", "--files", "200", "--redis", "200", "--postgres", "200", "--smallest", "20")
     document, printed = run(tmp_path, "benchmarks.owners", *small, "--rounds", "2", "--owners", "2")

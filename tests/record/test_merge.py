@@ -228,6 +228,20 @@ def test_any_requests_in_any_order_come_to_what_the_model_says(drawn: st.DataObj
     assert thaw(record.data["k"]) == expected
 
 
+def test_a_list_of_dicts_tells_equal_elements_of_other_types_apart() -> None:
+    value = [{"id": number, "on": True} for number in range(6)]
+
+    def handler(live: list[dict[str, Any]]) -> None:
+        live[3]["on"] = 1  # equal to True, but not the same
+        del live[0]
+
+    newest = [*value[:5], {"id": 5, "on": 1}, {"id": 6, "on": True}]
+    merged = thaw(merge_inside(edit_of(value, handler), freeze(newest, "k")))
+
+    assert [type(element["on"]) for element in merged] == [bool, bool, int, bool, int, bool]
+    assert [element["id"] for element in merged] == [1, 2, 3, 4, 5, 6]
+
+
 @settings(max_examples=200, deadline=None)
 @given(values, values, values)
 def test_any_values_are_merged_without_an_error(one: Any, left: Any, newest: Any) -> None:

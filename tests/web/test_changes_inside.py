@@ -1,12 +1,14 @@
 """Requests of one visitor that change values inside at the same time, over HTTP."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from aiohttp_session_store import KeyedStorage, get_session, setup
+from aiohttp_session_store import KeyedStorage, Session, get_session, setup
+from tests.web.storages import CountingStorage
 from tests.web.visits import ClientOf
 
 AT_ONCE = 20
@@ -91,3 +93,38 @@ async def test_a_failed_request_adds_nothing(storage: KeyedStorage, client_of: C
     assert (await client.get("/fail", headers=sent)).status == 500
 
     assert await (await client.get("/show", headers=sent)).json() == {"cart": [], "tags": [], "n": 0}
+
+
+async def test_a_change_inside_costs_the_calls_of_any_other_change(client_of: ClientOf) -> None:
+    storage = CountingStorage()
+    handlers: dict[str, Callable[[Session], object]] = {
+        "/key": lambda session: session.update(a=1),
+        "/append": lambda session: session["cart"].append(1),
+        "/increment": lambda session: session.increment("n"),
+        "/default": lambda session: session.setdefault("new", []).append(1),
+        "/read": lambda session: list(session["cart"]),
+    }
+
+    async def handle(request: web.Request) -> web.Response:
+        handlers[request.path](await get_session(request))
+        return web.Response()
+
+    async def begin(request: web.Request) -> web.Response:
+        (await get_session(request)).update(cart=[], n=0)
+        return web.Response()
+
+    app = web.Application()
+    setup(app, storage)
+    app.router.add_get("/begin", begin)
+    for path in handlers:
+        app.router.add_get(path, handle)
+    client = await client_of(app)
+    cookie = (await client.get("/begin")).cookies["session"].value
+    calls = {}
+    for path in handlers:
+        storage.take_calls()
+        assert (await client.get(path, headers={"Cookie": f"session={cookie}"})).status == 200
+        calls[path] = storage.take_calls()
+
+    assert calls.pop("/read") == ["fetch"]
+    assert calls == {key: ["fetch", "replace"] for key in calls}
