@@ -2,26 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
 import asyncpg
 
 from ...errors import StorageError
+from .failures import DRIVER_ERRORS, forget_values, is_lost, no_connection, storage_error
 from .own_pool import OwnPool
 
-__all__ = ["Connections"]
+__all__ = ["Answer", "Connections", "LostAnswerError"]
 
-# What the driver raises when the server fails or is unavailable.
-_DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 # How often a statement is tried. A server set to a stricter isolation level than the default may abort it.
 _ATTEMPTS = 10
 # Seconds after which an idle connection is tested before it is used. Nothing forgets a connection that fast.
 _IDLE = 3.0
 # The limit of that test: a share of the timeout, and the most in seconds. A healthy server needs milliseconds. While
-# one request waits for the outcome, the others test their connections for a tenth of this time, and then connect anew.
-# After an answer was lost, time is short, so a test may take half of it.
+# one request waits for the outcome, the others test their connections for a tenth of this time, and then connect anew;
+# so do several requests that share a statement. After an answer was lost, time is short, so a test may take half of it.
 _TEST_SHARE, _LONGEST_TEST, _HURRY, _SHORT = 5, 1.0, 10, 2
 # The limit, in the same form, for the server to confirm that it has cancelled a statement. Then we hang up.
 _CANCEL_SHARE, _LONGEST_CANCEL = 5, 0.5
@@ -50,6 +49,21 @@ class Answer(NamedTuple):
 
     row: Any
     lost: bool
+
+
+class LostAnswerError(Exception):
+    """Raised if a statement may have been carried out although no answer came.
+
+    Attributes:
+        cause: What went wrong.
+        deadline: The time of the monotonic clock until which the statement may be sent again.
+    """
+
+    def __init__(self, cause: Exception, deadline: float) -> None:
+        """Keep *cause* and *deadline*."""
+        super().__init__(str(cause))
+        self.cause: Exception = cause
+        self.deadline: float = deadline
 
 
 class Connections:
@@ -90,7 +104,14 @@ class Connections:
         """Run one statement and return its first row, or None; see :meth:`answer`."""
         return (await self.answer(statement, *arguments, again=again, writes=writes)).row
 
-    async def answer(self, statement: str, *arguments: Any, again: str | None = None, writes: bool = False) -> Answer:
+    async def answer(
+        self,
+        statement: str,
+        *arguments: Any,
+        again: str | None = None,
+        writes: bool = False,
+        before: LostAnswerError | None = None,
+    ) -> Answer:
         """Run one statement.
 
         Args:
@@ -99,12 +120,16 @@ class Connections:
             again: What to run instead if the answer to *statement* was lost.  It must do no harm if *statement* was
                 carried out, or still will be.  None if *statement* must not be repeated.
             writes: Whether an error has to say that the statement may have been carried out.
+            before: An attempt to do the same in another way, whose answer was lost.
 
         Raises:
             StorageError: The statement failed, or it is unknown whether it was carried out.
         """
         lost: Exception | None = None
         limit, deadline, attempts = self.timeout, 0.0, 0
+        if before is not None:
+            lost, deadline, attempts, statement = before.cause, before.deadline, 1, again or statement
+            limit = deadline - time.monotonic()
         while True:
             try:
                 borrowed = await self._borrow(limit)
@@ -119,20 +144,44 @@ class Connections:
             else:
                 limit = deadline - time.monotonic()
             try:
-                row = await self._answer(borrowed, limit, statement, arguments)
+                row = await self._answer(borrowed, borrowed.connection.fetchrow, limit, statement, arguments)
                 return Answer(row, lost is not None)
             except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError) as error:
                 # Under repeatable read, the statement that loses a race has to be repeated.
                 if attempts == _ATTEMPTS or time.monotonic() >= deadline:
                     raise self._failure(error, maybe_stored=writes and lost is not None) from error
-            except (TimeoutError, *_DRIVER_ERRORS) as error:
-                if _is_lost(error):
+            except (TimeoutError, *DRIVER_ERRORS) as error:
+                if is_lost(error):
                     lost, self._doubted = error, time.monotonic()
                 if again is None or error is not lost or attempts == _ATTEMPTS or time.monotonic() >= deadline:
                     await self._learn(error)
                     raise self._failure(error, maybe_stored=writes and lost is not None) from error
                 statement = again
             limit = deadline - time.monotonic()
+
+    async def rows(self, statement: str, *arguments: Any) -> "Sequence[asyncpg.Record] | None":
+        """Run one statement for several callers, once, and return its rows.
+
+        Returns:
+            None if the server or the driver has refused it.  Nothing was done then, and each caller finds out alone
+            what is wrong.
+
+        Raises:
+            LostAnswerError: The statement may have been carried out.
+            StorageError: There was no connection, so nothing was done.
+        """
+        borrowed = await self._borrow(self.timeout, several=True)
+        deadline = time.monotonic() + self.timeout
+        try:
+            rows: Sequence[asyncpg.Record] = await self._answer(
+                borrowed, borrowed.connection.fetch, self.timeout / 2, statement, arguments
+            )
+        except (TimeoutError, *DRIVER_ERRORS) as error:
+            if not is_lost(error):
+                return None
+            self._doubted = time.monotonic()
+            raise LostAnswerError(error, deadline) from error
+        return rows
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[Any]:
@@ -146,8 +195,8 @@ class Connections:
         try:
             yield borrowed.connection
             answered = True
-        except (TimeoutError, *_DRIVER_ERRORS) as error:
-            answered = not _is_lost(error)
+        except (TimeoutError, *DRIVER_ERRORS) as error:
+            answered = not is_lost(error)
             await self._learn(error)
             raise self._failure(error) from error
         finally:
@@ -177,13 +226,13 @@ class Connections:
                     pool = await self.pool()
                     connection = await pool.acquire()
             yield connection
-        except (TimeoutError, *_DRIVER_ERRORS) as error:
+        except (TimeoutError, *DRIVER_ERRORS) as error:
             raise self._failure(error) from error
         finally:
             if connection is not None:
                 _hang_up(connection)
                 if pool is not None:
-                    with suppress(TimeoutError, *_DRIVER_ERRORS):
+                    with suppress(TimeoutError, *DRIVER_ERRORS):
                         await pool.release(connection, timeout=self.timeout)
 
     async def aclose(self) -> None:
@@ -193,8 +242,12 @@ class Connections:
 
     # --- one connection
 
-    async def _borrow(self, limit: float) -> "_Borrowed":
+    async def _borrow(self, limit: float, *, several: bool = False) -> "_Borrowed":
         """Return a connection that works as far as we can know; it has to be given back.
+
+        Args:
+            limit: Seconds to wait for it.
+            several: Whether several requests wait for it.
 
         Raises:
             StorageError: There was none within *limit* seconds.  Nothing was sent.
@@ -207,18 +260,18 @@ class Connections:
                     connection, works = await pool.acquire(), False
                     try:
                         borrowed = _Borrowed(pool, connection, connection.get_server_pid())
-                        works = await self._works(borrowed)
+                        works = await self._works(borrowed, several=several)
                     finally:
                         if not works:
                             _hang_up(connection)
                     if works:
                         return borrowed
         except TimeoutError as error:
-            raise StorageError(_no_connection(pool, limit)) from error
-        except _DRIVER_ERRORS as error:
+            raise StorageError(no_connection(pool, limit)) from error
+        except DRIVER_ERRORS as error:
             raise self._failure(error) from error
 
-    async def _works(self, borrowed: "_Borrowed") -> bool:
+    async def _works(self, borrowed: "_Borrowed", *, several: bool) -> bool:
         """Return whether a connection can be used; only one that was idle or is doubtful costs a round trip."""
         answered = self._answered.get(borrowed.pid)
         if answered is None:  # it is new
@@ -231,31 +284,38 @@ class Connections:
         limit = min(_LONGEST_TEST, self.timeout / _TEST_SHARE)
         if doubtful:
             limit /= _SHORT
-        elif self._testing:
+        elif self._testing or several:
             limit /= _HURRY
         self._testing += 1
         try:
             await borrowed.connection.execute("SELECT 1", timeout=limit)
-        except (TimeoutError, *_DRIVER_ERRORS):
+        except (TimeoutError, *DRIVER_ERRORS):
             self._failed = time.monotonic()
             return False
         finally:
             self._testing -= 1
         return True
 
-    async def _answer(self, borrowed: "_Borrowed", limit: float, statement: str, arguments: tuple[Any, ...]) -> Any:
-        """Run one statement, and give the connection back."""
+    async def _answer(
+        self,
+        borrowed: "_Borrowed",
+        run: Callable[..., Awaitable[Any]],
+        limit: float,
+        statement: str,
+        arguments: tuple[Any, ...],
+    ) -> Any:
+        """Run one statement by a method of the connection, and give the connection back."""
         answered = False
         try:
-            row = await borrowed.connection.fetchrow(statement, *arguments, timeout=limit)
+            found = await run(statement, *arguments, timeout=limit)
             answered = True
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            answered = isinstance(error, asyncpg.PostgresError) and not _is_lost(error)
-            _forget_values(error)
+            answered = isinstance(error, asyncpg.PostgresError) and not is_lost(error)
+            forget_values(error)
             raise
         finally:
             await self._give_back(borrowed, answered=answered)
-        return row
+        return found
 
     async def _give_back(self, borrowed: "_Borrowed", *, answered: bool) -> None:
         """Return a connection to its pool, or close it if it does not work any more.
@@ -265,7 +325,7 @@ class Connections:
         pool, connection, pid = borrowed
         if answered:
             self._remember(pid)
-            with suppress(TimeoutError, *_DRIVER_ERRORS):  # a connection that fails here is closed by its pool
+            with suppress(TimeoutError, *DRIVER_ERRORS):  # a connection that fails here is closed by its pool
                 await pool.release(connection, timeout=self.timeout)
             return
         # The driver has asked the server to cancel the statement, and waits until that is done. Up to asyncpg 0.31, its
@@ -292,57 +352,12 @@ class Connections:
         if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
             await (await self.pool()).expire_connections()
 
-    # --- errors
-
     def _failure(self, error: Exception, *, maybe_stored: bool = False) -> StorageError:
-        """Return the :class:`StorageError` that describes *error*."""
-        if isinstance(error, TimeoutError):
-            text = f"PostgreSQL did not answer within {self.timeout:g} s"
-        elif isinstance(error, asyncpg.UndefinedTableError):
-            text = f"PostgreSQL: {error}: await storage.create_schema(), or run the SQL of storage.schema_sql"
-        elif isinstance(error, asyncpg.DuplicatePreparedStatementError | asyncpg.InvalidSQLStatementNameError):
-            text = (
-                f"PostgreSQL: {str(error).partition(chr(10))[0]}. Behind a pooler such as PgBouncer, use"
-                " from_dsn(..., prepared_statements=False) or create_pool(..., statement_cache_size=0)"
-            )
-        elif isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-            text = f"PostgreSQL is read-only: {error}"
-        else:
-            text = f"PostgreSQL: {type(error).__name__}: {error}"
-        return StorageError(text, maybe_stored=maybe_stored)
-
-
-def _forget_values(error: Exception) -> None:
-    """Remove the data of a session from *error*, if the table has another constraint, trigger or type than ours."""
-    if isinstance(error, asyncpg.PostgresError):
-        error.detail = None  # such as "Failing row contains (...)"
-    if isinstance(error, asyncpg.DataError | ValueError):
-        error.args = ("a value was refused (not shown): compare the table with storage.schema_sql",)
-
-
-def _is_lost(error: BaseException) -> bool:
-    """Return whether the statement may have been carried out although it ended with *error*."""
-    if isinstance(error, asyncpg.PostgresError):
-        # An ERROR undoes the statement. A FATAL ends the connection, and may come after the commit. The rest is about
-        # connections: 08 is its class, and 40003 means "statement completion unknown".
-        severity = error.severity_en or error.severity or "ERROR"  # the driver's own errors have none
-        return severity != "ERROR" or (error.sqlstate or "").startswith(("08", "40003"))
-    # The driver refuses a parameter, or settings, before it sends anything.
-    return not (isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError))
-
-
-def _no_connection(pool: Any, limit: float) -> str:
-    size = 0 if pool is None else pool.get_max_size()
-    if pool is not None and pool.get_size() - pool.get_idle_size() >= size:
-        return (
-            f"all {size} connections of the pool were in use for {limit:.3g} s: nothing was sent to PostgreSQL, so"
-            " nothing was stored. Make the pool larger, or find what keeps its connections busy"
-        )
-    return f"PostgreSQL did not answer within {limit:.3g} s: there was no connection, so nothing was stored"
+        return storage_error(error, self.timeout, maybe_stored=maybe_stored)
 
 
 def _hang_up(connection: Any) -> None:
-    with suppress(*_DRIVER_ERRORS):  # a connection that was closed has returned to its pool, and terminate() fails
+    with suppress(*DRIVER_ERRORS):  # a connection that was closed has returned to its pool, and terminate() fails
         connection.terminate()
 
 

@@ -26,11 +26,30 @@ def _checked(what: str, name: object, longest: int) -> str:
     return name
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Shared:
+    """A statement about one record, and one that does the same for several.
+
+    Attributes:
+        one: Returns a row if it was carried out, or if it reads, the columns.
+        many: Takes an array for each parameter of *one*.  Returns a row for each record for which it was carried out:
+            its place in the arrays, from 1 on, and the columns of *one* if it reads.  What others are writing is left
+            out, and so is all but one of those that change the same record.
+        again: To be sent if the answer to one of the others was lost.
+        writes: Whether it changes a record.
+    """
+
+    one: str
+    many: str
+    again: str
+    writes: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Statements:
     """The statements for one table of sessions and its table of locks.
 
-    Each statement may be sent a second time if its answer was lost.  ``insert_again`` and ``replace_again`` also find
+    Each statement may be sent a second time if its answer was lost.  Those for inserting and replacing then also find
     what the first one has stored, by the version that the client chose for it.  If others have written since, the
     version that stands then tells; see :mod:`.versions`.
 
@@ -50,20 +69,17 @@ class Statements:
     table: str
     locks: str
     names: tuple[str | None, str, str, str, str, str]
-    fetch: str
+    fetch: Shared
     fetch_many: str
     version: str
     versions: str
-    insert: str
-    insert_again: str
-    replace: str
-    replace_again: str
-    rewrite: str
-    rewrite_again: str
+    insert: Shared
+    replace: Shared
+    rewrite: Shared
     walk: str
-    touch: str
-    delete: str
-    delete_version: str
+    touch: Shared
+    delete: Shared
+    delete_version: Shared
     sweep: str
     take_lock: str
     renew_lock: str
@@ -94,39 +110,25 @@ class Statements:
         place = "" if schema is None else f"{quoted(_checked('schema', schema, _LONGEST_NAME))}."
         name, locks = f"{place}{quoted(table)}", f"{place}{quoted(table + _LOCKS)}"
         owners = f"{place}{quoted(table + _OWNERS)}"
-        insert = f"INSERT INTO {name} AS stored (key, data, version, expires_at) VALUES ($1, $2, $3, $4) ON CONFLICT"
         ends_at = "clock_timestamp() + $3::float8 * interval '1 second'"
         return cls(
             table=name,
             locks=locks,
             names=(schema, table, table + _INDEX, table + _LOCKS, table + _OWNERS, table + _OWNERS_INDEX),
-            fetch=f"SELECT data, version, expires_at FROM {name} WHERE key = $1",
+            fetch=_fetch(name),
             fetch_many="SELECT array_agg(key), array_agg(data), array_agg(version), array_agg(expires_at)"
             f" FROM {name} WHERE key = ANY($1)",
             version=f"SELECT version FROM {name} WHERE key = $1",
             versions=f"SELECT array_agg(key), array_agg(version) FROM {name} WHERE key = ANY($1)",
-            insert=f"{insert} (key) DO NOTHING RETURNING true",
-            insert_again=f"{insert} (key) DO UPDATE SET version = excluded.version"
-            " WHERE stored.version = excluded.version RETURNING true",
-            replace=f"UPDATE {name} SET data = $2, version = $3, expires_at = $4 WHERE key = $1 AND version = $5"
-            " RETURNING true",
-            # One UPDATE, which looks at the newest version of a row even if it had to wait for another writer. A touch
-            # may have extended what the first one stored.
-            replace_again=f"UPDATE {name} SET data = $2, version = $3,"
-            " expires_at = CASE WHEN version = $3 THEN greatest(expires_at, $4) ELSE $4 END"
-            " WHERE key = $1 AND version IN ($5, $3) RETURNING true",
-            rewrite=f"UPDATE {name} SET data = $2, version = $3 WHERE key = $1 AND version = $4 RETURNING true",
-            rewrite_again=f"UPDATE {name} SET data = $2, version = $3 WHERE key = $1 AND version IN ($4, $3)"
-            " RETURNING true",
+            insert=_insert(name),
+            replace=_replace(name),
+            touch=_touch(name),
+            delete=_delete(name),
+            delete_version=_delete_version(name),
+            rewrite=_rewrite(name),
             # The keys after $1, in their order. All columns are arrays in that order.
             walk="SELECT array_agg(key), array_agg(data), array_agg(version), array_agg(expires_at) FROM"
             f" (SELECT key, data, version, expires_at FROM {name} WHERE key > $1 ORDER BY key LIMIT $2) AS page",
-            touch=f"UPDATE {name} SET expires_at = greatest(expires_at, $2) WHERE key = $1 AND version = $3"
-            " RETURNING true",
-            delete=f"DELETE FROM {name} WHERE key = $1",
-            # What another transaction replaced meanwhile is looked at again, at its newest version.
-            delete_version=f"WITH removed AS (DELETE FROM {name} WHERE key = $1 AND version = $2 RETURNING true)"
-            f" SELECT EXISTS (SELECT FROM removed) OR NOT EXISTS (SELECT FROM {name} WHERE key = $1)",
             # A single statement is a transaction that ends even if this process dies. It first locks the rows, in one
             # order, and skips those that others are writing. So no process waits for another. A process whose clock is
             # ahead removes nothing that is alive by the server's clock. (now() can be compared with an index, but
@@ -204,3 +206,110 @@ class Statements:
         """Hash *purpose* to 64 bits, so that our locks collide neither with each other nor with the app's locks."""
         digest = hashlib.sha256(f"aiohttp_session_store:{self.table}:{purpose}".encode()).digest()
         return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def _wanted(*columns: str) -> str:
+    """Return the arrays that a statement for several records takes, as a table; *columns* are names with types."""
+    names = [column.partition(" ")[0] for column in columns]
+    arrays = [f"${number}::{column.partition(' ')[2]}[]" for number, column in enumerate(columns, 1)]
+    return f"unnest({', '.join(arrays)}) WITH ORDINALITY AS want ({', '.join(names)}, number)"
+
+
+def _found(name: str, wanted: str, condition: str) -> str:
+    """Return the beginning of a statement that locks what it is about to change, without waiting for anybody.
+
+    Two statements that wait for each other's rows would be a deadlock, and the order in which an UPDATE takes its rows
+    cannot be chosen.
+    """
+    return (
+        f"WITH found AS MATERIALIZED (SELECT want.* FROM {wanted} JOIN {name} AS stored ON {condition}"
+        " FOR UPDATE OF stored SKIP LOCKED)"
+    )
+
+
+_BY_KEY = "stored.key = {0}.key"
+_BY_VERSION = _BY_KEY + " AND stored.version = {0}.version"
+
+
+def _fetch(name: str) -> Shared:
+    one = f"SELECT data, version, expires_at FROM {name} WHERE key = $1"
+    many = (
+        f"SELECT want.number, stored.data, stored.version, stored.expires_at FROM {_wanted('key text')}"
+        f" JOIN {name} AS stored ON {_BY_KEY.format('want')}"
+    )
+    return Shared(one, many, again=one, writes=False)
+
+
+def _insert(name: str) -> Shared:
+    into = f"INSERT INTO {name} AS stored (key, data, version, expires_at)"
+    one = f"{into} VALUES ($1, $2, $3, $4) ON CONFLICT (key)"
+    wanted = _wanted("key text", "data bytea", "version bytea", "expires_at bigint")
+    return Shared(
+        f"{one} DO NOTHING RETURNING true",
+        # An insert waits for another one of the same key. So they all go by the keys.
+        f"WITH want AS MATERIALIZED (SELECT * FROM {wanted}),"
+        f" done AS ({into} SELECT key, data, version, expires_at FROM want ORDER BY key"
+        " ON CONFLICT (key) DO NOTHING RETURNING version)"
+        " SELECT want.number FROM want JOIN done USING (version)",
+        again=f"{one} DO UPDATE SET version = excluded.version WHERE stored.version = excluded.version RETURNING true",
+    )
+
+
+def _replace(name: str) -> Shared:
+    wanted = _wanted("key text", "data bytea", "newer bytea", "expires_at bigint", "version bytea")
+    return Shared(
+        f"UPDATE {name} SET data = $2, version = $3, expires_at = $4 WHERE key = $1 AND version = $5 RETURNING true",
+        f"{_found(name, wanted, _BY_VERSION.format('want'))} UPDATE {name} AS stored"
+        " SET data = found.data, version = found.newer, expires_at = found.expires_at"
+        f" FROM found WHERE {_BY_VERSION.format('found')} RETURNING found.number",
+        # One UPDATE, which looks at the newest version of a row even if it had to wait for another writer. A touch may
+        # have extended what the first one stored.
+        again=f"UPDATE {name} SET data = $2, version = $3,"
+        " expires_at = CASE WHEN version = $3 THEN greatest(expires_at, $4) ELSE $4 END"
+        " WHERE key = $1 AND version IN ($5, $3) RETURNING true",
+    )
+
+
+def _rewrite(name: str) -> Shared:
+    wanted = _wanted("key text", "data bytea", "newer bytea", "version bytea")
+    change = f"UPDATE {name} SET data = $2, version = $3 WHERE key = $1 AND version"
+    return Shared(
+        f"{change} = $4 RETURNING true",
+        f"{_found(name, wanted, _BY_VERSION.format('want'))} UPDATE {name} AS stored"
+        f" SET data = found.data, version = found.newer FROM found WHERE {_BY_VERSION.format('found')}"
+        " RETURNING found.number",
+        again=f"{change} IN ($4, $3) RETURNING true",
+    )
+
+
+def _touch(name: str) -> Shared:
+    one = f"UPDATE {name} SET expires_at = greatest(expires_at, $2) WHERE key = $1 AND version = $3 RETURNING true"
+    wanted = _wanted("key text", "expires_at bigint", "version bytea")
+    many = (
+        f"{_found(name, wanted, _BY_VERSION.format('want'))} UPDATE {name} AS stored"
+        " SET expires_at = greatest(stored.expires_at, found.expires_at)"
+        f" FROM found WHERE {_BY_VERSION.format('found')} RETURNING found.number"
+    )
+    return Shared(one, many, again=one)
+
+
+def _delete(name: str) -> Shared:
+    one = f"DELETE FROM {name} WHERE key = $1"
+    many = (
+        f"{_found(name, _wanted('key text'), _BY_KEY.format('want'))} DELETE FROM {name} AS stored"
+        f" USING found WHERE {_BY_KEY.format('found')} RETURNING found.number"
+    )
+    return Shared(one, many, again=one)
+
+
+def _delete_version(name: str) -> Shared:
+    # What another transaction replaced meanwhile is looked at again, at its newest version.
+    one = (
+        f"WITH removed AS (DELETE FROM {name} WHERE key = $1 AND version = $2 RETURNING true)"
+        f" SELECT true WHERE EXISTS (SELECT FROM removed) OR NOT EXISTS (SELECT FROM {name} WHERE key = $1)"
+    )
+    many = (
+        f"{_found(name, _wanted('key text', 'version bytea'), _BY_VERSION.format('want'))} DELETE FROM {name} AS stored"
+        f" USING found WHERE {_BY_VERSION.format('found')} RETURNING found.number"
+    )
+    return Shared(one, many, again=one)

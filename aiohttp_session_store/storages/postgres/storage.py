@@ -26,7 +26,8 @@ from .connections import Connections
 from .lock import Looks, PostgresLock
 from .own_pool import OwnPool
 from .server_checks import connect_once
-from .statements import Statements
+from .shared_statements import SharedStatements
+from .statements import Shared, Statements
 from .versions import became_of, first_version, next_version
 
 __all__ = ["PostgresStorage"]
@@ -44,6 +45,8 @@ _BATCH = 1000
 _LONGEST_REST = 0.05
 # Rows that a walk reads in one go.
 _PAGE = 100
+# Bytes of the largest record whose write shares a statement. A larger one would delay the others.
+_LARGEST_SHARED = 64 * 1024
 
 
 class PostgresOptions(SweptOptions, total=False):
@@ -99,6 +102,7 @@ class PostgresStorage(KeyedStorage):
         self._statements = Statements.build(table, schema)
         self._lock_lease = number_of_seconds("lock_lease", lock_lease, 1)
         self._connections = Connections(pool, number_of_seconds("timeout", timeout, 0.001))
+        self._shared = SharedStatements(self._connections)
         self._exclusive = KeyedLock()
         self._looks = Looks(max(1, size // 2))
         self._releases: set[asyncio.Task[None]] = set()
@@ -168,27 +172,29 @@ class PostgresStorage(KeyedStorage):
 
     async def fetch(self, key: str) -> Stored | None:
         """See :meth:`KeyedStorage.fetch`."""
-        statement = self._statements.fetch
-        row = await self._connections.row(statement, key, again=statement)
+        row = (await self._shared.run(self._statements.fetch, key)).row
         return None if row is None else Stored(*row)
 
     async def insert(self, key: str, data: bytes, expires_at: int) -> bytes | None:
         """See :meth:`KeyedStorage.insert`."""
-        sql, version = self._statements, first_version()
-        return await self._write(sql.insert, sql.insert_again, version, key, data, version, expires_at)
+        version = first_version()
+        return await self._write(self._statements.insert, version, key, data, version, expires_at)
 
     async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
         """See :meth:`KeyedStorage.replace`."""
-        sql, newer = self._statements, next_version(version)
-        return await self._write(sql.replace, sql.replace_again, newer, key, data, newer, expires_at, version)
+        newer = next_version(version)
+        return await self._write(self._statements.replace, newer, key, data, newer, expires_at, version)
 
-    async def _write(self, statement: str, again: str, version: bytes, key: str, *arguments: object) -> bytes | None:
+    async def _write(
+        self, statement: Shared, version: bytes, key: str, data: bytes, *arguments: object
+    ) -> bytes | None:
         """Write a record at *version*; return that, or None if it was not written.
 
         Raises:
             StorageError: The server failed; ``maybe_stored`` if nobody can know what it has done.
         """
-        row, lost = await self._connections.answer(statement, key, *arguments, again=again, writes=True)
+        run = self._shared.run if len(data) <= _LARGEST_SHARED else self._shared.run_alone
+        row, lost = await run(statement, key, data, *arguments)
         if row is not None:
             return version
         if not lost:
@@ -209,17 +215,13 @@ class PostgresStorage(KeyedStorage):
 
     async def touch(self, key: str, expires_at: int, version: bytes) -> bool:
         """See :meth:`KeyedStorage.touch`."""
-        statement = self._statements.touch
-        row = await self._connections.row(statement, key, expires_at, version, again=statement, writes=True)
-        return row is not None
+        return (await self._shared.run(self._statements.touch, key, expires_at, version)).row is not None
 
     async def delete(self, key: str, version: bytes | None = None) -> bool:
         """See :meth:`KeyedStorage.delete`."""
         if version is not None:
-            statement = self._statements.delete_version
-            return bool(await self._connections.value(statement, key, version, again=statement, writes=True))
-        statement = self._statements.delete
-        await self._connections.row(statement, key, again=statement, writes=True)
+            return (await self._shared.run(self._statements.delete_version, key, version)).row is not None
+        await self._shared.run(self._statements.delete, key)
         return True
 
     async def sweep(self, report: Callable[[int, float], None] | None = None) -> int:
@@ -331,8 +333,8 @@ class PostgresStorage(KeyedStorage):
 
     async def rewrite(self, key: str, data: bytes, version: bytes) -> bytes | None:
         """See :meth:`Verbs.rewrite`."""
-        sql, newer = self._statements, next_version(version)
-        return await self._write(sql.rewrite, sql.rewrite_again, newer, key, data, newer, version)
+        newer = next_version(version)
+        return await self._write(self._statements.rewrite, newer, key, data, newer, version)
 
     # --- the lock
 
@@ -384,6 +386,7 @@ class PostgresStorage(KeyedStorage):
         releases = [task for task in self._releases if task.get_loop() is loop]  # others ended with their loop
         if releases:
             await asyncio.wait(releases)
+        await self._shared.finish()
         if self._users == 0:
             await self._connections.aclose()
 

@@ -67,7 +67,7 @@ async def test_a_busy_connection_is_not_tested_and_an_idle_one_once(
     async def listen(connection: Any) -> None:
         connection.add_query_logger(lambda record: said.append(record.query))
 
-    fetch = storage._statements.fetch
+    fetch = storage._statements.fetch.one
     async with asyncpg.create_pool(shared_server.dsn, min_size=1, max_size=1, init=listen, reset=leave) as pool:
         storage = PostgresStorage(pool, schema=schema)
         for _ in range(100):
@@ -128,17 +128,17 @@ async def test_after_one_test_failed_other_idle_connections_are_replaced_without
     shared_server: PostgresServer, storage: PostgresStorage, proxy: TcpProxy, schema: str
 ) -> None:
     far = PostgresStorage.from_dsn(proxy.dsn(shared_server.dsn), schema=schema, pool_size=5)
-    await asyncio.gather(*(far.fetch(KEY) for _ in range(5)))
+    await asyncio.gather(*(far.linked(KEY) for _ in range(5)))
     assert proxy.accepted == 5
     proxy.doom(Fate.VANISH)
     let_a_minute_pass(far)
     started = time.monotonic()
-    await far.fetch(KEY)
+    await far.linked(KEY)
     slow = time.monotonic() - started
     assert slow > 0.9, "the first one has to find out"
 
     started = time.monotonic()
-    await asyncio.gather(*(far.fetch(KEY) for _ in range(5)))
+    await asyncio.gather(*(far.linked(KEY) for _ in range(5)))
     assert time.monotonic() - started < slow
     assert proxy.accepted == 5 + 5 + 1, "five new ones, and one to cancel the test"
     await far.aclose()
@@ -261,13 +261,14 @@ async def test_a_statement_is_repeated_on_a_connection_that_works(
     shared_server: PostgresServer, storage: PostgresStorage, proxy: TcpProxy, schema: str
 ) -> None:
     """All connections have vanished, and have been in use until just now."""
-    far = PostgresStorage.from_dsn(proxy.dsn(shared_server.dsn), schema=schema, pool_size=4, timeout=3)
-    await asyncio.gather(*(far.fetch(KEY) for _ in range(4)))
+    far = PostgresStorage.from_dsn(proxy.dsn(shared_server.dsn), schema=schema, pool_size=4, timeout=6)
+    await asyncio.gather(*(far.linked(KEY) for _ in range(4)))
     proxy.doom(Fate.VANISH)
     assert await far.fetch(KEY) is None
-    await asyncio.gather(*(far.fetch(KEY) for _ in range(4)))
+    await asyncio.gather(*(far.linked(KEY) for _ in range(4)))
     proxy.doom(Fate.VANISH)
-    await asyncio.gather(*(far.fetch(KEY) for _ in range(20)))
+    shared = (far.fetch(KEY) for _ in range(10))
+    await asyncio.gather(*shared, *(far.linked(KEY) for _ in range(10)))
     await far.aclose()
 
 
@@ -291,24 +292,24 @@ async def test_what_arrives_late_changes_nothing(
 async def test_a_repetition_finds_what_was_stored_and_extended_since(storage: PostgresStorage) -> None:
     sql, row = storage._statements, storage._connections.row
     version = await storage.insert(KEY, b"old", EXPIRES_AT) or b""
-    assert await row(sql.replace, KEY, b"new", b"newer", EXPIRES_AT, version)
+    assert await row(sql.replace.one, KEY, b"new", b"newer", EXPIRES_AT, version)
     assert await storage.touch(KEY, EXPIRES_AT + 5, b"newer")
-    assert await row(sql.replace_again, KEY, b"new", b"newer", EXPIRES_AT, version)
+    assert await row(sql.replace.again, KEY, b"new", b"newer", EXPIRES_AT, version)
     assert await storage.fetch(KEY) == Stored(b"new", b"newer", EXPIRES_AT + 5)
     assert await storage.replace(KEY, b"newest", EXPIRES_AT, b"newer")
-    assert not await row(sql.replace_again, KEY, b"new", b"newer", EXPIRES_AT, version)
-    assert not await row(sql.insert_again, KEY, b"new", b"newer", EXPIRES_AT)
+    assert not await row(sql.replace.again, KEY, b"new", b"newer", EXPIRES_AT, version)
+    assert not await row(sql.insert.again, KEY, b"new", b"newer", EXPIRES_AT)
 
 
 async def test_a_repeated_rewrite_finds_what_was_stored_and_extended_since(storage: PostgresStorage) -> None:
     sql, row = storage._statements, storage._connections.row
     version = await storage.insert(KEY, b"old", EXPIRES_AT) or b""
-    assert await row(sql.rewrite, KEY, b"new", b"newer", version)
+    assert await row(sql.rewrite.one, KEY, b"new", b"newer", version)
     assert await storage.touch(KEY, EXPIRES_AT + 5, b"newer")
-    assert await row(sql.rewrite_again, KEY, b"new", b"newer", version)
+    assert await row(sql.rewrite.again, KEY, b"new", b"newer", version)
     assert await storage.fetch(KEY) == Stored(b"new", b"newer", EXPIRES_AT + 5)
     assert await storage.replace(KEY, b"newest", EXPIRES_AT, b"newer")
-    assert not await row(sql.rewrite_again, KEY, b"new", b"newer", version)
+    assert not await row(sql.rewrite.again, KEY, b"new", b"newer", version)
 
 
 async def test_connections_that_the_server_has_closed_cost_no_error(
@@ -319,7 +320,7 @@ async def test_connections_that_the_server_has_closed_cost_no_error(
     version = await victim.insert(KEY, b"", EXPIRES_AT)
     for _ in range(20):
         assert version
-        await asyncio.gather(*(victim.fetch(KEY) for _ in range(4)))
+        await asyncio.gather(*(victim.linked(KEY) for _ in range(4)))
         ended = pool.fetchval(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1", schema
         )
@@ -353,10 +354,9 @@ async def test_a_server_that_is_away_means_that_nothing_was_stored(storage: Post
 
 @pytest.mark.parametrize("verb", VERBS)
 async def test_a_pool_without_a_free_connection_says_so_and_that_nothing_was_stored(
-    pool: asyncpg.Pool, schema: str, verb: str
+    storage: PostgresStorage, pool: asyncpg.Pool, schema: str, verb: str
 ) -> None:
-    storage = PostgresStorage(pool, schema=schema, timeout=0.2)
-    await storage.create_schema()
+    patient, storage = storage, PostgresStorage(pool, schema=schema, timeout=0.2)
     taken = [await pool.acquire() for _ in range(pool.get_max_size())]
     with pytest.raises(
         StorageError, match=r"all 10 connections of the pool were in use .* nothing was stored"
@@ -366,7 +366,7 @@ async def test_a_pool_without_a_free_connection_says_so_and_that_nothing_was_sto
     for one in taken:
         await pool.release(one)
 
-    assert await storage.fetch(KEY) is None
+    assert await patient.fetch(KEY) is None
 
 
 async def test_a_pool_without_a_free_connection_is_not_taken_for_a_lock_that_others_hold(

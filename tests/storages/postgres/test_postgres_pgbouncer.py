@@ -79,8 +79,8 @@ async def test_with_prepared_statements_an_error_says_what_to_set(pooled_dsn: st
     errors: list[object] = []
     async with asyncio.timeout(20):
         while not errors:  # until a statement reaches a connection that does not know it
-            answers = await asyncio.gather(*(storage.fetch(KEY) for _ in range(20)), return_exceptions=True)
-            errors = [answer for answer in answers if answer is not None]
+            answers = await asyncio.gather(*(storage.linked(KEY) for _ in range(20)), return_exceptions=True)
+            errors = [answer for answer in answers if answer != []]
     for error in errors:
         assert isinstance(error, StorageError)
         assert "use from_dsn(..., prepared_statements=False) or create_pool(..., statement_cache_size=0)" in str(error)
