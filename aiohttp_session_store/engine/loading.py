@@ -44,27 +44,27 @@ class Loader:
             if not is_id(cookie_value):
                 return self._fresh(Refused(COOKIE_CONTENT))
             key = key_of(cookie_value)
-            refused = Refused(RECORD_MISSING, key)
+            why, ended = RECORD_MISSING, None
             while (stored := await self._storage.fetch(key)) is not None:
                 found = await self._found(key, stored)
                 if isinstance(found, str):
-                    refused = Refused(found, key)
+                    why = found
                     break
                 place, readable = found
                 if self._storage.now() >= place.ends:
-                    refused = Refused(RECORD_EXPIRED, place.key, owner_of(place.record))
+                    why, ended = RECORD_EXPIRED, place
                     tell_over(self._storage, place)
                     break
                 if self._writer.use_is_due(place):
                     extended = await self._extended(place)
                     if extended is None:
-                        refused = Refused(RECORD_ENDED, place.key, owner_of(place.record))
+                        why, ended = RECORD_ENDED, place
                         break
                     if extended.key != place.key and place.key == key:
                         continue  # its id was renewed just now: the next look sees it
                     place, readable = extended, readable if extended.key != key else extended.record
                 return self._session(cookie_value, place, readable)
-            return self._fresh(refused)
+            return self._fresh(Refused(why, key) if ended is None else Refused(why, ended.key, owner_of(ended.record)))
         except BaseException as error:
             hide_locals(error)
             raise

@@ -51,7 +51,7 @@ class OutageLog:
         self._clock = clock
         self._failures: dict[tuple[str, object], _Failure] = {}
         self._total = 0
-        self._began = 0.0
+        self._began = self._told_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -72,7 +72,7 @@ class OutageLog:
             self._loop, self._timer = loop, None
             self._forget()
         if self._timer is None:
-            self._began = self._clock()
+            self._began = self._told_at = self._clock()
             self._timer = loop.call_later(self._every, self.sum_up)
         self._total += 1
         about = (what, _cause_of(error))
@@ -118,14 +118,16 @@ class OutageLog:
         again = [one for one in self._failures.values() if one.again]
         if not again:
             return False
+        now = self._clock()
         counts = "; ".join(f"{one.what}: {one.cause} ({one.again} times)" for one in again)
         _logger.log(
             max(one.level for one in again),
-            "the storage failed %d more times in %g s: %s",
+            "the storage failed %d more times in %d s: %s",
             sum(one.again for one in again),
-            self._every,
+            max(1, round(now - self._told_at)),
             counts,
         )
+        self._told_at = now
         for one in again:
             one.again = 0
         return True

@@ -17,7 +17,7 @@ from ..record.session_id import snapshot_key
 from ..session.state import Place
 from .ending import announce, bury, fence
 from .retry import Attempts
-from .telling import tell_merged
+from .telling import owner_of, tell_merged, tell_rotated, why_rotated
 from .verbs import Lease, Verbs
 from .writing import FAIL_ALONE, RecordWriter, Unreadable, link, new_write, note_lost, unlink
 
@@ -75,15 +75,16 @@ async def rotate(writer: RecordWriter, work: Rotating) -> Place | None:
     """
     rotation = _Rotation(writer, work)
     try:
-        return await rotation.run()
+        moved = await rotation.run()
     except FAIL_ALONE:
         await rotation.take_back_quietly()
         raise
     except StorageError as error:
         moved = await rotation.undo(error)
-        if moved is not None:
-            return moved
-        raise
+        if moved is None:
+            raise
+    rotation.tell(moved)
+    return moved
 
 
 class _Rotation:
@@ -100,9 +101,11 @@ class _Rotation:
         self._write: str | None = new_write(work.changes)
         self._source: Record = work.readable  # what the new record was last made from
         self._moved: Place | None = None  # where the session stands once the old record is retired
+        self._met = False  # whether it met a change of another request
+        self._retiring: Place = work.place  # the old record, as it was when it was last to be retired
 
     async def run(self) -> Place | None:
-        work, attempts, passed, met = self._work, Attempts(self._key), {self._key}, False
+        work, attempts, passed = self._work, Attempts(self._key), {self._key}
         if work.led_on and not work.delete_old:
             return await self._save()
         source = work.readable if work.led_on else None
@@ -124,12 +127,10 @@ class _Rotation:
                     found, looked = await self._writer.look(self._key), True
                     continue
                 if moved:
-                    if met and self._moved is not None:
-                        tell_merged(self._storage.observing, self._moved)
                     with suppress(StorageError):  # or whoever lists the sessions finds that the old record is retired
                         await unlink(self._storage, found.record.head, self._key)
                     return self._moved
-                met = True
+                self._met = True
                 await attempts.conflict()
             else:
                 if found.successor == self._new_key and self._moved is not None:
@@ -151,6 +152,17 @@ class _Rotation:
             )
         return None
 
+    def tell(self, moved: Place | None) -> None:
+        """Tell observers, unless this became a plain save or nothing."""
+        if moved is not None and moved is self._moved:
+            work, before = self._work, self._retiring
+            login, confirmed = work.login is not None, work.confirmed_at is not None
+            why = why_rotated(login=login, delete_old=work.delete_old, confirmed=confirmed)
+            told, pair = self._storage.observing, ((before.key, before.record.head), (moved.key, moved.record.head))
+            if self._met and owner_of(before.record) in (None, owner_of(moved.record)):
+                tell_merged(told, moved)
+            tell_rotated(told, *pair, why)
+
     async def _save(self) -> Place | None:
         """Save plainly: nothing has to be undone then, and an error says by itself what is known."""
         self._saves = True
@@ -159,7 +171,7 @@ class _Rotation:
     async def _step(self, place: Place, source: Record) -> bool:
         """Write the new record, then retire the old one; False if that one was changed meanwhile."""
         storage, work, stored = self._storage, self._work, place.stored
-        now = storage.now()
+        self._retiring, now = place, storage.now()
         pointer_ends = storage.timeouts.expiry(now, place.record.created_at, place.record.head)
         if work.renew_lifetime:
             head = None if source.head is None else source.head.renewed(now - source.created_at)

@@ -22,7 +22,7 @@ from .extending import confirm
 from .owners import Owners
 from .rotating import Rotating, rotate
 from .shared_saves import SharedSaves
-from .telling import tell_created, tell_ended, tell_rotated
+from .telling import tell_created, tell_ended
 from .verbs import Verbs
 from .writing import LostTrackError, RecordWriter, link, unlink
 
@@ -324,8 +324,6 @@ class Saver:
             state.carried_out(rotation, got)
             state.owed = got
             self._stands(state, outcome)
-            before_and_now = (place.key, before), (outcome.key, outcome.record.head)
-            tell_rotated(self._storage.observing, *before_and_now, rotation, login)
             state.to_count = self._to_count(head)
         else:  # a parallel request had changed the id: the browser gets the cookie from that one
             state.carried_out(rotation, rotation.original_id)

@@ -3,7 +3,7 @@
 from ..record.format import LOGIN, LOGOUT, RENEWED, REPLACED, Record
 from ..record.head import Head
 from ..record.session_id import key_of
-from ..session.state import Login, Place, Rotation, SessionState
+from ..session.state import Login, Place, SessionState
 from .observing import ADOPTED, CONFIRMED, Observing
 from .verbs import Verbs
 
@@ -17,6 +17,7 @@ __all__ = [
     "tell_over",
     "tell_rotated",
     "tell_saved",
+    "why_rotated",
 ]
 
 
@@ -27,12 +28,8 @@ def owner_of(record: Record) -> str | None:
 
 def tell_created(told: Observing, state: SessionState, key: str, head: Head | None, login: Login | None) -> None:
     """Tell that a session was stored for the first time, perhaps by a login."""
-    _tell_new(told, key, head, login, None if state.taken_over is None else ADOPTED)
-
-
-def _tell_new(told: Observing, key: str, head: Head | None, login: Login | None, reason: str | None = None) -> None:
     owner = None if head is None else head.owner
-    told.tell("created", key, owner, reason)
+    told.tell("created", key, owner, None if state.taken_over is None else ADOPTED)
     if login is not None:
         told.tell("logged_in", key, owner)
 
@@ -41,8 +38,7 @@ def tell_rotated(
     told: Observing,
     before: tuple[str, Head | None],
     now: tuple[str, Head | None],
-    rotation: Rotation,
-    login: Login | None,
+    why: str,
 ) -> None:
     """Tell that a session has got another id, perhaps by a login.
 
@@ -52,26 +48,26 @@ def tell_rotated(
         told: Whom to tell.
         before: Its key and head from before.
         now: Its key and head.
-        rotation: The change of the id.
-        login: The login that came with it, or None.
+        why: The reason, as :func:`why_rotated` says.
     """
     (old_key, old_head), (key, head) = before, now
     owner = None if head is None else head.owner
-    if login is not None and old_head is not None and old_head.owner != owner:
+    if why == LOGIN and old_head is not None and old_head.owner != owner:
         tell_ended(told, old_key, old_head, REPLACED)
-        _tell_new(told, key, head, login)
-        return
-    told.tell("rotated", key, owner, _why(rotation, login))
-    if login is not None:
+        told.tell("created", key, owner)
+    else:
+        told.tell("rotated", key, owner, why)
+    if why == LOGIN:
         told.tell("logged_in", key, owner)
 
 
-def _why(rotation: Rotation, login: Login | None) -> str:
-    if login is not None:
+def why_rotated(*, login: bool, delete_old: bool, confirmed: bool) -> str:
+    """Return the reason for the event of a change of the id."""
+    if login:
         return LOGIN
-    if rotation.delete_old:
+    if delete_old:
         return REPLACED
-    return RENEWED if rotation.confirmed_at is None else CONFIRMED
+    return CONFIRMED if confirmed else RENEWED
 
 
 def tell_ended(told: Observing, key: str, head: Head | None, why: str) -> None:
@@ -101,7 +97,13 @@ def tell_saved(told: Observing, state: SessionState, before: Head | None, now: H
     if state.place is None:
         tell_created(told, state, key, now, state.login)
     elif state.rotation is not None:
-        tell_rotated(told, (key_of(state.rotation.original_id), before), (key, now), state.rotation, state.login)
+        rotation = state.rotation
+        why = why_rotated(
+            login=state.login is not None,
+            delete_old=rotation.delete_old,
+            confirmed=rotation.confirmed_at is not None,
+        )
+        tell_rotated(told, (key_of(rotation.original_id), before), (key, now), why)
 
 
 def tell_left(told: Observing, state: SessionState) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from functools import partial
+from operator import methodcaller
 from typing import Any, ClassVar, Protocol, TypedDict, Unpack
 
 from ..engine.loading import Loader
@@ -330,7 +331,8 @@ class KeyedStorage(Verbs, ABC):
         self._loader = Loader(self)
         self._saver = Saver(self)
         sweep_interval = options.get("sweep_interval", DEFAULT_SWEEP_INTERVAL)
-        self._sweeping = SweepLoop(self.sweep, seconds("sweep_interval", sweep_interval))
+        sweep = partial(methodcaller("sweep"), self)  # looked up at each call: an observer has it timed
+        self._sweeping = SweepLoop(sweep, seconds("sweep_interval", sweep_interval))
         self._users = 0
         self._warned: set[str] = set()
 

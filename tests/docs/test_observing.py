@@ -103,5 +103,5 @@ def test_the_lines_of_the_log_on_the_page_are_those_that_are_written() -> None:
     code = (ROOT / "aiohttp_session_store/engine/outage_log.py").read_text()
     counted = block(PAGE, "text", "more times")
 
-    assert "the storage failed %d more times in %g s: %s" in code
+    assert "the storage failed %d more times in %d s: %s" in code
     assert counted.startswith("the storage failed 4711 more times in 10 s: sessions are unavailable: ")

@@ -58,6 +58,16 @@ async def cookie_of(client: Client, query: str, cookie: str | None = None) -> st
     return (await visit(client, f"/?{query}", cookie)).cookie
 
 
+async def chat(request: web.Request) -> web.WebSocketResponse:
+    await get_session(request)
+    socket = web.WebSocketResponse()
+    await socket.prepare(request)
+    close_when_session_ends(request, socket)
+    async for _ in socket:
+        pass
+    return socket
+
+
 # --- every storage
 
 
@@ -240,15 +250,6 @@ async def test_an_end_by_time_that_a_list_of_sessions_finds_is_told(serve: Any, 
 async def test_sockets_tell_of_ends_by_time_and_of_lost_records_and_repeat_nothing(
     aiohttp_client: AiohttpClient, recorder: Recorder
 ) -> None:
-    async def chat(request: web.Request) -> web.WebSocketResponse:
-        await get_session(request)
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        close_when_session_ends(request, socket)
-        async for _ in socket:
-            pass
-        return socket
-
     clock = ManualClock()
     storage = MemoryStorage(idle_timeout=100, clock=clock)
     app = observed_app(storage, recorder, watch_interval=0.1)
@@ -330,6 +331,92 @@ async def test_an_extension_that_meets_a_change_is_no_merge(serve: Any, recorder
     await visit(client, "/", cookie)
 
     assert recorder.take() == []
+
+
+async def test_a_login_tells_of_the_session_that_it_ends_although_it_has_not_seen_its_owner(
+    serve: Any, recorder: Recorder
+) -> None:
+    """Another request has just found out by ``owner_of`` whose session it is."""
+    storage = GatedStorage()
+    client = await serve(storage, recorder)
+    session_id = SessionCookie(secrets=SECRET).bind(storage).open(await cookie_of(client, "set=a"))
+    ada, bob = await storage.read(session_id), await storage.read(session_id)
+    recorder.take()
+
+    await storage.adopt(ada, "ada")
+    recorder.expect()
+    bob.login("bob")
+    await storage.save(bob)
+
+    assert recorder.events[0].key == ada.key
+    recorder.expect(("ended", "ada", "replaced"), ("created", "bob", None), ("logged_in", "bob", None))
+
+
+async def test_of_two_logins_by_one_id_the_second_is_dropped_and_not_told(serve: Any, recorder: Recorder) -> None:
+    storage = GatedStorage()
+    client = await serve(storage, recorder)
+    session_id = SessionCookie(secrets=SECRET).bind(storage).open(await cookie_of(client, "set=a"))
+    ada, bob = await storage.read(session_id), await storage.read(session_id)
+    recorder.take()
+
+    for session, owner in ((ada, "ada"), (bob, "bob")):
+        session.login(owner)
+        await storage.save(session)
+
+    recorder.expect(("rotated", "ada", "login"), ("logged_in", "ada", None))
+
+
+@pytest.mark.parametrize("parallel", ["renew", "confirm"])
+async def test_a_renewal_that_comes_second_is_no_rotation(serve: Any, recorder: Recorder, parallel: str) -> None:
+    """It gets no id of its own: the browser has the one of the first."""
+    storage = GatedStorage()
+    client = await serve(storage, recorder)
+    session_id = SessionCookie(secrets=SECRET).bind(storage).open(await cookie_of(client, "login=ada"))
+    first, second = await storage.read(session_id), await storage.read(session_id)
+    recorder.take()
+
+    first.regenerate_id()
+    second.regenerate_id() if parallel == "renew" else second.confirm_login()
+    await storage.save(first)
+    await storage.save(second)
+
+    recorder.expect(("rotated", "ada", "renewed"))
+
+
+# --- another process
+
+
+async def test_an_end_is_told_by_the_process_that_made_it_and_by_no_other(
+    aiohttp_client: AiohttpClient, tmp_path: Path
+) -> None:
+    """Two storages on one directory are like two processes."""
+    here, there = Recorder(), Recorder()
+    apps = [
+        observed_app(FileSystemStorage(tmp_path / "s", sweep_interval=None), one, watch_interval=0.1)
+        for one in (here, there)
+    ]
+    apps[1].router.add_get("/chat", chat)
+    one, other = [await without_jar(aiohttp_client, app) for app in apps]
+    cookie = await cookie_of(one, "login=ada")
+    async with other.ws_connect("/chat", headers={"Cookie": f"session={cookie}"}) as socket:
+        here.expect(("created", "ada", None), ("logged_in", "ada", None))
+
+        await visit(one, "/?end_sessions=ada")
+        assert (await socket.receive(SOON)).extra == "revoked"
+
+    here.expect(("ended", "ada", "revoked"))
+    there.expect()
+    await visit(other, "/", cookie)
+    there.expect(("refused", None, "record_ended"))
+    here.expect()
+
+
+async def test_the_sweep_in_the_background_is_a_call_as_well(recorder: Recorder) -> None:
+    storage = MemoryStorage()
+    with storage.observing.telling(recorder):
+        await storage._sweeping._sweep()
+
+    assert recorder.calls == [("sweep", "ok")]
 
 
 # --- what a request had asked for and was not stored
