@@ -24,6 +24,7 @@ from ..record.format import (
     TOO_MANY,
     NewerRecordError,
 )
+from ..record.head import Head
 from ..tracebacks import hide_locals
 
 __all__ = [
@@ -71,7 +72,7 @@ REASONS: Mapping[EventKind, tuple[str | None, ...]] = {
 }
 OUTCOMES: tuple[Outcome, ...] = ("ok", "missing", "conflict", "error", "unknown", "cancelled")
 
-# Ends by time that were told. Whoever brings the same cookie again soon finds the same end.
+# Ends that are remembered as told. Whoever comes across the same one again does so soon.
 _ENDS_KEPT = 4096
 
 
@@ -173,14 +174,24 @@ class Observing:
             for observer in self.observers:
                 self._guarded(observer, observer.on_event, event)
 
-    def tell_end(self, key: str, owner: str | None, reason: str) -> None:
-        """Tell of an end that nobody made and that many may come across: by time, or because the record is gone."""
-        if not self.observers or key in self._ends:
+    def tell_end(self, key: str, head: Head | None, reason: str) -> None:
+        """Tell of the end of a session, unless this process has told it already.
+
+        Many may come across an end that nobody made, by time for example.  And while a session is getting another id,
+        it may stand at two keys, and two requests may end it at one each.
+
+        Args:
+            key: Where it stood.
+            head: Whose it was, or None.
+            reason: One of the reasons for this kind of event.
+        """
+        about = key if head is None else head.line
+        if not self.observers or about in self._ends:
             return
-        self._ends[key] = None
+        self._ends[about] = None
         if len(self._ends) > _ENDS_KEPT:
             self._ends.popitem(last=False)
-        self.tell("ended", key, owner, reason)
+        self.tell("ended", key, None if head is None else head.owner, reason)
 
     def tell_call(self, verb: str, seconds: float, outcome: Outcome) -> None:
         """Tell of a call to the storage; see :meth:`Observer.on_call`."""

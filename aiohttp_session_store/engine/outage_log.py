@@ -22,8 +22,9 @@ EVERY = 10.0
 # Kinds of failures that get a line of their own. An outage has one or two; a server behind a proxy may have some more.
 _MOST = 16
 _OTHERS = "other failures"
-# What differs between two failures of one kind: keys of sessions, addresses of objects, ports and times.
-_VARIES = re.compile(r"0x[0-9a-f]+|[0-9a-f]{16,}|\d+")
+# What differs between two failures of one kind: keys of sessions, addresses of objects, ports and times. A shorter
+# number may be that of the error.
+_VARIES = re.compile(r"0x[0-9a-f]+|[0-9a-f]{16,}|\d{4,}")
 _KEPT = 200
 
 

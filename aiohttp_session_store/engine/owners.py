@@ -21,7 +21,7 @@ from ..record.timeouts import last_use
 from ..session.state import Place
 from .ending import bury, close
 from .retry import Attempts
-from .telling import tell_ended, tell_over
+from .telling import tell_over
 from .verbs import Verbs
 from .writing import RecordWriter, Unreadable, unlink
 
@@ -94,11 +94,11 @@ class Owners:
             SessionUsageError: The storage has no index.
             StorageError: Some of them may still be there; ``maybe_stored`` if others may have ended.
         """
-        kept, ended, seen, told = set(keep), set[str](), set[str](), set[str]()
+        kept, ended, seen = set(keep), set[str](), set[str]()
         while todo := [key for key in await self._linked(owner) if key not in seen]:
             for start in range(0, len(todo), _SLICE):
                 slice_ = todo[start : start + _SLICE]
-                results = await _all(self._end(owner, key, kept, told) for key in slice_)
+                results = await _all(self._end(owner, key, kept) for key in slice_)
                 try:
                     lines = _without_errors(results)
                 except StorageError as error:
@@ -134,8 +134,8 @@ class Owners:
         elif owner is not None or not isinstance(found, Unreadable):
             return False
         ended = await bury(self._storage, key, REVOKED, owner=owner)
-        if ended.head is not None:
-            tell_ended(self._storage.observing, ended.key, ended.head, REVOKED)
+        if ended.ended:
+            self._storage.observing.tell_end(ended.key, ended.head, REVOKED)
         await unlink(self._storage, ended.head, ended.key)
         return owner is None or ended.head is not None
 
@@ -170,12 +170,10 @@ class Owners:
         for place, head in _newest_first(await self._live(owner)):
             lines.setdefault(head.line, []).append(place.key)
         for keys in list(lines.values())[most:]:
-            told = False
             for key in keys:
                 ended = await bury(self._storage, key, TOO_MANY, owner=owner)
-                if ended.ended and not told:  # its id was being changed: two records, and one session
-                    told = True
-                    tell_ended(self._storage.observing, ended.key, ended.head, TOO_MANY)
+                if ended.ended:
+                    self._storage.observing.tell_end(ended.key, ended.head, TOO_MANY)
                 await unlink(self._storage, ended.head, ended.key)
                 if ended.key != key:
                     await self._storage.unlink(owner_key(owner), key)
@@ -258,11 +256,8 @@ class Owners:
             found = await self._writer.look(key)
         return key, found
 
-    async def _end(self, owner: str, key: str, kept: set[str], told: set[str]) -> str | None:
-        """End the session that is entered at *key*, and return its line; None if it goes on, or none is there.
-
-        Observers are told of it unless its line is one of *told*.
-        """
+    async def _end(self, owner: str, key: str, kept: set[str]) -> str | None:
+        """End the session that is entered at *key*, and return its line; None if it goes on, or none is there."""
         entry = key
         key, found = await self._followed(entry)
         head = found.record.head if isinstance(found, Place) else None
@@ -275,9 +270,8 @@ class Owners:
         expired = isinstance(found, Place) and self._storage.now() >= found.ends
         if isinstance(found, Place) and expired:
             tell_over(self._storage, found)
-        elif ended.head is not None and ended.head.line not in told:
-            told.add(ended.head.line)
-            tell_ended(self._storage.observing, ended.key, ended.head, REVOKED)
+        elif ended.ended:
+            self._storage.observing.tell_end(ended.key, ended.head, REVOKED)
         await unlink(self._storage, ended.head, ended.key)
         await self._storage.unlink(owner_key(owner), entry)
         return None if expired or ended.head is None else ended.head.line  # a login may have inserted it just now

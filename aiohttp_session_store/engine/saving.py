@@ -22,7 +22,7 @@ from .extending import confirm
 from .owners import Owners
 from .rotating import Rotating, rotate
 from .shared_saves import SharedSaves
-from .telling import tell_created, tell_ended
+from .telling import tell_created
 from .verbs import Verbs
 from .writing import LostTrackError, RecordWriter, link, unlink
 
@@ -128,7 +128,7 @@ class Saver:
             if ended is not None:
                 some_ended = True
                 if ended.ended:
-                    tell_ended(self._storage.observing, ended.key, ended.head, why)
+                    self._storage.observing.tell_end(ended.key, ended.head, why)
                 with suppress(StorageError):  # or whoever lists the sessions finds that this one has ended
                     await unlink(self._storage, ended.head, ended.key)
 

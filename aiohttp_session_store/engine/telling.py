@@ -11,7 +11,6 @@ __all__ = [
     "owner_of",
     "tell_all_ended",
     "tell_created",
-    "tell_ended",
     "tell_left",
     "tell_merged",
     "tell_over",
@@ -53,7 +52,7 @@ def tell_rotated(
     (old_key, old_head), (key, head) = before, now
     owner = None if head is None else head.owner
     if why == LOGIN and old_head is not None and old_head.owner != owner:
-        tell_ended(told, old_key, old_head, REPLACED)
+        told.tell_end(old_key, old_head, REPLACED)
         told.tell("created", key, owner)
     else:
         told.tell("rotated", key, owner, why)
@@ -70,16 +69,11 @@ def why_rotated(*, login: bool, delete_old: bool, confirmed: bool) -> str:
     return CONFIRMED if confirmed else RENEWED
 
 
-def tell_ended(told: Observing, key: str, head: Head | None, why: str) -> None:
-    """Tell that a session was ended here."""
-    told.tell("ended", key, None if head is None else head.owner, why)
-
-
 def tell_over(storage: Verbs, place: Place) -> None:
     """Tell that a session has passed one of its limits, unless this process has told it already."""
     if storage.observing.observers:
         reason = storage.timeouts.passed(place.record, place.ends)
-        storage.observing.tell_end(place.key, owner_of(place.record), reason)
+        storage.observing.tell_end(place.key, place.record.head, reason)
 
 
 def tell_merged(told: Observing, written: Place) -> None:
@@ -118,4 +112,4 @@ def tell_all_ended(told: Observing, state: SessionState, why: str) -> None:
     """Tell of the end of a session, and of those that end with it."""
     for one in state.doomed():
         if one.place is not None:
-            tell_ended(told, key_of(one.stored_id), one.place.record.head, why)
+            told.tell_end(key_of(one.stored_id), one.place.record.head, why)

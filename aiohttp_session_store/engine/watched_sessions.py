@@ -10,7 +10,6 @@ from math import inf
 from ..record.format import ENDED, LOGIN, REPLACED, Retired, Stored
 from ..session.state import Place
 from .session_watch import Waiter
-from .telling import owner_of
 from .verbs import Announcement, Verbs
 
 __all__ = ["WatchedSession", "WatchedSessions"]
@@ -235,7 +234,7 @@ class WatchedSessions:
         ends, _ = self._storage.timeouts.limits(record, stored.expires_at)
         if self._storage.now() >= ends:
             reason = self._storage.timeouts.passed(record, ends)
-            self._storage.observing.tell_end(session.key, owner_of(record), reason)
+            self._storage.observing.tell_end(session.key, record.head, reason)
             self._end(session, reason)
             return
         session.version, session.passed = stored.version, None

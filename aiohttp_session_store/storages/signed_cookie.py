@@ -146,7 +146,7 @@ class CookieStorage:
                 return self._session(state)
             refused = Refused(RECORD_EXPIRED, key_of(session_id), owner_of(record))
             if self.observing.observers:
-                self.observing.tell_end(key_of(session_id), owner_of(record), self.timeouts.passed(record, expires_at))
+                self.observing.tell_end(key_of(session_id), record.head, self.timeouts.passed(record, expires_at))
         expires_at = self.timeouts.expiry(now, now)
         state = SessionState(ChangeLog({}), created_at=now, expires_at=expires_at, now=self.now)
         if refused is not None:

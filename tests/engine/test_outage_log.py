@@ -100,8 +100,9 @@ async def test_a_different_cause_is_told_at_once(log: OutageLog, caplog: pytest.
     log.note(logging.ERROR, failed("Redis failed", TimeoutError("no answer in 5 s")), AWAY)
     log.note(logging.ERROR, failed("Redis failed", OSError(28, "No space left on device")), AWAY)
     log.note(logging.ERROR, failed("Redis failed", OSError(5, "Input/output error")), AWAY)
+    log.note(logging.ERROR, failed("Redis failed", ConnectionError("Error 113 connecting to 127.0.0.1:6379")), AWAY)
 
-    assert len(lines(caplog)) == 4
+    assert len(lines(caplog)) == 5
     log.close()
 
 
