@@ -109,7 +109,7 @@ def stats(target: Target, *, as_document: bool) -> int:
     ended       marks of sessions that were ended; they last five minutes
     unreadable  see `check`
 
-    All records are read, in a bounded amount of memory: a million files take about a minute.
+    All records are read, in a bounded amount of memory: a million files take about two minutes.
     """
     return _run(target, lambda run, storage: counting.stats(run, storage, target.shown), as_document=as_document)
 

@@ -152,7 +152,7 @@ class Target:
             self.storage,
             schema=self.schema,
             table=DEFAULT_TABLE if self.table is None else self.table,
-            pool_size=4,
+            pool_size=8,
             prepared_statements=False,  # so it also works behind a pooler
             sweep_interval=None,
             **options,
