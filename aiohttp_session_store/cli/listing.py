@@ -179,8 +179,8 @@ class _List:
     def end(self) -> None:
         if self._run.json:
             self._run.write("[]\n" if not self._count else "\n]\n")
-        elif self._run.is_terminal:
-            self._run.remark(count(self._count, "session") + ("" if self._run.stopping else "."))
+        elif self._run.is_terminal and not self._run.stopping:
+            self._run.remark(f"{count(self._count, 'session')}.")
 
 
 def _column(name: str, value: Any) -> str:

@@ -59,7 +59,8 @@ class Run:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Remove the progress bar."""
+        """Remove the progress bar, and leave Ctrl-C to what listened before."""
+        self.finish()
         self._closing.close()
 
     def _stop(self) -> None:
@@ -81,8 +82,9 @@ class Run:
 
     def say(self, *parts: str | tuple[str, str]) -> None:
         """Write one line of data: text, or pairs of text and the style that it has on a terminal."""
-        if self.is_terminal:
-            self._out.print(Text.assemble(*parts), soft_wrap=True)
+        if self.is_terminal:  # above the bar, if there is one: it has the same terminal
+            console = self._out if self._bar is None else self._bar.console
+            console.print(Text.assemble(*parts), soft_wrap=True)
         else:
             self.write("".join(part if isinstance(part, str) else part[0] for part in parts) + "\n")
 
@@ -92,7 +94,7 @@ class Run:
 
     def remark(self, text: str) -> None:
         """Write a remark for people; it is no data."""
-        self._err.print(Text(plainly(text)), soft_wrap=True)
+        self._err.print(Text(plainly(text)), soft_wrap=not self._err.is_terminal)
 
     def document(self, value: Any) -> None:
         """Write the JSON document."""
@@ -107,8 +109,8 @@ class Run:
     # --- working
 
     def begin(self, what: str) -> None:
-        """Show a progress bar, if there is a terminal for it."""
-        if not self._err.is_terminal or self._err.is_dumb_terminal:
+        """Show a progress bar, if there is a terminal for it; to be followed by :meth:`finish`."""
+        if not self._err.is_terminal or self._err.is_dumb_terminal or (self.json and self.is_terminal):
             return
         columns = (
             TextColumn("{task.description}"),
@@ -118,7 +120,7 @@ class Run:
             TimeElapsedColumn(),
         )
         self._bar = Progress(*columns, console=self._err, transient=True)
-        self._closing.enter_context(self._bar)
+        self._bar.start()
         self._task = self._bar.add_task(what, total=None, seen="")
 
     def progress(self, done: float, seen: int) -> None:
@@ -130,6 +132,12 @@ class Run:
         """
         if self._bar is not None:
             self._bar.update(self._task, total=1.0 if done else None, completed=done, seen=f"{seen:,}")
+
+    def finish(self) -> None:
+        """Remove the progress bar."""
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            bar.stop()
 
     async def over(
         self, what: str, parts: AsyncGenerator[tuple[Sequence[T], float], None]
@@ -145,12 +153,12 @@ class Run:
                 self.progress(done, seen)
                 if self.stopping:
                     break
+        self.finish()
 
     def exit_code(self, code: int) -> int:
         """Return *code*, or the one of a command that was stopped, which is said with how far it came."""
         if not self.stopping:
             return code
-        self._closing.close()
         self.remark(f"Stopped. {self.so_far()}")
         return INTERRUPTED
 

@@ -37,6 +37,7 @@ async def sweep(run: Run, storage: KeyedStorage, *, dry_run: bool) -> int:
     else:
         run.begin("Sweeping")
         removed = await _unless_stopped(run, _sweep_of(storage, report)) or removed
+        run.finish()
     if run.json:
         run.document({"would_remove" if dry_run else "removed": removed, "complete": not run.stopping})
     elif not run.stopping:

@@ -66,6 +66,17 @@ async def test_a_terminal_shows_hostile_values_without_obeying_them(files: Place
     assert " ago, ends in 1" in line
 
 
+async def test_the_progress_bar_is_gone_before_the_result_is_shown(files: Place) -> None:
+    storage = files.make()
+    await stored(storage, "ada")
+    await storage.aclose()
+    shown = await asyncio.to_thread(on_terminal, *files.options, "stats", width=60)
+
+    assert "Counting" in shown
+    assert shown.rindex("Counting") < shown.index("storage")
+    assert "\x1b[2K" in shown[shown.rindex("Counting") : shown.index("storage")], "the line of the bar is cleared"
+
+
 async def test_without_a_terminal_hostile_values_are_escaped_in_every_form(files: Place) -> None:
     storage = files.make()
     session = await stored(storage, HOSTILE, label=HOSTILE, **{HOSTILE: HOSTILE})
