@@ -106,7 +106,8 @@ def stats(target: Target, *, as_document: bool) -> int:
                 shorter limits by now, it lets some of them end sooner
     expired     sessions that have ended, and were not removed yet
     retired     marks under ids that were changed, and what they may read
-    ended       marks of sessions that were ended; they last five minutes
+    ended       marks of sessions that were ended, which last five minutes,
+                and of old cookies that were taken over
     unreadable  see `check`
 
     All records are read, in a bounded amount of memory: a million files take about two minutes.
@@ -280,7 +281,7 @@ async def _in_loop(target: Target, work: Work, *, as_document: bool) -> int:
             async with target.opened() as storage:
                 return await work(run, storage)
         except click.ClickException as error:
-            if error.exit_code == UNREACHABLE and run.so_far():
+            if error.exit_code == UNREACHABLE and run.began:
                 run.remark(run.so_far())
             raise
 

@@ -54,7 +54,7 @@ async def stats(run: Run, storage: KeyedStorage, shown: str) -> int:
         async for part in parts:
             for entry in part:
                 counts.add(entry)
-    document = _document(counts, shown, complete=not run.stopping)
+    document = _document(counts, shown, complete=not run.cut)
     if run.json:
         run.document(document)
     else:
@@ -124,8 +124,8 @@ async def check(run: Run, storage: KeyedStorage) -> int:
     if run.json:
         end = "\n  ]" if unreadable else "]"
         run.write(f'{end},\n  "records": {seen},\n')
-        run.write(f'  "complete": {as_json(not run.stopping)}\n}}\n')
-    elif not run.stopping:
+        run.write(f'  "complete": {as_json(not run.cut)}\n}}\n')
+    elif not run.cut:
         what = "all of them can be read" if not unreadable else f"{unreadable:,} of them cannot be read"
         run.remark(f"{count(seen, 'record')} read: {what}.")
     return run.exit_code(FOUND if unreadable else FINE)

@@ -84,6 +84,6 @@ async def _end(storage: KeyedStorage, entry: Entry) -> None:
 def _said(run: Run, number: int, *, dry_run: bool, left: int = 0) -> None:
     if run.json:
         name = "would_end" if dry_run else "ended"
-        run.document({name: number, "left": left, "complete": not run.stopping})
+        run.document({name: number, "left": left, "complete": not run.cut})
     else:
         run.say(f"{count(number, 'session')} {'would end' if dry_run else 'ended'}.")

@@ -19,8 +19,8 @@ RETIRED, SNAPSHOT, ENDED = "retired", "snapshot", "ended"
 UNREADABLE = "unreadable"
 
 # A snapshot can only be told from a session by the mark that leads to it, which may be found later. So what ends within
-# so many seconds is kept back to the end of the walk; but no more than so many, as a walk takes a bounded memory.
-_SOON, _MOST_KEPT_BACK = 600, 100_000
+# so many seconds is kept back to the end of the walk; but no more than so many bytes, as a walk takes a bounded memory.
+_SOON, _MOST_KEPT_BACK = 600, 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def entry_of(storage: KeyedStorage, found: Found) -> Entry:
 
 async def entries(storage: KeyedStorage) -> AsyncGenerator[tuple[Sequence[Entry], float], None]:
     """Yield what a walk over *storage* finds, in parts, and how much of it is done, from 0 to 1."""
-    snapshots, kept_back = set[str](), list[Entry]()
+    snapshots, kept_back, room = set[str](), list[Entry](), _MOST_KEPT_BACK
     async with aclosing(storage.walk()) as walk:
         async for part in walk:
             ready, now = list[Entry](), storage.now()
@@ -124,8 +124,9 @@ async def entries(storage: KeyedStorage) -> AsyncGenerator[tuple[Sequence[Entry]
                         snapshots.add(snapshot_key(entry.key, record.successor))
                 elif entry.kind == LIVE and entry.key in snapshots:
                     entry.kind = SNAPSHOT
-                elif entry.ends_before(now + _SOON) and len(kept_back) < _MOST_KEPT_BACK:
+                elif entry.ends_before(now + _SOON) and room > 0:
                     kept_back.append(entry)
+                    room -= entry.size
                     continue
                 ready.append(entry)
             yield ready, part.done

@@ -146,10 +146,14 @@ class _List:
     def __init__(self, run: Run, now: int) -> None:
         self._run, self._now = run, now
         self._count = 0
-        if not run.json and not run.is_terminal:
-            run.write("\t".join(_FIELDS) + "\n")
+
+    def _begin(self) -> None:
+        if not self._run.json and not self._run.is_terminal:
+            self._run.write("\t".join(_FIELDS) + "\n")
 
     def write(self, session: Session) -> None:
+        if not self._count:
+            self._begin()
         self._count += 1
         if self._run.json:
             fields = {name: getattr(session, name) for name in _FIELDS}
@@ -177,9 +181,11 @@ class _List:
         self._run.say((details, "dim"))
 
     def end(self) -> None:
+        if not self._count:
+            self._begin()
         if self._run.json:
             self._run.write("[]\n" if not self._count else "\n]\n")
-        elif self._run.is_terminal and not self._run.stopping:
+        elif self._run.is_terminal and not self._run.cut:
             self._run.remark(f"{count(self._count, 'session')}.")
 
 

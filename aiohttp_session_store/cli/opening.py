@@ -187,7 +187,7 @@ def _secrets_in(url: str) -> list[str]:
     rest = url.partition("://")[2]
     userinfo, at, _ = (rest or url).rpartition("@")
     password = userinfo.partition(":")[2] if at else ""
-    found = {url, rest, userinfo, password, unquote(password)}
+    found = {url, rest, password, unquote(password)}
     for name, _, value in (pair.partition("=") for pair in re.split("[?&]", rest)[1:]):
         if "pass" in name:
             found |= {value, unquote(value)}

@@ -32,6 +32,8 @@ class Run:
     Attributes:
         json: Whether the data is one JSON document.
         stopping: Whether Ctrl-C was pressed.
+        began: Whether anything was read or done yet.
+        cut: Whether it was stopped before its end.
         so_far: Returns how far the command came, in words, for when it is stopped or fails.
     """
 
@@ -39,6 +41,8 @@ class Run:
         """Begin to listen for Ctrl-C; in the event loop that runs the command."""
         self.json: bool = json
         self.stopping: bool = False
+        self.began: bool = False
+        self.cut: bool = False
         self.so_far: Callable[[], str] = str
         self._out = _console(sys.stdout)
         self._err = _console(sys.stderr)
@@ -130,6 +134,7 @@ class Run:
             done: From 0, which says that nobody knows, to 1.
             seen: How many records that are.
         """
+        self.began = True
         if self._bar is not None:
             self._bar.update(self._task, total=1.0 if done else None, completed=done, seen=f"{seen:,}")
 
@@ -147,17 +152,19 @@ class Run:
         seen = 0
         async with aclosing(parts):
             async for part, done in parts:
+                self.began = True
                 seen += len(part)
                 if part:
                     yield part
                 self.progress(done, seen)
                 if self.stopping:
+                    self.cut = True
                     break
         self.finish()
 
     def exit_code(self, code: int) -> int:
         """Return *code*, or the one of a command that was stopped, which is said with how far it came."""
-        if not self.stopping:
+        if not self.cut:
             return code
         self.remark(f"Stopped. {self.so_far()}")
         return INTERRUPTED

@@ -39,8 +39,8 @@ async def sweep(run: Run, storage: KeyedStorage, *, dry_run: bool) -> int:
         removed = await _unless_stopped(run, _sweep_of(storage, report)) or removed
         run.finish()
     if run.json:
-        run.document({"would_remove" if dry_run else "removed": removed, "complete": not run.stopping})
-    elif not run.stopping:
+        run.document({"would_remove" if dry_run else "removed": removed, "complete": not run.cut})
+    elif not run.cut:
         run.say(f"{count(removed, 'expired record')} {'would be removed' if dry_run else 'removed'}.")
         if not removed and not dry_run:
             run.remark("Redis removes them itself; elsewhere the app does, and only one sweep runs at a time.")
@@ -61,6 +61,7 @@ async def _unless_stopped(run: Run, work: Any) -> int | None:
             await asyncio.wait([task], timeout=_LOOK)
     finally:
         if not task.done():
+            run.cut = True
             task.cancel()
             await asyncio.wait([task])
     return None if task.cancelled() else task.result()
@@ -104,10 +105,10 @@ async def reencrypt(run: Run, storage: KeyedStorage, *, dry_run: bool) -> int:
                 "would_reencrypt" if dry_run else "reencrypted": work.done,
                 "left": work.left + (work.done if dry_run else 0),
                 "unreadable": work.unreadable,
-                "complete": not run.stopping,
+                "complete": not run.cut,
             }
         )
-    elif not run.stopping:
+    elif not run.cut:
         run.say(work.in_words())
     return run.exit_code(FOUND if work.left or (dry_run and work.done) else FINE)
 

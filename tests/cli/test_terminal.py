@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from aiohttp_session_store.cli.commands import run
+from aiohttp_session_store.cli.opening import without_secrets
 from aiohttp_session_store.cli.showing import moment, plainly, size, span
 from tests.cli.conftest import COMMAND, PATIENCE, Place, stored
 from tests.servers.redis import RedisServer, redis_server
@@ -211,6 +212,14 @@ def test_no_error_shows_the_password(
     assert "a bug" not in shown
     assert PASSWORD not in shown
     assert "Traceback" not in shown
+
+
+def test_the_name_of_a_user_is_no_secret_and_the_rest_of_an_error_stays() -> None:
+    error = "role postgres of postgresql://postgres:hunter22@h/shop: hunter22"
+
+    assert without_secrets(error, "postgresql://postgres@h/shop") == error
+    assert without_secrets(error, "postgresql://postgres:hunter22@h/shop") == "role postgres of ***: ***"
+    assert without_secrets(error, "stats") == error
 
 
 def test_a_wrong_password_is_not_shown(locked_redis: RedisServer, capfd: pytest.CaptureFixture[str]) -> None:

@@ -111,6 +111,11 @@ class Calls:
             (next_cursor,) = next_cursor.values()
         return int(next_cursor), keys
 
+    @property
+    def has_nodes(self) -> bool:
+        """Whether the client is one of a cluster."""
+        return self._cluster is not None
+
     async def primaries(self) -> list[Any]:
         """Return the nodes of a cluster that hold keys; one None for a single server.
 

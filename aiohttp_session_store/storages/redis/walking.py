@@ -2,6 +2,9 @@
 
 from collections.abc import AsyncIterator
 
+from redis.exceptions import ResponseError
+
+from ...errors import StorageError
 from ...record.session_id import is_key
 from .shared_calls import Calls
 
@@ -18,7 +21,11 @@ async def walk_keys(calls: Calls, prefix: str) -> AsyncIterator[tuple[list[str],
 
     SCAN finds each key that is there during the whole walk; a key may be found twice if the server's table grows.
     On a cluster, keys that move to another node meanwhile may be missed.
+
+    Raises:
+        StorageError: The server did not answer, or it is a node of a cluster and the client is for a single server.
     """
+    await _refuse_a_part(calls)
     pattern = prefix.translate(_SPECIAL) + "?" * 64  # so not our other keys, which are longer
     nodes = await calls.primaries()
     for number, node in enumerate(nodes):
@@ -32,6 +39,27 @@ async def walk_keys(calls: Calls, prefix: str) -> AsyncIterator[tuple[list[str],
                 yield keys[start : start + _MOST], done
             if not cursor:
                 break
+
+
+async def _refuse_a_part(calls: Calls) -> None:
+    """Refuse a walk by a client of a single server over a node of a cluster, which would find a part of the records.
+
+    Raises:
+        StorageError: It is one.
+    """
+    if calls.has_nodes:
+        return
+    try:
+        answer = await calls.ask("INFO", "cluster")
+    except StorageError as error:
+        if not isinstance(error.__cause__, ResponseError):
+            raise
+        return  # not permitted, or renamed
+    if isinstance(answer, bytes) and b"cluster_enabled:1" in answer:
+        raise StorageError(
+            "this Redis server is a node of a cluster, and holds a part of the sessions: use a client of the cluster,"
+            " or redis-cluster:// on the command line"
+        )
 
 
 def _part(cursor: int) -> float:

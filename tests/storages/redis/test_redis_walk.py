@@ -43,6 +43,28 @@ async def test_what_is_not_ours_is_found_with_its_fault_or_not_at_all(
     assert await client.get(f"{prefix}{OTHER}") == b"not ours"
 
 
+async def test_a_walk_over_one_node_of_a_cluster_is_refused(cluster: list[RedisServer]) -> None:
+    """It would find a part of the sessions, and whoever ends all of them would believe that all have ended."""
+    storage = RedisStorage.from_url(cluster[0].url)
+    with pytest.raises(StorageError, match="a node of a cluster"):
+        await found(storage)
+    await storage.aclose()
+
+
+async def test_a_walk_needs_no_permission_for_info(shared_server: RedisServer, prefix: str) -> None:
+    name = prefix.strip(":")
+    with shared_server.client() as admin:
+        admin.execute_command(
+            "ACL", "SETUSER", name, "on", ">pw", f"~{prefix}*", "-@all", "+get", "+scan", "+evalsha", "+eval", "+set",
+            "+getrange",
+        )  # fmt: skip
+    storage = RedisStorage.from_url(f"redis://{name}:pw@127.0.0.1:{shared_server.port}", prefix=prefix)
+    await storage.insert(KEY, b"data", EXPIRES_AT)
+
+    assert set(await found(storage)) == {KEY}
+    await storage.aclose()
+
+
 async def test_a_walk_over_a_server_that_is_away_is_a_storage_error(server: RedisServer) -> None:
     storage = RedisStorage.from_url(server.url, timeout=1)
     server.kill()
