@@ -19,6 +19,6 @@ def main() -> None:
         library = (error.name or "").partition(".")[0]
         if library not in _LIBRARIES:
             raise
-        sys.stderr.write(f"Error: the command line needs {library}: pip install 'aiohttp_session_store[cli]'\n")
+        sys.stderr.write(f"Error: the command line needs {library}: pip install {library}\n")
         sys.exit(_USAGE)
     sys.exit(run(sys.argv[1:]))

@@ -104,7 +104,11 @@ class Observer:
     """
 
     def on_event(self, event: SessionEvent) -> None:
-        """Hear of an event, after it has been stored."""
+        """Hear of an event, after it has been stored.
+
+        Args:
+            event: What has happened.
+        """
 
     def on_call(self, verb: str, seconds: float, outcome: Outcome) -> None:
         """Hear of a call to the storage, when it has ended.

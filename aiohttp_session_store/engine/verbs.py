@@ -346,6 +346,11 @@ class Verbs(Protocol):
 
         A storage that can do it in one step overrides this.  Here, a touch that comes between the two steps is lost.
 
+        Args:
+            key: SHA-256 of the session id, in hex.
+            data: The encoded record.
+            version: The version that was read.
+
         Raises:
             StorageError: The old record is intact, unless ``maybe_stored`` says that the answer was lost.
         """

@@ -293,7 +293,7 @@ def test_a_missing_library_is_a_sentence(library: str) -> None:
     finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
 
     assert finished.returncode == 2
-    assert finished.stderr == (f"Error: the command line needs {library}: pip install 'aiohttp_session_store[cli]'\n")
+    assert finished.stderr == (f"Error: the command line needs {library}: pip install {library}\n")
 
 
 @pytest.mark.parametrize("made", [False, True])
