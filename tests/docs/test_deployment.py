@@ -3,6 +3,7 @@
 import configparser
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.docs.blocks import ROOT, blocks, write_files
+from tests.docs.blocks import ROOT, block, blocks, write_files
 from tests.servers.guard import guarded
 from tests.servers.ports import free_port
 
@@ -75,6 +76,22 @@ def unit(title: str) -> configparser.ConfigParser:
     parser.optionxform = str  # type: ignore[assignment, method-assign]
     parser.read_string(shown("systemd", title))
     return parser
+
+
+# --- index.md
+
+
+def test_the_front_page_runs_a_recipe_as_it_says(tmp_path: Path) -> None:
+    write_files("docs/cookbook/shopping-cart.md", tmp_path)
+    port = free_port()
+    commands = [line for line in block("docs/cookbook/index.md", "sh", "curl").splitlines() if line.startswith("curl")]
+    with served("index/run", tmp_path, port):
+        for line in commands:
+            command, _, expected = line.partition("#")
+            command = command.replace("localhost:8000", f"localhost:{port}")
+            answer = subprocess.run(shlex.split(command), cwd=tmp_path, capture_output=True, text=True, check=True)
+            assert answer.stdout == expected.strip()
+    assert len(commands) == 2
 
 
 # --- releases.md
