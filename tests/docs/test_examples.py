@@ -49,7 +49,7 @@ def test_the_storage_in_the_documentation_keeps_the_contract(tmp_path: Path) -> 
     (tmp_path / "conftest.py").write_text(DYNAMODB)
     (tmp_path / "test_away.py").write_text(AWAY)
     shutil.copy(ROOT / "tests/docs/dynamodb_table.py", tmp_path)
-    test_the_tests_in_a_document_pass("docs/writing-a-storage.md", 103, tmp_path)
+    test_the_tests_in_a_document_pass("docs/writing-a-storage.md", 105, tmp_path)
 
 
 def test_the_storage_in_the_documentation_is_short() -> None:
