@@ -30,5 +30,5 @@ def on_page_markdown(markdown: str, page: Any, **_: object) -> str:
 
 
 def on_page_content(html: str, **_: object) -> str:
-    """Return *html* without the roles of docstrings, such as ``:meth:``."""
-    return _ROLE.sub("<code>", html)
+    """Return *html* without the marks of reStructuredText, such as ``:meth:`` and double colons."""
+    return _ROLE.sub("<code>", html).replace("::</p>", ":</p>")

@@ -36,7 +36,7 @@ class SessionInfo:
     """One session of an owner, as ``sessions_of`` lists it.
 
     Attributes:
-        key: What ``end_session`` takes.  It may be shown: nobody can use the session by it.
+        key: What ``end_session`` takes.  It may be shown: nobody can open the session with it.
         owner: The account that the session belongs to.
         label: What the application called the device at the login, or None.
         created_at: Whole Unix seconds.

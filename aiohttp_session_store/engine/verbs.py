@@ -212,7 +212,7 @@ class Verbs(Protocol):
             version: Remove the record only if it stands at this version.
 
         Returns:
-            Whether no record stands there now: False if it stands at another version.
+            Whether no record stands there now, which is False if it stands at another version.
 
         Raises:
             StorageError: The storage failed; ``maybe_stored`` if the answer was lost.

@@ -174,8 +174,8 @@ async def save_session(request: web.Request) -> bool:
         request: The request that is being handled.
 
     Returns:
-        False if the session has ended: this or another request destroyed it, or it has passed one of its limits.  The
-        handler should then close the connection.  True otherwise.
+        False if the session has ended, because it was destroyed or has passed one of its limits.  The handler should
+        then close the connection.  True otherwise.
 
     Raises:
         SessionTooLargeError: The session does not fit in its cookie, or is larger than ``max_session_size``.
