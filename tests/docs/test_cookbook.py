@@ -242,7 +242,7 @@ END = b"\r\n--b--\r\n"
 
 
 async def test_another_request_sees_how_far_an_upload_has_come(recipe: Recipe, aiohttp_client: AiohttpClient) -> None:
-    client = await client_of(aiohttp_client, app_of(recipe("file-upload/upload"), client_max_size=2**24))
+    client = await client_of(aiohttp_client, app_of(recipe("file-upload/upload")))
     data = b"x" * 4_000_000
     half = asyncio.Event()
 
@@ -268,7 +268,7 @@ async def test_another_request_sees_how_far_an_upload_has_come(recipe: Recipe, a
 
 
 async def test_a_logout_stops_an_upload(recipe: Recipe, aiohttp_client: AiohttpClient) -> None:
-    client = await client_of(aiohttp_client, app_of(recipe("file-upload/upload"), client_max_size=2**24))
+    client = await client_of(aiohttp_client, app_of(recipe("file-upload/upload")))
     await text(client, "/upload")
     gone = asyncio.Event()
 
