@@ -40,7 +40,7 @@ def test_the_code_on_a_page_runs(page: str, tmp_path: Path) -> None:
     code += [
         (tmp_path / name).read_text().partition('if __name__ == "__main__"')[0]
         for name in names
-        if not name.startswith("test_") and name not in ("conftest.py", "dynamodb.py")
+        if name.endswith(".py") and not name.startswith("test_") and name not in ("conftest.py", "dynamodb.py")
     ]
     for number, text in enumerate(code):
         (tmp_path / f"run{number}.py").write_text(text)
