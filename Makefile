@@ -68,6 +68,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.watching
 	$(BIN)/python -m benchmarks.inside
 	$(BIN)/python -m benchmarks.redis_calls
+	$(BIN)/python -m benchmarks.postgres_statements
 	$(BIN)/python -m benchmarks.http
 	$(BIN)/python -m benchmarks.http memory files "files floor" redis postgres --sessions 1 --json bench-results/http-one-session.json
 

@@ -80,6 +80,16 @@ def test_redis_calls_compares_our_calls_with_those_of_the_driver() -> None:
     assert "| ours " in finished.stdout
 
 
+def test_postgres_statements_compares_our_statements_with_those_of_the_driver() -> None:
+    command = [sys.executable, "-m", "benchmarks.postgres_statements", "--rounds", "1", "--statements", "32"]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
+
+    assert finished.returncode == 0, finished.stderr
+    for verb in ("fetch", "replace"):
+        assert f"| {verb}, asyncpg with a time limit " in finished.stdout
+        assert f"| {verb}, ours " in finished.stdout
+
+
 def test_logout_compares_endings_with_a_save(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.logout", str(tmp_path), "--rounds", "1"]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)

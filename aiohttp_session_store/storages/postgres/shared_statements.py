@@ -37,7 +37,7 @@ class SharedStatements:
     """Runs statements about single records on the connections of a pool.
 
     What parallel requests ask for in the same turn of the loop goes out as one statement.  Measured with 32 at once, a
-    fetch takes 5 us of CPU in the driver instead of 100, a replacement 9, and the server needs a fifth
+    fetch or a replacement takes less than a sixth of the CPU in this process, and less than a tenth on the server
     (``benchmarks/postgres_statements.py``).
 
     Each request succeeds or fails by itself.  If a shared statement was refused, if its answer was lost, or if it was
