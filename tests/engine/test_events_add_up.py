@@ -93,7 +93,7 @@ async def lives(storage: RacyStorage, rounds: int) -> None:
 @pytest.mark.parametrize("most", [None, 2])
 async def test_created_minus_ended_is_what_is_alive_and_every_owner_is_right(most: int | None) -> None:
     kinds: set[tuple[str, str | None]] = set()
-    for seed in range(50):
+    for seed in range(30):
         storage, ledger = RacyStorage(seed, max_sessions_per_owner=most), Ledger()
         with storage.observing.telling(ledger):
             await lives(storage, 12)
@@ -115,7 +115,7 @@ async def test_created_minus_ended_is_what_is_alive_and_every_owner_is_right(mos
 
 async def test_of_a_storage_that_fails_at_random_nothing_is_told_that_is_not_true() -> None:
     """Writes that fail were not carried out.  What was taken back is not told either."""
-    for seed in range(50):
+    for seed in range(30):
         storage, ledger = RacyStorage(seed), Ledger()
         with storage.observing.telling(ledger):
             await lives(storage, 4)

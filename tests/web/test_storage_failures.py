@@ -234,6 +234,27 @@ async def test_requests_that_a_failing_storage_costs_are_one_line_in_the_log_and
     assert counted.startswith("the storage failed 2 more times in ")
 
 
+async def test_a_thousand_requests_are_one_line_at_once_and_then_one_with_the_count(
+    client_of: ClientOf, storage: FailingStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of all that is logged, by aiohttp and asyncio, too."""
+    client, cookie = await visitor(client_of, storage, returns, "fetch")
+    caplog.set_level(logging.WARNING)
+
+    for _ in range(10):
+        answers = await asyncio.gather(*(visit(client, "/", cookie) for _ in range(100)))
+        assert {answer.status for answer in answers} == {503}
+    at_once = len(caplog.records)
+    await client.close()
+
+    lines = [line for record in caplog.records for line in logging.Formatter().format(record).splitlines()]
+    assert at_once <= 3, "one, and one more for each ten seconds that a very busy machine takes"
+    assert lines[0] == f"sessions are unavailable: fetch failed ({FULL})"
+    counts = [int(line.split()[3]) for line in lines[1:]]
+    assert sum(counts) == 999
+    assert all(line.startswith("the storage failed ") for line in lines[1:])
+
+
 async def test_the_traceback_of_a_storage_that_fails_is_there_for_whoever_debugs(
     client_of: ClientOf, storage: FailingStorage, caplog: pytest.LogCaptureFixture
 ) -> None:
