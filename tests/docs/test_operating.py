@@ -78,8 +78,8 @@ async def test_the_commands_for_a_script_work_in_a_shell(storage: FileSystemStor
 def test_the_exit_codes_on_the_page_are_those_of_the_program() -> None:
     from aiohttp_session_store.cli import exits
 
-    text = Path(__file__).parents[2].joinpath(OPERATING).read_text()
+    text = " ".join(Path(__file__).parents[2].joinpath(OPERATING).read_text().split())
     codes = {exits.FINE: "all is well", exits.FOUND: "something was found", exits.USAGE: "not understood"}
-    codes |= {exits.UNREACHABLE: "the storage\ncannot be reached", exits.INTERRUPTED: "stopped by Ctrl-C"}
+    codes |= {exits.UNREACHABLE: "the storage cannot be reached", exits.INTERRUPTED: "stopped by Ctrl-C"}
     for code, words in codes.items():
         assert re.search(rf"\b{code} [a-z ]*{words}", text), code
