@@ -32,7 +32,7 @@ def served(recipe: str, folder: Path, port: int, **environment: str) -> Iterator
     folder.mkdir(parents=True, exist_ok=True)
     write_files(f"docs/cookbook/{page}.md", folder)
     text = (folder / f"{name}.py").read_text().replace("port=8000", f"port={port}")
-    (folder / f"{name}.py").write_text("import logging\n\nlogging.basicConfig(level='INFO')\n" + text)
+    (folder / f"{name}.py").write_text(text)
     settings = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PORT": str(port), **environment}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([sys.executable, f"{name}.py"], cwd=folder, env=settings, stdout=log, stderr=log)
