@@ -154,6 +154,24 @@ class Owners:
             found = await self._writer.look(key)
         return key, found
 
+    # --- one login
+
+    async def find(self, index: str, line: str) -> Place | None:
+        """Return where the session of one login stands; see :meth:`KeyedStorage.find_login`."""
+        self._need_index()
+        keys, unreadable = await self._storage.linked(index), False
+        for start in range(0, len(keys), _SLICE):
+            for _, found in _without_errors(await _all(map(self._followed, keys[start : start + _SLICE]))):
+                unreadable = unreadable or isinstance(found, Unreadable)
+                head = found.record.head if isinstance(found, Place) else None
+                if not isinstance(found, Place) or head is None or self._storage.now() >= found.ends:
+                    continue
+                if head.line == line and owner_key(head.owner) == index:
+                    return found
+        if unreadable:
+            raise StorageError("one of the owner's sessions cannot be read here, and it may be the one in question")
+        return None
+
     # --- the limit
 
     async def newest_login(self, owner: str) -> int:

@@ -176,6 +176,9 @@ class _Rotation:
         if work.renew_lifetime:
             head = None if source.head is None else source.head.renewed(now - source.created_at)
             source = source._replace(created_at=now, head=head)
+        head, newest = source.head, place.record.head
+        if head is not None and newest is not None and head.line == newest.line and head.notes != newest.notes:
+            source = source._replace(head=replace(head, notes=newest.notes))  # they are about the login, not the id
         if work.login is not None:
             if source.head is not None and source.head.owner != work.login.owner:
                 source = source._replace(data={}, flashes=())  # somebody else's

@@ -10,9 +10,9 @@ from functools import partial
 from typing import Any
 
 from ..errors import SessionLockError, StorageError, one_line
-from ..record.changes import Changes
+from ..record.changes import NO_CHANGES, Changes
 from ..record.format import LOGOUT, REPLACED, Record, Retired, Stored
-from ..record.head import Head
+from ..record.head import Head, Note
 from ..record.merge import merge
 from ..record.session_id import key_of, new_id
 from ..session.state import Login, Place, Rotation, SessionState
@@ -269,6 +269,15 @@ class Saver:
             state.mark_destroyed()
         else:
             self._stands(state, stands)
+
+    async def note(self, place: Place, name: str, note: Note) -> Place | None:
+        """Change a note in the head of a session; see :meth:`KeyedStorage.note`."""
+        changes = NO_CHANGES._replace(notes={name: note})
+        if not self._storage.suspends:
+            return await self._writer.write(place, [changes])
+        written = self._shared.submit(place, changes)
+        await self._shielded(written)
+        return written.result()
 
     # --- another id
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from .head import Limits
+from .head import Limits, Note
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ class Changes(NamedTuple):
         sums: What is to be added to numbers, by key.
         tries: The writes of these changes whose answer was lost, or None if they may be made twice.
         earlier: The changes of earlier saves of the request, of which it is not known whether they were stored.
+        notes: How notes in the head change, by name.
     """
 
     values: Mapping[str, Any]
@@ -81,6 +82,7 @@ class Changes(NamedTuple):
     sums: Mapping[str, int | Decimal] = {}
     tries: list[Try] | None = None
     earlier: "tuple[Changes, ...]" = ()
+    notes: Mapping[str, Note] = {}
 
     def __bool__(self) -> bool:
         """Return whether there is anything to merge."""
@@ -98,6 +100,7 @@ class Changes(NamedTuple):
             or self.edits
             or self.sums
             or self.earlier
+            or self.notes
         )
 
     def saves(self) -> "Iterator[Changes]":

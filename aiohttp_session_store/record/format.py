@@ -23,7 +23,7 @@ Format 3 is a retired record, or without a successor, a tombstone::
     3 R <dies_at> <key of the successor or -> <why>
 
 Format 4 has a head before the data, which says whose session it is (see :mod:`.head`).  It is written only for a
-session that has an owner::
+session that has an owner.  Modules on top of this package may have left notes in it::
 
     4 L <created_at> <written_at> <idle timeout or ->
     {"owner": "42", "authenticated_at": 1700000000, "line": "Vq3kP0aa", "until": 1707776000, "remember": 2592000}

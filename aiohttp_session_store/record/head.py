@@ -1,14 +1,20 @@
 """The head of a record: whose session it is, since when, the limits of this one session, and its entry in an index."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 # Long enough for every id, name or address; short enough for an index.
 MAX_OWNER = 255
 _FIELDS = {"owner": str, "authenticated_at": int, "line": str, "until": int}
 _OPTIONAL = {"label": str, "confirmed_at": int, "remember": int, "idle": int, "lifetime": int}
-_ALL = _FIELDS | _OPTIONAL
+_NOTES = "notes"
+_ALL = _FIELDS | _OPTIONAL | {_NOTES: dict}
+
+#: Makes a new note from the one that is there, or from None.  It is called again if another request was faster, so it
+#: must depend on nothing else.
+Note = Callable[[str | None], str | None]
 
 
 class Limits(NamedTuple):
@@ -44,6 +50,8 @@ class Head:
         remember: The idle timeout of a session that is to be remembered, in seconds, or None for the storage's.
         idle: The idle timeout to which the session was shortened, in seconds, or None.
         lifetime: The lifetime to which the session was shortened, in seconds, or None.
+        notes: What modules on top of this package note of the login, each under its own name.  Every change of the id
+            carries the notes on, clearing the data leaves them alone, and a new login begins without.
     """
 
     owner: str
@@ -55,6 +63,7 @@ class Head:
     remember: int | None = None
     idle: int | None = None
     lifetime: int | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def proved_at(self) -> int:
@@ -73,10 +82,16 @@ class Head:
         """
         return self if self.lifetime is None else replace(self, lifetime=max(0, self.lifetime - after))
 
+    def noted(self, notes: Mapping[str, Note]) -> "Head":
+        """Return the head with each of *notes* made from the note that is there."""
+        made = {name: note(self.notes.get(name)) for name, note in notes.items()}
+        return replace(self, notes={name: text for name, text in {**self.notes, **made}.items() if text is not None})
+
     def fields(self) -> dict[str, Any]:
         """Return the head as JSON, without what it does not say."""
         fields: dict[str, Any] = {name: getattr(self, name) for name in _FIELDS}
-        return fields | {name: said for name in _OPTIONAL if (said := getattr(self, name)) is not None}
+        fields |= {name: said for name in _OPTIONAL if (said := getattr(self, name)) is not None}
+        return {**fields, _NOTES: dict(self.notes)} if self.notes else fields
 
 
 class UnknownFieldError(ValueError):
@@ -96,6 +111,8 @@ def head_of(fields: Any) -> Head:
         raise UnknownFieldError(f"the head of a record has the field {min(unknown)!r}: it is newer than this package")
     if _FIELDS.keys() - fields.keys() or any(type(fields[name]) is not _ALL[name] for name in fields):
         raise ValueError("the head of a record is damaged")
+    if any(type(note) is not str for note in fields.get(_NOTES, {}).values()):
+        raise ValueError("the notes in the head of a record are damaged")
     return Head(**fields)
 
 

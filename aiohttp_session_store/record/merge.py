@@ -48,6 +48,8 @@ def merge(
             flashes = (*kept, *{added.key: added for added in change.flashes_added}.values())
         if change.limits is not None and head is not None:
             head = head.shortened(change.limits)
+        if change.notes and head is not None:
+            head = head.noted(change.notes)
     writes = (*record.writes, write)[-MOST_WRITES:] if adds and write is not None else record.writes
     return Record(record.created_at, now, idle_timeout, data, flashes, head, writes)
 

@@ -24,13 +24,14 @@ from ..engine.watching import Watching
 from ..errors import ConfigurationError
 from ..record.encryption import UnopenedRecordError
 from ..record.format import NewerRecordError, Stored
-from ..record.head import checked_owner
+from ..record.head import Note, checked_owner
 from ..record.json_encoders import Codec
 from ..record.key_ring import KeyRing
 from ..record.settings import whole_number
 from ..record.timeouts import Timeouts, seconds
 from ..session.old_names import refuse_unknown
 from ..session.session import Session, state_of
+from ..session.state import Place
 from ..tracebacks import hides_locals
 
 __all__ = [
@@ -428,3 +429,38 @@ class KeyedStorage(Verbs, ABC):
     async def adopt(self, session: Session, owner: str) -> None:
         """See :meth:`SessionStorage.adopt`."""
         await self._saver.adopt(state_of(session), checked_owner(owner))
+
+    # --- for modules on top of this package
+
+    @hides_locals
+    async def find_login(self, index: str, line: str) -> Place | None:
+        """Return where the session of one login stands now, whatever its id is by now, or None if it has ended.
+
+        Args:
+            index: The key of the owner's index, as ``record.head.owner_key`` makes it.
+            line: That of the login, as the head of the session says it.
+
+        Raises:
+            SessionUsageError: This storage has no index of owners.
+            StorageError: The storage failed, or has a session of the owner that this process cannot read.
+        """
+        return await self._saver.owners.find(index, line)
+
+    @hides_locals
+    async def note(self, place: Place, name: str, note: Note) -> Place | None:
+        """Change what is noted of a login under *name*, by compare-and-set, and say where the session stands then.
+
+        Args:
+            place: Where the session stood when it was last seen.  It is followed to another id.
+            name: That of the module which notes something.
+            note: Makes the new note from the one that is there.  If another request was faster, it is called again.
+
+        Returns:
+            Where the session stands, with the note as it is now, or None if the session has ended.  A session without
+            an owner has no notes.
+
+        Raises:
+            SessionTooLargeError: The session would be too large.
+            StorageError: The storage failed; ``maybe_stored`` if the answer was lost.
+        """
+        return await self._saver.note(place, name, note)
