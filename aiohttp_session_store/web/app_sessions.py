@@ -17,6 +17,7 @@ from ..storages.base import SessionStorage
 from .adoption import Adopter
 from .cookie_rules import MAX_AGE
 from .cookie_settings import SessionCookie
+from .guarding import Guard
 from .secure_watch import SecureWatch
 
 _logger = logging.getLogger("aiohttp_session_store")
@@ -34,6 +35,7 @@ class AppSessions:
         adopter: Takes over sessions of another library for visitors who have none of ours, or None.
         observing: Tells observers what happens, also in other apps with the same storage.
         outages: Logs what fails because the storage fails.
+        guard: May refuse sessions and is told of logins, or None.
         secure_watch: Notices that browsers drop the Secure cookie.
         watch_interval: Seconds between two looks at all sessions that are watched.
         watching: What watches sessions, once one is to be watched.
@@ -52,6 +54,7 @@ class AppSessions:
     adopter: Adopter | None = None
     observing: Observing = field(default_factory=Observing)
     outages: OutageLog = field(default_factory=OutageLog)
+    guard: Guard | None = None
     secure_watch: SecureWatch = field(default_factory=SecureWatch)
     warned: set[str] = field(default_factory=set)
     watch_interval: float = 15

@@ -132,6 +132,7 @@ class SessionCookie:
             secrets = checked_secrets(own)
         bound = object.__new__(SessionCookie)
         bound.__dict__.update(self.__dict__)
+        bound._secrets = secrets
         kept = VERIFIED_KEPT if storage.kind == "id" else VERIFIED_KEPT // 16  # others hold whole records
         end = f" {self.salt}" if self.salt else ""  # no name has a space
         bound._signatures = [
@@ -169,6 +170,16 @@ class SessionCookie:
         if not self._signatures:
             raise SessionUsageError("call cookie.bind(storage) first: the signature depends on the kind of storage")
         return self._signatures
+
+    def signature(self, purpose: str) -> CookieSignature:
+        """Return what signs and verifies other texts with the secrets of this cookie, each *purpose* with its own keys.
+
+        Raises:
+            SessionUsageError: The cookie is not bound to a storage.
+        """
+        self._bound()
+        salt = f"aiohttp_session_store {purpose} {self.name} {self.salt}"
+        return CookieSignature(self.name, self._secrets or (), salt)
 
     # --- headers
 

@@ -45,6 +45,7 @@ class RequestSession:
         adopted: The session was taken over from that library.  Its cookie is cleared once ours takes its place, or if
             the handler has left nothing to store.
         watches: What this request waits for: the ends of sessions.
+        logged_in: This request has stored a login.
     """
 
     session: Session | None = None
@@ -57,6 +58,7 @@ class RequestSession:
     clears: str | None = None
     adopted: bool = False
     watches: Sequence[SessionWatch] = ()
+    logged_in: bool = False
     _exclusive: bool = False
     _locks: AsyncExitStack | None = None
     _held_key: str = ""
@@ -93,7 +95,12 @@ class RequestSession:
             if self._waiting is None:
                 waiting = self._waiting = []
                 try:
-                    self.begin(await find_session(self.app, request.headers, headers_sent=self.headers_sent), request)
+                    arrival = await find_session(self.app, request.headers, headers_sent=self.headers_sent)
+                    if self.app.guard is not None:
+                        admitted = await self.app.guard.admit(arrival.session, request)
+                        # Another session goes its own way: it does not end the one that the browser came with.
+                        arrival = arrival if admitted is arrival.session else Arrival(admitted)
+                    self.begin(arrival, request)
                 except BaseException as error:
                     hide_locals(error)
                     raise
@@ -264,8 +271,13 @@ class RequestSession:
         the first of them would leave the visitor logged in by the second.
         """
         try:
-            ends = bool(self._cookies) and state_of(session).ends_what_was_there
-            cookie_value = await self.app.storage.save(session)
+            state = state_of(session)
+            ends, login = bool(self._cookies) and state.ends_what_was_there, state.login
+            try:
+                cookie_value = await self.app.storage.save(session)
+            finally:
+                if login is not None and state.head is not None and state.head.line == login.line:
+                    self.logged_in = True
             if ends:
                 others, self._cookies = others_than(self.app, self._cookies, self._seen), ()
                 self.spent |= old_names(self.app, others)

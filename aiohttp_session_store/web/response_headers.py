@@ -32,6 +32,8 @@ def add_headers(holder: RequestSession, headers: Any, request: Any) -> None:
     else:
         _forbid_caching(holder.app, headers)
         headers.add("Set-Cookie", _set_cookie(holder, holder.owed, request))
+        if holder.logged_in and holder.app.guard is not None:
+            holder.app.guard.logged_in(holder.session, headers, request)
         for name in holder.spent:
             headers.add("Set-Cookie", holder.app.cookie.clearing(name, https=came_over_https(request)))
     if holder.clears is not None and (holder.owed is not None or not holder.adopted):

@@ -1,0 +1,22 @@
+"""The interface for a module on top that may refuse the session of a request, and adds headers to logins."""
+
+from typing import Any, Protocol
+
+from ..session.session import Session
+
+
+class Guard(Protocol):
+    """Decides whether a request may use its session.  :mod:`aiohttp_session_store.device` has an implementation."""
+
+    async def admit(self, session: Session, request: Any) -> Session:
+        """Return the session that the handler gets: *session*, which was found, or another one in its place.
+
+        It is called at each load.
+
+        Raises:
+            aiohttp.web.HTTPException: The response to a request that may not use the session.
+            StorageError: The storage failed.
+        """
+
+    def logged_in(self, session: Session, headers: Any, request: Any) -> None:
+        """Add what a login needs to *headers*, those of the response.  The login is stored."""
