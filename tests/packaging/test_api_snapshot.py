@@ -23,6 +23,7 @@ MODULES = [
     ".integrations.aiohttp_security",
     ".integrations.opentelemetry",
     ".integrations.prometheus",
+    ".device",
 ]
 
 

@@ -1,0 +1,77 @@
+"""Which requests may use a session that is bound to a device, and what the others are answered."""
+
+import html
+import logging
+from typing import Any
+
+from aiohttp import web
+
+from ..record.head import Head
+from ..session.session import Session, state_of
+from ..storages.base import KeyedStorage
+from ..web.request_headers import came_over_https
+from .binding import Binding, binding_of
+from .endpoints import Endpoints, origin_of
+from .tokens import Tokens
+
+_logger = logging.getLogger("aiohttp_session_store")
+
+# What a page that has just logged in loads besides may leave the browser before the first bound cookie has arrived.
+GRACE = 30
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Log in again</title></head>
+<body><h1>Log in again</h1><p>This browser could not prove that it is the one that logged in.</p>
+<p><a href="{login}">Log in</a></p></body></html>
+"""
+
+
+class DeviceGuard:
+    """Refuses bound sessions that come without their bound cookie, and asks browsers for a key at each login."""
+
+    def __init__(
+        self, storage: KeyedStorage, tokens: Tokens, endpoints: Endpoints, *, enforce: bool, login_path: str
+    ) -> None:
+        """Guard the sessions of *storage*."""
+        self._storage = storage
+        self._tokens = tokens
+        self._endpoints = endpoints
+        self._enforce = enforce
+        self._login_path = login_path
+
+    async def admit(self, session: Session, request: Any) -> Session:
+        """See :class:`~..web.guarding.Guard`."""
+        place = state_of(session).place
+        head = None if place is None else place.record.head  # the newest: what an old id may read may not be bound yet
+        binding = binding_of(head)
+        if head is None or binding is None or self._is_proved(request, head, binding):
+            return session
+        if request.path in self._endpoints.paths:  # a middleware of the app has loaded the session
+            return session
+        _logger.info("session %s came without the proof of its device", session.key)
+        if not self._enforce:
+            return session
+        if request.path == self._login_path:
+            return await self._storage.read(None)
+        raise _refusal(request, self._login_path)
+
+    def logged_in(self, session: Session, headers: Any, request: Any) -> None:
+        """See :class:`~..web.guarding.Guard`."""
+        head = state_of(session).head
+        if head is not None and not session.destroyed and came_over_https(request):
+            headers["Secure-Session-Registration"] = self._endpoints.offer(head, origin_of(request))
+
+    def _is_proved(self, request: Any, head: Head, binding: Binding) -> bool:
+        now = self._storage.now()
+        return now < binding.bound_at + GRACE or self._tokens.is_proved(
+            request.headers.getall("Cookie", ()), head, binding, now
+        )
+
+
+def _refusal(request: Any, login_path: str) -> web.HTTPException:
+    headers = {"Cache-Control": "no-store", "Vary": "Cookie"}
+    if "text/html" in request.headers.get("Accept", ""):
+        page = _PAGE.format(login=html.escape(login_path))
+        return web.HTTPUnauthorized(text=page, content_type="text/html", headers=headers)
+    return web.HTTPUnauthorized(
+        text="401: this browser did not prove that it is the one that logged in", headers=headers
+    )
