@@ -2,7 +2,8 @@
 
 What a browser makes of a status is measured, and differs from the draft: a 403 with a challenge lets it sign again, a
 5xx lets it try later, and any other 4xx, also a 429, lets it forget the session.  So a bad proof of a session that
-lives is answered 403 with a challenge, whatever is bad about it, and what we cannot know is answered 503.
+lives is answered 403 with a challenge, whatever is bad about it, and what we cannot know is answered 503.  If an answer
+is lost, the browser sends the very same proof again.  At a registration it does not sign again after a 403.
 
 References:
     W3C Device Bound Session Credentials, draft of 2026-02-17.
@@ -13,6 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
+from ..errors import StorageError
 from ..record.head import Head
 from ..session.session import state_of
 from ..session.state import Place
@@ -28,7 +30,6 @@ from .tokens import Tokens
 _RESPONSE = "Secure-Session-Response"
 _CHALLENGE = "Secure-Session-Challenge"
 _ID = "Sec-Secure-Session-Id"
-_ANOTHER_KEY = "the login is bound to another key"
 
 
 class Endpoints:
@@ -78,20 +79,32 @@ class Endpoints:
             proof = read_proof(request.headers.get(_RESPONSE, ""), None if binding is None else binding.key)
         except BadProofError as error:
             return _refused(400, f"{error}")
+        is_own = self._tokens.answers_login(proof.challenge, head, origin, now)
         if binding is not None:
-            return await self._proved(place, binding, proof, origin)
-        if not self._tokens.answers_login(proof.challenge, head, origin, now):
+            # The answer was lost, and the same proof comes again. It counts until the browser has refreshed once.
+            again = is_own and binding.turn == 0
+            return (
+                self._answered(place, binding, origin) if again else await self._proved(place, binding, proof, origin)
+            )
+        if not is_own:
             return _refused(400, "the challenge is not that of the login, or too old")
-        wanted = Binding(self._tokens.identifier(head), proof.key, now, by=new_by())
-        bound = await self._storage.note(place, NOTE, bound_first(wanted))
+        wanted = Binding(self._tokens.identifier(head), proof.key, now)
+        bound = await self._bound(place, wanted)
         binding = None if bound is None else binding_of(bound.record.head)
         if bound is None or binding is None:
             return _refused(401, "the session has ended")
-        if binding.key != proof.key:
-            return _refused(400, _ANOTHER_KEY)
-        if binding.by != wanted.by:  # the browser has sent it twice
-            return await self._proved(bound, binding, proof, origin)
+        if binding.key != proof.key:  # that of a parallel request
+            return _refused(400, "the login is bound to another key")
         return self._answered(bound, binding, origin)
+
+    async def _bound(self, place: Place, wanted: Binding) -> Place | None:
+        """Bind a login, and ask again if the answer of the storage is lost: the browser registers only once."""
+        try:
+            return await self._storage.note(place, NOTE, bound_first(wanted))
+        except StorageError as error:
+            if not error.maybe_stored:
+                raise
+        return await self._storage.note(place, NOTE, bound_first(wanted))
 
     # --- refresh
 

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from aiohttp_session_store import KeyedStorage, SessionCookie, get_session, get_storage, new_session, setup
+from aiohttp_session_store import (
+    KeyedStorage,
+    SessionCookie,
+    StorageError,
+    get_session,
+    get_storage,
+    new_session,
+    setup,
+)
 from aiohttp_session_store.device import bind_devices, device_state
 from aiohttp_session_store.testing import ManualClock
 from tests.device.browser import Browser, client_of
@@ -53,6 +61,23 @@ def make_app(storage: KeyedStorage, *, cookie: SessionCookie | None = None, **op
     setup(app, storage, cookie=cookie or SessionCookie("__Host-session", secure=True, secrets=SECRET))
     bind_devices(app, cookie_lifetime=LIFETIME, **options)
     return app
+
+
+class LosingStorage(CountingStorage):
+    """Loses the answer to the next replacement.
+
+    Attributes:
+        lost: Whether it does.
+    """
+
+    lost = False
+
+    async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
+        written = await super().replace(key, data, expires_at, version)
+        if self.lost:
+            self.lost = False
+            raise StorageError("the answer was lost", maybe_stored=True)
+        return written
 
 
 BrowserOf = Callable[[web.Application], Awaitable[Browser]]

@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from aiohttp_session_store import StorageError
 from aiohttp_session_store.testing import FailingStorage, ManualClock
 from tests.device.browser import Browser, DeviceKey
-from tests.device.conftest import BrowserOf, make_app
+from tests.device.conftest import BrowserOf, LosingStorage, make_app
 from tests.engine.suspending import RacyStorage
 from tests.web.storages import CountingStorage, GatedStorage
 
@@ -298,17 +297,7 @@ async def test_a_storage_that_is_away_is_no_reason_to_forget(
 
 
 async def test_a_write_whose_answer_is_lost_is_no_reason_to_forget(browser_of: BrowserOf, clock: ManualClock) -> None:
-    class Losing(CountingStorage):
-        lost = False
-
-        async def replace(self, key: str, data: bytes, expires_at: int, version: bytes) -> bytes | None:
-            written = await super().replace(key, data, expires_at, version)
-            if self.lost:
-                self.lost = False
-                raise StorageError("the answer was lost", maybe_stored=True)
-            return written
-
-    storage = Losing(clock=clock)
+    storage = LosingStorage(clock=clock)
     owner = await browser_of(make_app(storage))
     await owner.post("/login?login=ada")
     owner.closed()
