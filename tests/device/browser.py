@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import DummyCookieJar, web
+from aiohttp import ClientSession, DummyCookieJar, web
 from aiohttp.test_utils import TestClient, TestServer
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -82,7 +82,7 @@ class BoundSession:
 class Browser:
     """A profile: its cookies and its bound sessions."""
 
-    client: TestClient[web.Request, web.Application]
+    client: TestClient[web.Request, web.Application] | ClientSession
     cookies: dict[str, str] = field(default_factory=dict)
     bound: dict[str, BoundSession] = field(default_factory=dict)
     supports: bool = True

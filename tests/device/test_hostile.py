@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from aiohttp.test_utils import make_mocked_request
+from aiohttp.test_utils import TestClient, make_mocked_request
 
 from aiohttp_session_store.testing import ManualClock
 from tests.device.browser import Browser, DeviceKey, b64
@@ -125,6 +125,7 @@ async def attack(owner: Browser, storage: CountingStorage, seed: int, count: int
 
     No server is in between: it would refuse half of the headers itself, and take most of the time.
     """
+    assert isinstance(owner.client, TestClient)
     app = owner.client.app
     assert app is not None
     statuses: Counter[tuple[str, int]] = Counter()

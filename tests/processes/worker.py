@@ -21,6 +21,7 @@ from aiohttp_session_store import (
     get_storage,
     setup,
 )
+from aiohttp_session_store.device import bind_devices, device_state
 from aiohttp_session_store.storages.postgres import PostgresStorage
 from aiohttp_session_store.storages.redis import RedisStorage
 from aiohttp_session_store.web.app_sessions import APP
@@ -133,7 +134,8 @@ async def end(request: web.Request) -> web.Response:
 async def mine(request: web.Request) -> web.Response:
     """Say whose session it is."""
     session = await get_session(request)
-    return web.json_response({"owner": session.owner, "key": None if session.new else session.key})
+    key = None if session.new else session.key
+    return web.json_response({"owner": session.owner, "key": key, "device": device_state(request)})
 
 
 async def devices(request: web.Request) -> web.Response:
@@ -200,6 +202,7 @@ def make_app(place: str) -> web.Application:
     # The file storage has a secret of its own, which one of the workers creates.
     cookie = None if "://" not in place else SessionCookie(secrets=SECRET)
     setup(app, make_storage(place), cookie=cookie)
+    bind_devices(app)
     return app
 
 
