@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
+from ..engine.observing import DEVICE, observing_of
 from ..record.head import Head
 from ..session.session import Session, state_of
 from ..storages.base import KeyedStorage
@@ -48,6 +49,7 @@ class DeviceGuard:
         if request.path in self._endpoints.paths:  # a middleware of the app has loaded the session
             return session
         _logger.info("session %s came without the proof of its device", session.key)
+        observing_of(self._storage).tell("refused", session.key, head.owner, DEVICE)
         if not self._enforce:
             return session
         if request.path == self._login_path:

@@ -50,6 +50,7 @@ COOKIE_SIGNATURE, COOKIE_CONTENT = "cookie_signature", "cookie_content"
 RECORD_MISSING, RECORD_ENDED, RECORD_EXPIRED = "record_missing", "record_ended", "record_expired"
 RECORD_DAMAGED, RECORD_NEWER = "record_damaged", "record_newer"
 RECORD_KEY, RECORD_PLAIN = "record_key", "record_plain"
+DEVICE = "device"
 
 #: The reasons of each kind of event.  There are no others, so they may be labels of a metric.
 REASONS: Mapping[EventKind, tuple[str | None, ...]] = {
@@ -67,6 +68,7 @@ REASONS: Mapping[EventKind, tuple[str | None, ...]] = {
         RECORD_NEWER,
         RECORD_KEY,
         RECORD_PLAIN,
+        DEVICE,
     ),
     "merged": (None,),
 }

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from aiohttp_session_store import (
     KeyedStorage,
+    Observer,
     SessionCookie,
     StorageError,
     get_session,
@@ -53,12 +54,20 @@ async def untouched(_: web.Request) -> web.Response:
     return web.Response(text="untouched")
 
 
-def make_app(storage: KeyedStorage, *, cookie: SessionCookie | None = None, **options: Any) -> web.Application:
+def make_app(
+    storage: KeyedStorage,
+    *,
+    cookie: SessionCookie | None = None,
+    observer: Observer | None = None,
+    **options: Any,
+) -> web.Application:
     app = web.Application()
     app.router.add_route("*", "/", act)
     app.router.add_route("*", "/login", act)
     app.router.add_get("/untouched", untouched)
-    setup(app, storage, cookie=cookie or SessionCookie("__Host-session", secure=True, secrets=SECRET))
+    setup(
+        app, storage, cookie=cookie or SessionCookie("__Host-session", secure=True, secrets=SECRET), observer=observer
+    )
     bind_devices(app, cookie_lifetime=LIFETIME, **options)
     return app
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from aiohttp import WSServerHandshakeError, web
 
-from aiohttp_session_store import MemoryStorage, SessionCookie, get_session
+from aiohttp_session_store import MemoryStorage, Observer, SessionCookie, SessionEvent, get_session
+from aiohttp_session_store.record.session_id import key_of
 from aiohttp_session_store.testing import ManualClock
 from tests.device.browser import Browser, DeviceKey
 from tests.device.conftest import LIFETIME, SECRET, BrowserOf, make_app
@@ -228,6 +229,35 @@ async def test_a_middleware_that_loads_every_session_does_not_stop_a_refresh(
 
 
 # --- observing first
+
+
+class Recorder(Observer):
+    def __init__(self) -> None:
+        self.events: list[SessionEvent] = []
+
+    def on_event(self, event: SessionEvent) -> None:
+        if event.kind == "refused":
+            self.events.append(event)
+
+
+@pytest.mark.parametrize("enforce", [True, False])
+async def test_the_observer_hears_of_each_request_without_the_proof_and_of_no_other(
+    browser_of: BrowserOf, clock: ManualClock, enforce: bool
+) -> None:
+    recorder = Recorder()
+    owner = await browser_of(make_app(MemoryStorage(clock=clock), observer=recorder, enforce=enforce))
+    await owner.post("/login?login=ada")
+    clock.advance(600)
+    thief = owner.copied()
+    owner.closed()
+    await owner.get("/")
+    assert recorder.events == []
+
+    for path in ("/", "/", "/login"):
+        assert (await thief.get(path)).status == (401 if enforce and path == "/" else 200)
+
+    key = key_of(owner.cookies["__Host-session"].partition(".")[0])
+    assert recorder.events == [SessionEvent("refused", key, "ada", "device")] * 3
 
 
 async def test_without_enforcement_it_is_only_reported(
