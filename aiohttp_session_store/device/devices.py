@@ -100,7 +100,10 @@ def bind_devices(
 
 
 def device_state(request: web.Request) -> DeviceState:
-    """Return whether the session of *request* is bound to a device.
+    """Return whether the session of a request is bound to a device.
+
+    Args:
+        request: The request.  Its session must be loaded.
 
     Returns:
         ``"bound"``; ``"pending"`` in the first five minutes of a login, when the browser may still register a key; or
