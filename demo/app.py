@@ -21,6 +21,7 @@ from aiohttp_session_store import (
     setup,
     watch_session,
 )
+from aiohttp_session_store.device import bind_devices, device_state
 
 from .devices import device_of
 from .users import PASSWORDS, SHORTEST_PASSWORD, change_password, check_password, password_number
@@ -29,6 +30,7 @@ HERE = Path(__file__).parent
 MOST_NOTES, LONGEST_NOTE = 10, 100
 REMEMBERED, FRESH = timedelta(days=30), timedelta(minutes=10)
 STOPPING = web.AppKey("stopping", asyncio.Event)
+BOUND = web.AppKey("bound", bool)  # whether logins are bound to the browser's key
 KEEPS_RECORDS = web.AppKey("keeps_records", bool)  # without records, a session cannot change after the headers are sent
 
 routes = web.RouteTableDef()
@@ -41,7 +43,7 @@ async def home(request: web.Request) -> dict[str, Any]:
     """Show the visitor's session, and count the visit."""
     session = await current_session(request)
     session["visits"] = session.get("visits", 0) + 1
-    return {"session": describe(session)}
+    return {"session": describe(session), "device": device_state(request) if request.app[BOUND] else None}
 
 
 @routes.get("/login", name="login")
@@ -77,7 +79,8 @@ async def logout(request: web.Request) -> web.Response:
     session = await current_session(request)
     session.logout()
     session.flash("notice", "You are logged out. Goodbye!")
-    raise web.HTTPSeeOther("/login")
+    # A browser that has a key for this login forgets it at once.
+    raise web.HTTPSeeOther("/login", headers={"Clear-Site-Data": '"storage"'} if request.app[BOUND] else None)
 
 
 @routes.get("/password", name="password")
@@ -261,8 +264,14 @@ async def stop_streams(app: web.Application) -> None:
     app[STOPPING].set()
 
 
-def make_app(storage: SessionStorage, cookie: SessionCookie | None = None) -> web.Application:
-    """Create the application."""
+def make_app(storage: SessionStorage, cookie: SessionCookie | None = None, *, bound: bool = False) -> web.Application:
+    """Create the application.
+
+    Args:
+        storage: Where the sessions are.
+        cookie: The settings of their cookie.
+        bound: Whether logins are bound to the browser, if it can and the storage keeps records.  This needs HTTPS.
+    """
     app = web.Application()
     protect_from_csrf(app)
     app[STOPPING] = asyncio.Event()
@@ -274,4 +283,7 @@ def make_app(storage: SessionStorage, cookie: SessionCookie | None = None) -> we
     pages = aiohttp_jinja2.setup(app, loader=loader, autoescape=True, filters=filters)
     pages.globals["live"] = app[KEEPS_RECORDS]
     setup(app, storage, cookie=cookie)
+    app[BOUND] = bound and app[KEEPS_RECORDS]
+    if app[BOUND]:
+        bind_devices(app, exclude=["/static"])
     return app

@@ -32,15 +32,21 @@ ARGUMENTS = [
 
 @contextmanager
 def running_demo(*options: str) -> Iterator[str]:
-    """Run the demo from the command line, yield its URL once it serves, and end it as Ctrl-C does."""
-    port = free_port()
+    """Run the demo from the command line, yield its URL once it serves, and end it as Ctrl-C does.
+
+    With ``--https``, the arguments for Chromium that the demo prints follow the URL.
+    """
+    port, scheme = free_port(), "https" if "--https" in options else "http"
     command = [sys.executable, "-m", "demo", "--port", str(port), *options]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
-            assert line.startswith(f"http://localhost:{port}  sessions: "), f"the demo did not start: {line!r}"
-            yield f"http://localhost:{port}"
+            url = f"{scheme}://localhost:{port}"
+            assert line.startswith(f"{url}  sessions: "), f"the demo did not start: {line!r}"
+            if scheme == "https":
+                url = f"{url} {process.stdout.readline().partition('chromium ')[2].rpartition(' ')[0]}"
+            yield url
             process.send_signal(signal.SIGINT)
             assert process.wait(timeout=20) == 0
         finally:
