@@ -42,10 +42,18 @@ def binding_of(head: Head | None) -> Binding | None:
 
 @lru_cache(4096)  # of the sessions in use; reading one takes longer than the rest of a check
 def _read(note: str) -> Binding:
-    fields = json.loads(note)
-    return Binding(
-        **{name: fields[name] for name in Binding.__slots__ if name in fields}
-    )  # a newer version may add some
+    """Return what a note says.  A damaged one is that of no key: nothing proves it, and the visitor logs in again."""
+    try:
+        fields = json.loads(note)
+        read = Binding(**{name: fields[name] for name in Binding.__slots__ if name in fields})
+    except (ValueError, TypeError, RecursionError):
+        return _DAMAGED
+    texts, numbers = (read.id, read.key, read.by), (read.bound_at, read.turn)
+    is_whole = all(type(one) is str for one in texts) and all(type(one) is int for one in numbers)
+    return read if is_whole else _DAMAGED
+
+
+_DAMAGED = Binding("", "", 0)
 
 
 def new_by() -> str:

@@ -32,7 +32,7 @@ def bind_devices(
     *,
     cookie_lifetime: float = DEFAULT_COOKIE_LIFETIME,
     enforce: bool = True,
-    login_path: str = "/login",
+    login_paths: Sequence[str] = ("/login",),
     path: str = "/device-session",
     cookie_name: str = "__Host-bound",
     exclude: Sequence[str] = (),
@@ -42,7 +42,7 @@ def bind_devices(
     A browser that knows Device Bound Session Credentials makes a key at each ``Session.login``.  From then on, it
     proves every few minutes that it still has the key, and gets a second cookie each time, the bound cookie.  A session
     that is bound is given to handlers only if the bound cookie comes along.  Without it, ``get_session`` raises a 401
-    with a link to *login_path*.  All other browsers work as before.
+    with a link to the login page.  All other browsers work as before.
 
     This needs HTTPS.  Behind a proxy, the Host header must be that of the visitor, and ``X-Forwarded-Proto`` or
     ``Forwarded`` must say ``https``.
@@ -53,8 +53,9 @@ def bind_devices(
         cookie_lifetime: Seconds, at least 300, for which a copy of the cookies can be used at most.
         enforce: Whether a bound session without its bound cookie is refused.  With False it is only reported, so that
             you can see what would happen.
-        login_path: The path of the login page, as the browser sees it.  There, a session that is refused is replaced by
-            an empty one, so that the visitor can log in.
+        login_paths: The paths that a login needs, as the browser sees them: first the page with the form, to which the
+            401 leads, then other addresses, such as that of an OAuth callback.  There, a session that is refused is
+            replaced by an empty one, so that the visitor can log in.
         path: Where the two endpoints are, ``register`` and ``refresh``.
         cookie_name: The name of the bound cookie, which begins with ``__Host-``.  Two apps of one host need two names.
         exclude: Paths, such as ``"/static"``, whose requests need no bound cookie, because their handlers use no
@@ -85,17 +86,17 @@ def bind_devices(
     if cookie_name in sessions.cookie.names:
         raise ConfigurationError("cookie_name is the name of the session cookie: the bound cookie needs another name")
     SessionCookie(cookie_name, secure=True)  # checks the name
-    if isinstance(exclude, str):
-        raise ConfigurationError("exclude is a list of paths, not one path")
-    for one in (login_path, path, *exclude):
+    if isinstance(login_paths, str) or isinstance(exclude, str) or not login_paths:
+        raise ConfigurationError("login_paths and exclude are lists of paths, and login_paths names one at least")
+    for one in (*login_paths, path, *exclude):
         if not isinstance(one, str) or not one.startswith("/") or any(part in one for part in '"\\?#{}'):
-            raise ConfigurationError("login_path, path and exclude are paths that begin with a slash")
+            raise ConfigurationError("login_paths, path and exclude are paths that begin with a slash")
     lifetime = int(number_of_seconds("cookie_lifetime", cookie_lifetime, _SHORTEST))
     tokens = Tokens(sessions.cookie, cookie_name, lifetime)
     endpoints = Endpoints(sessions, storage, tokens, cookie_name, tuple(exclude))
     endpoints.add_to(app, path.rstrip("/"))
     sessions.guard = DeviceGuard(
-        storage, tokens, endpoints, enforce=check_flag("enforce", enforce), login_path=login_path
+        storage, tokens, endpoints, enforce=check_flag("enforce", enforce), login_paths=login_paths
     )
 
 

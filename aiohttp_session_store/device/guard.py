@@ -2,6 +2,7 @@
 
 import html
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
@@ -30,14 +31,14 @@ class DeviceGuard:
     """Refuses bound sessions that come without their bound cookie, and asks browsers for a key at each login."""
 
     def __init__(
-        self, storage: KeyedStorage, tokens: Tokens, endpoints: Endpoints, *, enforce: bool, login_path: str
+        self, storage: KeyedStorage, tokens: Tokens, endpoints: Endpoints, *, enforce: bool, login_paths: Sequence[str]
     ) -> None:
         """Guard the sessions of *storage*."""
         self._storage = storage
         self._tokens = tokens
         self._endpoints = endpoints
         self._enforce = enforce
-        self._login_path = login_path
+        self._login_paths = tuple(login_paths)
 
     async def admit(self, session: Session, request: Any) -> Session:
         """See :class:`~..web.guarding.Guard`."""
@@ -52,9 +53,9 @@ class DeviceGuard:
         observing_of(self._storage).tell("refused", session.key, head.owner, DEVICE)
         if not self._enforce:
             return session
-        if request.path == self._login_path:
+        if request.path in self._login_paths:
             return await self._storage.read(None)
-        raise _refusal(request, self._login_path)
+        raise _refusal(request, self._login_paths[0])
 
     def logged_in(self, session: Session, headers: Any, request: Any) -> None:
         """See :class:`~..web.guarding.Guard`."""

@@ -19,6 +19,7 @@ REGISTRATION_WINDOW = 300
 # A cookie that leaves the browser just before it ends must not come too late. So the browser drops it earlier.
 EARLIER = 30
 _TRIES = 4
+_FEW = 64  # verified texts that are remembered: each comes once in ten minutes
 _TIMED = re.compile(r"([0-9]{1,12})\.([A-Za-z0-9_-]{22})", re.ASCII)
 _TURN = re.compile(r"([0-9]{1,12})\.([0-9]{1,12})\.([A-Za-z0-9_-]{22})", re.ASCII)
 _IDENTIFIER = re.compile(r"([0-9a-f]{64})\.([A-Za-z0-9_-]{1,32})", re.ASCII)
@@ -36,9 +37,9 @@ class Tokens:
             cookie_lifetime: Seconds for which a bound cookie counts.
         """
         self._bound = cookie.signature(f"bound {name}")
-        self._registration = cookie.signature(f"registration {name}")
-        self._refresh = cookie.signature(f"refresh {name}")
-        self._identifier = cookie.signature(f"device {name}")
+        self._registration = cookie.signature(f"registration {name}", _FEW)
+        self._refresh = cookie.signature(f"refresh {name}", _FEW)
+        self._identifier = cookie.signature(f"device {name}", _FEW)
         self._pattern = pattern_for(name)
         self._name = name
         self._lifetime = cookie_lifetime

@@ -171,15 +171,19 @@ class SessionCookie:
             raise SessionUsageError("call cookie.bind(storage) first: the signature depends on the kind of storage")
         return self._signatures
 
-    def signature(self, purpose: str) -> CookieSignature:
+    def signature(self, purpose: str, kept: int = VERIFIED_KEPT) -> CookieSignature:
         """Return what signs and verifies other texts with the secrets of this cookie, each *purpose* with its own keys.
+
+        Args:
+            purpose: What the texts are for.
+            kept: How many verified texts are remembered.
 
         Raises:
             SessionUsageError: The cookie is not bound to a storage.
         """
         self._bound()
         salt = f"aiohttp_session_store {purpose} {self.name} {self.salt}"
-        return CookieSignature(self.name, self._secrets or (), salt)
+        return CookieSignature(self.name, self._secrets or (), salt, kept)
 
     # --- headers
 

@@ -172,7 +172,7 @@ async def test_a_logout_on_the_login_page_without_the_proof_ends_nothing(owner: 
 
 
 async def test_the_login_page_may_be_elsewhere(browser_of: BrowserOf, clock: ManualClock) -> None:
-    app = make_app(MemoryStorage(clock=clock), login_path="/")
+    app = make_app(MemoryStorage(clock=clock), login_paths=["/", "/callback"])
     owner = await browser_of(app)
     await owner.post("/?login=ada")
     clock.advance(60)
@@ -310,7 +310,7 @@ async def test_a_sub_app_has_endpoints_under_its_prefix(browser_of: BrowserOf, c
     inner = make_app(
         MemoryStorage(clock=clock),
         cookie=SessionCookie("__Host-session", secure=True, secrets=SECRET),
-        login_path="/shop/login",
+        login_paths=["/shop/login"],
     )
     app = web.Application()
     app.add_subapp("/shop", inner)
