@@ -5,10 +5,8 @@ with any version.
 """
 
 try:
-    import cryptography as _cryptography  # noqa: F401
+    from .devices import bind_devices, device_state
 except ImportError as _missing:
     raise ImportError(f"bind_devices needs cryptography ({_missing}): pip install 'cryptography>=44'") from _missing
-
-from .devices import bind_devices, device_state
 
 __all__ = ["bind_devices", "device_state"]
