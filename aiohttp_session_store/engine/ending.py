@@ -81,12 +81,14 @@ async def bury(storage: Verbs, key: str, why: str, *, owner: str | None = None) 
     Raises:
         StorageError: Nobody can know what stands there, or will.
     """
+    attempts = Attempts(key)
     while True:
         ended = await end(storage, key, await storage.fetch(key), why, owner=owner)
         if ended is not None:
             return ended
         if await storage.insert(key, *_tombstone(storage, why)):
             return Ended(key, None)
+        await attempts.conflict()  # it came in between; or it is a file of a newer format, which reads as nothing
 
 
 async def close(storage: Verbs, key: str, found: Place | None) -> bool:

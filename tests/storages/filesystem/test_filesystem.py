@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from aiohttp_session_store import ConfigurationError, FileSystemStorage, Session, SessionCookie, StorageError
+from aiohttp_session_store.engine import retry
 from aiohttp_session_store.storages.filesystem.directory import SECRET_FILE
 from aiohttp_session_store.storages.filesystem.file_format import pack
 from aiohttp_session_store.testing import ManualClock
@@ -220,6 +221,21 @@ async def test_a_file_of_a_newer_version_is_left_in_place(
     assert (await storage.read(value)).new
     assert newer == path.read_bytes()
     assert len(caplog.records) == 1
+
+
+async def test_a_file_of_a_newer_version_cannot_be_ended_and_the_error_comes_in_time(
+    storage: FileSystemStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "MAX_SECONDS", 0.05)
+    session = await storage.read(None)
+    session.login("ada")
+    await storage.save(session)
+    path = file_of(storage, session)
+    path.write_bytes(path.read_bytes().replace(b"aiosess1", b"aiosess2"))
+
+    with pytest.raises(StorageError, match="kept changing"):
+        await storage.end_sessions("ada")
+    assert path.exists()
 
 
 async def test_a_record_of_a_newer_version_is_left_in_place(
