@@ -8,11 +8,10 @@ from typing import Any
 from aiohttp import web
 
 from ..engine.observing import DEVICE, observing_of
-from ..record.head import Head
 from ..session.session import Session, state_of
 from ..storages.base import KeyedStorage
 from ..web.request_headers import came_over_https
-from .binding import Binding, binding_of
+from .binding import binding_of
 from .endpoints import Endpoints, origin_of
 from .tokens import Tokens
 
@@ -42,20 +41,21 @@ class DeviceGuard:
 
     async def admit(self, session: Session, request: Any) -> Session:
         """See :class:`~..web.guarding.Guard`."""
-        place = state_of(session).place
-        head = None if place is None else place.record.head  # the newest: what an old id may read may not be bound yet
-        binding = binding_of(head)
-        if head is None or binding is None or self._is_proved(request, head, binding):
+        if self._is_proved(session, request.headers.getall("Cookie", ())):
             return session
         if request.path in self._endpoints.paths:  # a middleware of the app has loaded the session
             return session
         _logger.info("session %s came without the proof of its device", session.key)
-        observing_of(self._storage).tell("refused", session.key, head.owner, DEVICE)
+        observing_of(self._storage).tell("refused", session.key, session.owner, DEVICE)
         if not self._enforce:
             return session
         if request.path in self._login_paths:
             return await self._storage.read(None)
         raise _refusal(request, self._login_paths[0])
+
+    def admits(self, session: Session, cookies: Sequence[str]) -> bool:
+        """See :class:`~..web.guarding.Guard`."""
+        return not self._enforce or self._is_proved(session, cookies)
 
     def logged_in(self, session: Session, headers: Any, request: Any) -> None:
         """See :class:`~..web.guarding.Guard`."""
@@ -63,11 +63,14 @@ class DeviceGuard:
         if head is not None and not session.destroyed and came_over_https(request):
             headers["Secure-Session-Registration"] = self._endpoints.offer(head, origin_of(request))
 
-    def _is_proved(self, request: Any, head: Head, binding: Binding) -> bool:
-        now = self._storage.now()
-        return now < binding.bound_at + GRACE or self._tokens.is_proved(
-            request.headers.getall("Cookie", ()), head, binding, now
-        )
+    def _is_proved(self, session: Session, cookies: Sequence[str]) -> bool:
+        """Return whether *session* is not bound, or the bound cookie is among *cookies*."""
+        place = state_of(session).place
+        head = None if place is None else place.record.head  # the newest: what an old id may read may not be bound yet
+        binding, now = binding_of(head), self._storage.now()
+        if head is None or binding is None or now < binding.bound_at + GRACE:
+            return True
+        return self._tokens.is_proved(cookies, head, binding, now)
 
 
 def _refusal(request: Any, login_path: str) -> web.HTTPException:

@@ -7,6 +7,7 @@ session cookie, under keys of its own, so that nothing has to be stored to check
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 
 from ..record.head import Head, owner_key
 from ..web.cookie_settings import SessionCookie
@@ -56,7 +57,7 @@ class Tokens:
         value = self._bound.seal(f"{now + self._lifetime}.{_about(head, binding.key)}")
         return f"{self._name}={value}; Max-Age={self._lifetime - EARLIER}; {self.attributes}"
 
-    def is_proved(self, cookies: list[str], head: Head, binding: Binding, now: int) -> bool:
+    def is_proved(self, cookies: Sequence[str], head: Head, binding: Binding, now: int) -> bool:
         """Return whether one of the Cookie headers has a bound cookie of this login and device that has not ended."""
         for value in values_in(cookies, self._pattern)[:_TRIES]:
             opened = self._bound.open(value)

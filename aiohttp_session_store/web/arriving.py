@@ -100,15 +100,20 @@ def others_than(app: AppSessions, cookies: Sequence[str], seen: Sequence[str]) -
 
 
 @hides_locals
-async def end_all(app: AppSessions, cookies: Sequence[Opened]) -> None:
-    """End the sessions that *cookies* lead to.
+async def end_all(app: AppSessions, cookies: Sequence[Opened], lines: Sequence[str]) -> None:
+    """End the sessions that *cookies* lead to, except those that the request may not use.
+
+    Args:
+        app: The sessions of the app.
+        cookies: Those of our name.
+        lines: The Cookie headers that they came in.
 
     Raises:
         StorageError: The storage failed.
     """
     for cookie in cookies:
         session = await app.storage.read(cookie.value)
-        if not session.new:
+        if not session.new and (app.guard is None or app.guard.admits(session, lines)):
             session.destroy()
             await app.storage.save(session)
             app.warn_once(

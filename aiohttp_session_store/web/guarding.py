@@ -1,5 +1,6 @@
 """The interface for a module on top that may refuse the session of a request, and adds headers to logins."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ..session.session import Session
@@ -17,6 +18,10 @@ class Guard(Protocol):
             aiohttp.web.HTTPException: The response to a request that may not use the session.
             StorageError: The storage failed.
         """
+
+    def admits(self, session: Session, cookies: Sequence[str]) -> bool:
+        """Return whether a request with the Cookie headers *cookies* may end *session*, which it did not load."""
+        ...
 
     def logged_in(self, session: Session, headers: Any, request: Any) -> None:
         """Add what a login needs to *headers*, those of the response.  The login is stored."""

@@ -279,10 +279,11 @@ class RequestSession:
                 if login is not None and state.head is not None and state.head.line == login.line:
                     self.logged_in = True
             if ends:
-                others, self._cookies = others_than(self.app, self._cookies, self._seen), ()
+                lines, self._cookies = self._cookies, ()
+                others = others_than(self.app, lines, self._seen)
                 self.spent |= old_names(self.app, others)
                 if others:
-                    await asyncio.shield(end_all(self.app, others))
+                    await asyncio.shield(end_all(self.app, others, lines))
         except BaseException as error:
             hide_locals(error)
             raise

@@ -160,6 +160,39 @@ async def test_the_login_page_is_never_refused_and_a_new_login_works_and_ends_no
     assert (await owner.get("/")).json == {"owner": "ada", "state": "bound", "data": {}}
 
 
+@pytest.mark.parametrize("how", ["/?logout=", "/login?logout=", "/?login=eve", "/?renew=True", "/?new=&set=a"])
+@pytest.mark.parametrize("first", ["own", "stolen"])
+async def test_a_stolen_cookie_beside_a_cookie_of_the_thiefs_own_ends_nothing(
+    owner: Browser, clock: ManualClock, how: str, first: str
+) -> None:
+    """A logout ends all sessions that the browser has cookies of, but not those that it cannot prove."""
+    eve = Browser(owner.client)
+    await eve.post("/login?login=eve")
+    clock.advance(LIFETIME)
+    eve.closed()
+    await eve.get("/")
+    sessions = [eve.cookies["__Host-session"], owner.cookies["__Host-session"]]
+    one, other = sessions if first == "own" else sessions[::-1]
+    cookies = f"__Host-session={one}; __Host-session={other}; __Host-bound={eve.cookies['__Host-bound']}"
+    async with eve.client.post(how, headers={"Cookie": cookies, "Host": owner.host}) as response:
+        assert response.status in (200, 401)
+
+    owner.closed()
+    assert (await owner.get("/")).json["owner"] == "ada"
+
+
+async def test_a_logout_still_ends_a_second_session_that_is_not_bound(owner: Browser) -> None:
+    twin = Browser(owner.client, supports=False)
+    await twin.post("/login?login=ada")
+    sessions = [f"__Host-session={one.cookies['__Host-session']}" for one in (owner, twin)]
+    cookies = "; ".join([*sessions, f"__Host-bound={owner.cookies['__Host-bound']}"])
+
+    async with owner.client.post("/?logout=", headers={"Cookie": cookies, "Host": owner.host}) as response:
+        assert response.status == 200
+
+    assert (await twin.get("/")).json["owner"] is None
+
+
 async def test_a_logout_on_the_login_page_without_the_proof_ends_nothing(owner: Browser) -> None:
     thief = owner.copied()
     thief.closed()

@@ -1,5 +1,6 @@
 """A module on top may refuse the session of a request, give the handler another one, and add headers to a login."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -24,6 +25,9 @@ class Guard:
         if request.headers["Admit"] == "other":
             return await self.storage.read(None)
         raise web.HTTPUnauthorized(text="no")
+
+    def admits(self, session: Session, cookies: Sequence[str]) -> bool:
+        return not any("Refused" in line for line in cookies)
 
     def logged_in(self, session: Session, headers: Any, request: Any) -> None:
         headers["Logged-In"] = f"{session.owner} {request.path}"
@@ -132,3 +136,39 @@ async def test_a_guard_costs_no_call_to_the_storage(aiohttp_client: ClientOf) ->
 
     assert storage.calls == ["fetch"]
     assert guard.asked == 2
+
+
+@pytest.mark.parametrize("mark", ["", "; Refused=1"])
+async def test_a_logout_ends_a_second_session_of_the_browser_only_if_it_may(
+    aiohttp_client: ClientOf, mark: str
+) -> None:
+    app, storage, _ = guarded()
+    values = []
+    for _ in range(2):
+        session = await storage.read(None)
+        session["a"] = 1
+        values.append(app[APP].cookie.seal(await storage.save(session) or ""))
+    client = await aiohttp_client(app)
+
+    cookies = "; ".join(f"session={value}" for value in values) + mark
+    assert (await client.get("/logout", headers={"Cookie": cookies})).status == 200
+
+    alive = await (await client.get("/x", headers={"Cookie": f"session={values[1]}"})).text()
+    assert alive == ("None {'a': 1}" if mark else "None {}")
+
+
+async def test_another_session_in_its_place_ends_no_second_session_either(aiohttp_client: ClientOf) -> None:
+    app, storage, _ = guarded()
+    values = []
+    for _ in range(2):
+        session = await storage.read(None)
+        session["a"] = 1
+        values.append(app[APP].cookie.seal(await storage.save(session) or ""))
+    client = await aiohttp_client(app)
+
+    cookies = "; ".join(f"session={value}" for value in values)
+    assert (await client.get("/login", headers={"Cookie": cookies, "Admit": "other"})).status == 200
+
+    client.session.cookie_jar.clear()
+    for value in values:
+        assert await (await client.get("/x", headers={"Cookie": f"session={value}"})).text() == "None {'a': 1}"
