@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import WSServerHandshakeError, web
 
-from aiohttp_session_store import MemoryStorage, Observer, SessionCookie, SessionEvent, get_session
+from aiohttp_session_store import MemoryStorage, Observer, SessionCookie, SessionEvent, get_session, protect_from_csrf
 from aiohttp_session_store.record.session_id import key_of
 from aiohttp_session_store.testing import ManualClock
 from tests.device.browser import Browser, DeviceKey
@@ -259,6 +259,31 @@ async def test_a_middleware_that_loads_every_session_does_not_stop_a_refresh(
     owner.closed()
 
     assert (await owner.get("/")).json["state"] == "bound"
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-origin"])
+async def test_protection_from_other_sites_lets_the_endpoints_pass(
+    browser_of: BrowserOf, clock: ManualClock, site: str
+) -> None:
+    """A 403 without a challenge would let the browser forget the session, and the proof is proof enough."""
+    app = make_app(MemoryStorage(clock=clock))
+    protect_from_csrf(app)
+    owner = await browser_of(app)
+    await owner.post("/login?login=ada")
+    session = owner.session
+    assert session.challenge is not None
+    proof = session.key.proof(session.challenge)
+
+    answer = await owner.send(
+        "POST",
+        session.refresh_path,
+        Sec_Fetch_Site=site,
+        Sec_Secure_Session_Id=session.id,
+        Secure_Session_Response=proof,
+    )
+
+    assert answer.status == 200
+    assert (await owner.send("POST", "/", Sec_Fetch_Site="cross-site")).status == 403
 
 
 # --- observing first
