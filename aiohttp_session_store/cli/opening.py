@@ -11,6 +11,7 @@ from ..errors import ConfigurationError, StorageError, one_line
 from ..record.key_ring import KeyRing
 from ..storages.base import KeyedOptions, KeyedStorage
 from ..storages.filesystem import FileSystemStorage
+from ..storages.filesystem.recognising import is_used
 from .exits import UnreachableError, UsageError
 
 __all__ = ["KEYS", "Target", "without_secrets"]
@@ -26,8 +27,6 @@ _FORMS = (
     "files:DIRECTORY, redis://HOST, rediss://HOST, unix:///SOCKET, redis-cluster://HOST, rediss-cluster://HOST or"
     " postgresql://HOST/DATABASE"
 )
-# What only a directory of sessions has. An app has made at least the first one.
-_MARKS = re.compile(r"\.gitignore|secret\.key|locks|owners|[0-9a-f]{2}")
 # Shorter texts than this occur by chance.
 _SECRET_LENGTH = 4
 
@@ -119,10 +118,10 @@ class Target:
         if not self._directory:
             raise UsageError("Name the directory: files:DIRECTORY")
         try:
-            names = os.listdir(self._directory)  # noqa: PTH208  one system call
+            used = is_used(self._directory)
         except OSError as error:
             raise UnreachableError(f"{self._directory}: {error.strerror}") from None
-        if not any(map(_MARKS.fullmatch, names)):
+        if not used:
             raise UnreachableError(
                 f"{self._directory} is not a directory of sessions: no app has used it. Nothing was changed there"
             )
@@ -186,9 +185,11 @@ def _secrets_in(url: str) -> list[str]:
     """Return what must not be shown of *url*, the longest first: all of it, and the password as it is and decoded."""
     rest = url.partition("://")[2]
     userinfo, at, _ = (rest or url).rpartition("@")
-    password = userinfo.partition(":")[2] if at else ""
-    found = {url, rest, password, unquote(password)}
-    for name, _, value in (pair.partition("=") for pair in re.split("[?&]", rest)[1:]):
-        if "pass" in name:
-            found |= {value, unquote(value)}
+    passwords = {userinfo.partition(":")[2] if at else ""}
+    passwords |= {
+        value for name, _, value in (pair.partition("=") for pair in re.split("[?&]", rest)[1:]) if "pass" in name
+    }
+    if not any(passwords):  # the host in an error is what an operator looks for
+        return []
+    found = {url, rest, *passwords, *map(unquote, passwords)}
     return sorted((one for one in found if len(one) >= _SECRET_LENGTH), key=len, reverse=True)

@@ -222,6 +222,12 @@ def test_the_name_of_a_user_is_no_secret_and_the_rest_of_an_error_stays() -> Non
     assert without_secrets(error, "stats") == error
 
 
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "redis://ada@127.0.0.1:1", "redis://127.0.0.1:1?password="])
+def test_an_error_names_the_host_of_a_url_without_a_password(url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["--storage", url, "stats"]) == 3
+    assert "127.0.0.1:1" in capfd.readouterr().err
+
+
 def test_a_wrong_password_is_not_shown(locked_redis: RedisServer, capfd: pytest.CaptureFixture[str]) -> None:
     code = run(["--storage", f"redis://:{PASSWORD}@127.0.0.1:{locked_redis.port}", "stats"])
     shown = capfd.readouterr().err
@@ -309,6 +315,37 @@ def test_a_directory_that_no_app_has_used_is_left_as_it_is(
     assert run(["--storage", f"files:{place}", "end", "--all", "--yes"]) == 3
     assert str(place) in capfd.readouterr().err
     assert [path.name for path in tmp_path.rglob("*")] == (["other", "notes.txt"] if made else [])
+
+
+@pytest.mark.parametrize("command", ["stats", "check", "sweep", "end --all --yes"])
+def test_a_directory_that_looks_like_ours_in_part_is_left_as_it_is(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], command: str
+) -> None:
+    """A repository has a .gitignore and folders of two hexadecimal digits; other programs have files of these names."""
+    objects = tmp_path / "5e"
+    objects.mkdir()
+    (objects / ("0" * 62)).write_text("an object of git")
+    (tmp_path / ".gitignore").write_text("*.pyc\n")
+    (tmp_path / "secret.key").write_text("of somebody else")
+    (tmp_path / "locks").write_text("1234\n")
+    tmp_path.chmod(0o770)
+    before = {path: path.stat().st_mode for path in (tmp_path, *tmp_path.rglob("*"))}
+
+    assert run(["--storage", f"files:{tmp_path}", *command.split()]) == 3
+    assert "is not a directory of sessions" in capfd.readouterr().err
+    assert {path: path.stat().st_mode for path in (tmp_path, *tmp_path.rglob("*"))} == before
+
+
+async def test_a_directory_of_sessions_with_a_gitignore_of_the_project_is_known_by_its_records(
+    files: Place, tmp_path: Path
+) -> None:
+    (tmp_path / "sessions").mkdir()
+    (tmp_path / "sessions" / ".gitignore").write_text("# sessions\n*\n")
+    storage = files.make()
+    await stored(storage, visits=1)
+    await storage.aclose()
+
+    assert (await files.quickly("stats", "--json")).document["live"] == 1
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,11 @@ SECRET_FILE = "secret.key"  # noqa: S105  a name
 LOCK_FILE = "locks"
 TEMPORARY = ".tmp-"
 SHARD = re.compile(r"[0-9a-f]{2}")
-_GIT_IGNORE = ".gitignore"
+GIT_IGNORE = ".gitignore"
 # Patterns of all names that we make, for git and for fnmatch.
-_OURS = (_GIT_IGNORE, SECRET_FILE, LOCK_FILE, OWNERS, SET_ASIDE, TEMPORARY + "*", "[0-9a-f][0-9a-f]")
+_OURS = (GIT_IGNORE, SECRET_FILE, LOCK_FILE, OWNERS, SET_ASIDE, TEMPORARY + "*", "[0-9a-f][0-9a-f]")
+# What we write into .gitignore: in a directory for sessions alone, and beside other files.
+IGNORE_ALL, IGNORE_OURS = "*\n", "".join(f"/{name}\n" for name in _OURS)
 # Files that keep an otherwise empty directory in git.
 _PLACEHOLDERS = {".gitkeep", ".keep"}
 # Links are never followed.
@@ -201,23 +203,23 @@ class SessionDirectory:
         """Keep the records and the secret out of git.  What else is in the directory stays visible to it."""
         with suppress(OSError):  # "File exists" in most cases; a disk that cannot be written to shows elsewhere, too
             alone = all(_is_ours(name) or name in _PLACEHOLDERS for name in self.names())
-            content = "*\n" if alone else "".join(f"/{name}\n" for name in _OURS)
+            content = IGNORE_ALL if alone else IGNORE_OURS
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFE
             try:
-                descriptor = os.open(_GIT_IGNORE, flags, 0o600, dir_fd=self.descriptor)
+                descriptor = os.open(GIT_IGNORE, flags, 0o600, dir_fd=self.descriptor)
             except FileExistsError:
                 self._check_ignored()
                 return
             try:
                 os.write(descriptor, content.encode())
             except OSError:
-                os.unlink(_GIT_IGNORE, dir_fd=self.descriptor)
+                os.unlink(GIT_IGNORE, dir_fd=self.descriptor)
             finally:
                 os.close(descriptor)
 
     def _check_ignored(self) -> None:
         """Warn of a ``.gitignore`` that the project has here itself, if git would add what we make."""
-        descriptor = os.open(_GIT_IGNORE, os.O_RDONLY | os.O_NONBLOCK | SAFE, dir_fd=self.descriptor)
+        descriptor = os.open(GIT_IGNORE, os.O_RDONLY | os.O_NONBLOCK | SAFE, dir_fd=self.descriptor)
         try:
             content = os.read(descriptor, 65536)
         finally:
