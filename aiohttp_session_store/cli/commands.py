@@ -17,6 +17,7 @@ from .exits import FINE, INTERRUPTED, UNREACHABLE, UsageError
 from .opening import Target, without_secrets
 from .running import Run
 from .showing import as_json, plainly
+from .streams import finished, open_closed, unwritten
 
 __all__ = ["command_line", "run"]
 
@@ -52,6 +53,7 @@ Exit codes:
        that is left to do; or there is no session with this key
   2    the command was not understood
   3    the storage cannot be reached or used
+  74   the output cannot be written, or nobody reads it any more
   130  stopped by Ctrl-C, between two records
 
 \b
@@ -288,11 +290,19 @@ async def _in_loop(target: Target, work: Work, *, as_document: bool) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line, and return its exit code."""
+    open_closed()
+    try:
+        return _answered(arguments)
+    except OSError as error:  # storages turn theirs into StorageError, so it is one of the output
+        return unwritten(error)
+
+
+def _answered(arguments: Sequence[str]) -> int:
     try:
         with command_line.make_context(_PROGRAM, list(arguments) or ["--help"]) as context:
-            return command_line.invoke(context) or FINE
-    except click.exceptions.Exit as finished:  # --help
-        return finished.exit_code
+            return finished(command_line.invoke(context) or FINE)
+    except click.exceptions.Exit as done:  # --help
+        return finished(done.exit_code)
     except click.Abort:
         click.echo("Nothing was done.", err=True)
         return INTERRUPTED
@@ -302,6 +312,8 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, asyncio.CancelledError):
         click.echo("Stopped at once. What was under way may have been carried out.", err=True)
         return INTERRUPTED
+    except OSError:
+        raise
     except Exception as error:  # noqa: BLE001  its text, and those of drivers, may hold a password or data
         click.echo(f"Error: a bug, please report it ({type(error).__name__}):", err=True)
         click.echo("".join(traceback.format_tb(error.__traceback__)), err=True, nl=False)

@@ -2,7 +2,17 @@
 
 import click
 
-__all__ = ["FINE", "FOUND", "INTERRUPTED", "UNREACHABLE", "USAGE", "NotThereError", "UnreachableError", "UsageError"]
+__all__ = [
+    "FINE",
+    "FOUND",
+    "INTERRUPTED",
+    "UNREACHABLE",
+    "UNWRITTEN",
+    "USAGE",
+    "NotThereError",
+    "UnreachableError",
+    "UsageError",
+]
 
 #: All was done, and nothing was found that somebody has to look at.
 FINE = 0
@@ -12,6 +22,8 @@ FOUND = 1
 USAGE = 2
 #: The storage cannot be reached or used, or failed meanwhile.
 UNREACHABLE = 3
+#: The output could not be written, or nobody reads it any more.
+UNWRITTEN = 74
 #: Stopped by Ctrl-C, between two records.
 INTERRUPTED = 130
 

@@ -170,9 +170,16 @@ class Run:
         return INTERRUPTED
 
 
+class _Console(Console):
+    """A console that leaves an output that nobody reads to whoever runs the command; its own would exit."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def _console(stream: TextIO) -> Console:
     is_terminal = stream.isatty()
-    return Console(
+    return _Console(
         file=stream,
         force_terminal=is_terminal,
         no_color=None if is_terminal else True,

@@ -6,15 +6,17 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -160,6 +162,65 @@ async def test_a_stopped_list_is_still_one_json_document(files: Place) -> None:
     else:
         assert process.returncode == 130
         assert f"Stopped. {len(listed):,} session".encode() in err
+
+
+# --- an output that cannot be written
+
+
+def unread() -> TextIO:
+    """Return the end of a pipe whose reader has gone."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    return os.fdopen(writer, "w")
+
+
+def full() -> TextIO:
+    return Path("/dev/full").open("w")
+
+
+@pytest.mark.parametrize(
+    "command", ["list", "list --json", "list --owner ada", "stats", "check --json", "new-secret", "--help"]
+)
+@pytest.mark.parametrize(("output", "said"), [(unread, ""), (full, "No space left on device")])
+async def test_an_output_that_cannot_be_written_is_no_bug(
+    files: Place, command: str, output: Callable[[], TextIO], said: str
+) -> None:
+    storage = files.make()
+    for number in range(30):
+        await stored(storage, "ada", label="x" * 200, number=number)
+    await storage.aclose()
+
+    def finish() -> tuple[int, str]:
+        err = StringIO()
+        with output() as stream, redirect_stdout(stream), redirect_stderr(err):
+            return run([*files.options, *command.split()]), err.getvalue()
+
+    expected = f"Error: the output cannot be written: {said}\n" if said else ""
+    assert await asyncio.to_thread(finish) == (74, expected)
+
+
+@pytest.mark.parametrize("error", [unread, full])
+def test_errors_that_cannot_be_written_are_no_bug(
+    error: Callable[[], TextIO], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with error() as stream, redirect_stderr(stream):
+        assert run(["list"]) == 74
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("redirection", "code"), [("| true", 74), (">&- 2>&-", 0)])
+async def test_a_reader_that_has_gone_hears_of_nothing(files: Place, redirection: str, code: int) -> None:
+    """Nor does a job that is started without an output complain."""
+    storage = files.make()
+    for number in range(600):  # more than a pipe holds
+        await stored(storage, "ada", label="x" * 200, number=number)
+    await storage.aclose()
+    script = f"{shlex.join([*COMMAND, *files.options, 'list'])} {redirection}; exit ${{PIPESTATUS[0]}}"
+    finished = await asyncio.to_thread(
+        subprocess.run, ["bash", "-c", script], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+
+    assert (finished.returncode, finished.stdout, finished.stderr) == (code, "", "")
 
 
 # --- passwords
