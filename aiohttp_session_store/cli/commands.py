@@ -176,7 +176,8 @@ def end(
     change its password.  If a session of the account cannot be read, the exit code is 1.
 
     --all ends every session that stood there when the command began.  New logins go on meanwhile.  It works its way
-    through all records and can be stopped with Ctrl-C.  Run it again to go on.
+    through all records and can be stopped with Ctrl-C.  Run it again to go on.  A session that the storage does not let
+    it end is named and left, and the others end all the same.  The exit code is 1 then.
 
     \b
     Examples:
@@ -237,7 +238,8 @@ def reencrypt(target: Target, *, dry_run: bool, as_document: bool) -> int:
     encrypted are encrypted, too.  Nothing else about a session changes, above all not when it expires, and nothing that
     the app writes meanwhile is undone.
 
-    --dry-run says how many records are left.  The exit code is 1 if there are any.
+    What cannot be read or changed is named and left.  --dry-run says how many records are left.  The exit code is 1 if
+    there are any.
     """
     return _run(target, lambda run, storage: upkeep.reencrypt(run, storage, dry_run=dry_run), as_document=as_document)
 

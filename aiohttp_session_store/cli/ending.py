@@ -1,6 +1,5 @@
 """``end``: one session, those of an owner, or all.  The ways are those of ``end_sessions``, so an ending is final."""
 
-import asyncio
 from contextlib import aclosing
 
 from ..engine.ending import end
@@ -9,6 +8,7 @@ from ..engine.writing import RecordWriter, Unreadable, unlink
 from ..record.format import REVOKED
 from ..session.state import Place
 from ..storages.base import KeyedStorage
+from .batches import AT_ONCE, Batches
 from .entries import ENDED, LIVE, UNREADABLE, Entry, entries
 from .exits import FINE, FOUND, NotThereError
 from .listing import unreadable_of
@@ -16,9 +16,6 @@ from .running import Run
 from .showing import count
 
 __all__ = ["end_all", "end_key", "end_owner"]
-
-# Endings that are under way at once. On a disk, they share the time that it takes to write.
-_AT_ONCE = 32
 
 
 async def end_key(run: Run, storage: KeyedStorage, key: str, *, dry_run: bool) -> int:
@@ -49,29 +46,28 @@ async def end_owner(run: Run, storage: KeyedStorage, owner: str, *, dry_run: boo
 
 async def end_all(run: Run, storage: KeyedStorage, *, dry_run: bool) -> int:
     """End every session that stood there when the command began."""
-    ended = left = 0
+    ended, left, batches = 0, 0, Batches()
     run.so_far = lambda: f"{count(ended, 'session')} {'would have ended' if dry_run else 'ended'}."
+
+    async def end_one(entry: Entry) -> None:
+        nonlocal ended
+        if not dry_run:
+            await _end(storage, entry)
+        ended += entry.kind in (LIVE, UNREADABLE)
+
     async with aclosing(run.over("Counting" if dry_run else "Ending", entries(storage))) as parts:
         async for part in parts:
             doomed = [entry for entry in part if entry.kind != ENDED and entry.stored is not None]
             left += sum(entry.stored is None for entry in part)
-            for start in range(0, len(doomed), _AT_ONCE):
+            for start in range(0, len(doomed), AT_ONCE):
                 if run.stopping:
                     break
-                some = doomed[start : start + _AT_ONCE]
-                results = (
-                    []
-                    if dry_run
-                    else await asyncio.gather(*(_end(storage, one) for one in some), return_exceptions=True)
-                )
-                failed = [one for one in results if isinstance(one, BaseException)]
-                if failed:
-                    raise failed[0]
-                ended += sum(entry.kind in (LIVE, UNREADABLE) for entry in some)
-    _said(run, ended, dry_run=dry_run, left=left)
+                await batches.each(doomed[start : start + AT_ONCE], lambda entry: entry.key, end_one)
+    _said(run, ended, dry_run=dry_run, left=left + batches.failed)
+    batches.say(run)
     if left:
         run.remark(f"{count(left, 'record')} cannot be read by this version and stay: see the command check.")
-    return run.exit_code(FOUND if left else FINE)
+    return run.exit_code(FOUND if left or batches.failed else FINE)
 
 
 async def _end(storage: KeyedStorage, entry: Entry) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from ..engine.retry import Attempts
 from ..engine.verbs import RECLAIM_AFTER, Found
 from ..storages.base import KeyedStorage
+from .batches import AT_ONCE, Batches
 from .exits import FINE, FOUND, UsageError
 from .opening import KEYS
 from .running import Run
@@ -16,8 +17,8 @@ from .showing import count, plainly
 
 __all__ = ["reencrypt", "sweep"]
 
-# Records that are rewritten at once.
-_AT_ONCE = 32
+# Records that are named because they cannot be read.
+_MOST_NAMED = 32
 # Seconds between two looks at whether Ctrl-C was pressed.
 _LOOK = 0.1
 
@@ -90,12 +91,13 @@ async def reencrypt(run: Run, storage: KeyedStorage, *, dry_run: bool) -> int:
     run.so_far = work.in_words
     async with aclosing(run.over("Reading" if dry_run else "Encrypting", _found(storage))) as parts:
         async for part in parts:
-            for start in range(0, len(part), _AT_ONCE):
+            for start in range(0, len(part), AT_ONCE):
                 if run.stopping:
                     break
-                await work.on(part[start : start + _AT_ONCE])
+                await work.batches.each(part[start : start + AT_ONCE], lambda found: found.key, work.on)
     for key, fault in work.faults:
         run.remark(f"{key} cannot be read: {plainly(fault)}")
+    work.batches.say(run)
     if work.unreadable > len(work.faults):
         run.remark("More records cannot be read: the command check names them all.")
     if run.json:
@@ -119,14 +121,20 @@ class _Reencryption:
     Attributes:
         done: How many were rewritten, or would be.
         unreadable: How many no key opens.
-        left: How many are still not under the newest key, those included.
+        batches: What the storage did not let us rewrite.
         faults: The first of those that cannot be read, with the reason.
     """
 
     def __init__(self, storage: KeyedStorage, *, dry_run: bool) -> None:
         self._storage, self._dry_run = storage, dry_run
-        self.done = self.unreadable = self.left = 0
+        self.done = self.unreadable = 0
+        self.batches: Batches = Batches()
         self.faults: list[tuple[str, str]] = []
+
+    @property
+    def left(self) -> int:
+        """How many are still not under the newest key."""
+        return self.unreadable + self.batches.failed
 
     def in_words(self) -> str:
         """Return how far it came."""
@@ -136,14 +144,8 @@ class _Reencryption:
             return f"{count(self.done + self.left, 'record')} left to bring under the key {name}."
         return f"{count(self.done, 'record')} brought under the key {name}, {self.left:,} left."
 
-    async def on(self, some: Sequence[Found]) -> None:
-        """Rewrite some records side by side."""
-        results = await asyncio.gather(*(self._rewrite(one) for one in some), return_exceptions=True)
-        for error in results:
-            if isinstance(error, BaseException):
-                raise error
-
-    async def _rewrite(self, found: Found) -> None:
+    async def on(self, found: Found) -> None:
+        """Rewrite a record, unless there is nothing to do."""
         key, stored, fault = found
         records, attempts = self._storage.records, Attempts(key)
         while stored is not None:
@@ -161,6 +163,5 @@ class _Reencryption:
             stored = await self._storage.fetch(key)
         if fault:
             self.unreadable += 1
-            self.left += 1
-            if len(self.faults) < _AT_ONCE:
+            if len(self.faults) < _MOST_NAMED:
                 self.faults.append((key, fault))
