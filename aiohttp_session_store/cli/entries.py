@@ -5,6 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from ..engine.verbs import Found
+from ..errors import StorageError
 from ..record.encryption import key_name
 from ..record.format import Record, Retired, Stored
 from ..record.session_id import snapshot_key
@@ -111,27 +112,37 @@ def entry_of(storage: KeyedStorage, found: Found) -> Entry:
 
 
 async def entries(storage: KeyedStorage) -> AsyncGenerator[tuple[Sequence[Entry], float], None]:
-    """Yield what a walk over *storage* finds, in parts, and how much of it is done, from 0 to 1."""
+    """Yield what a walk over *storage* finds, in parts, and how much of it is done, from 0 to 1.
+
+    Raises:
+        StorageError: The storage failed, after all that was found.
+    """
     snapshots, kept_back, room = set[str](), list[Entry](), _MOST_KEPT_BACK
-    async with aclosing(storage.walk()) as walk:
-        async for part in walk:
-            ready, now = list[Entry](), storage.now()
-            for found in part.found:
-                entry = entry_of(storage, found)
-                record = entry.record
-                if isinstance(record, Retired):
-                    if record.passes_on and record.successor is not None and now < record.dies_at:
-                        snapshots.add(snapshot_key(entry.key, record.successor))
-                elif entry.kind == LIVE and entry.key in snapshots:
-                    entry.kind = SNAPSHOT
-                elif entry.ends_before(now + _SOON) and room > 0:
-                    kept_back.append(entry)
-                    room -= entry.size
-                    continue
-                ready.append(entry)
-            yield ready, part.done
+    failed: StorageError | None = None
+    try:
+        async with aclosing(storage.walk()) as walk:
+            async for part in walk:
+                ready, now = list[Entry](), storage.now()
+                for found in part.found:
+                    entry = entry_of(storage, found)
+                    record = entry.record
+                    if isinstance(record, Retired):
+                        if record.passes_on and record.successor is not None and now < record.dies_at:
+                            snapshots.add(snapshot_key(entry.key, record.successor))
+                    elif entry.kind == LIVE and entry.key in snapshots:
+                        entry.kind = SNAPSHOT
+                    elif entry.ends_before(now + _SOON) and room > 0:
+                        kept_back.append(entry)
+                        room -= entry.size
+                        continue
+                    ready.append(entry)
+                yield ready, part.done
+    except StorageError as error:
+        failed = error
     for entry in kept_back:
         if entry.key in snapshots:
             entry.kind = SNAPSHOT
     if kept_back:
         yield kept_back, 1.0
+    if failed is not None:
+        raise failed

@@ -1,13 +1,17 @@
 """A record that the storage does not let us change keeps no command from the others."""
 
 import asyncio
+import errno
+import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from aiohttp_session_store import KeyRing
 from aiohttp_session_store.storages.postgres import PostgresStorage
-from tests.cli.conftest import Finished, inside, stored
+from tests.cli.conftest import Finished, Place, inside, stored
 from tests.servers.postgres import PostgresServer, postgres_server
 
 KEYS = {"SESSION_KEYS": KeyRing.new_key()}
@@ -62,3 +66,29 @@ async def test_a_storage_that_changes_nothing_ends_the_command(server: PostgresS
 
     assert finished.code == 3
     assert "not this one" in finished.err
+
+
+async def test_a_folder_that_cannot_be_read_keeps_nobody_else_logged_in(
+    files: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor those whose sessions end soon, which are looked at last."""
+    storage, soon = files.make(), files.make(idle_timeout=300)
+    keys = sorted([(await stored(one, "ada", number=number)).key for number in range(4) for one in (storage, soon)])
+    real, closed = os.open, keys[0][:2]
+
+    def refuse(path: Any, *args: Any, **kwargs: Any) -> int:
+        if path == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return real(path, *args, **kwargs)
+
+    with monkeypatch.context() as patched:  # chmod would not do: tests may run as root
+        patched.setattr(os, "open", refuse)
+        finished = await files.quickly("end", "--all", "--yes")
+    left = (await files.quickly("list", "--json")).document
+    await storage.aclose()
+    await soon.aclose()
+
+    assert finished.code == 3
+    assert f"Permission denied: '{closed}'" in finished.err
+    assert [session["key"] for session in left] == [key for key in keys if key[:2] == closed]
+    assert f"{8 - len(left)} sessions ended." in finished.err

@@ -296,13 +296,24 @@ class FileSystemStorage(KeyedStorage):
     # --- for the command line
 
     async def walk(self) -> AsyncGenerator[Walked, None]:
-        """See :meth:`Verbs.walk`.  Folder by folder, in the order of the keys' first two digits."""
-        shards = await self._walk_shards()
+        """See :meth:`Verbs.walk`.  Folder by folder, in the order of the keys' first two digits.
+
+        A folder that cannot be read, such as one of another user after a backup was restored, does not hide the others.
+
+        Raises:
+            StorageError: At the end, if there is such a folder.
+        """
+        shards, failed = await self._walk_shards(), None
         for number, shard in enumerate(shards):
-            names = await self._walk_names(shard)
-            for start in range(0, len(names), _WALK_SLICE):
-                found = await self._walk_read(shard, names[start : start + _WALK_SLICE])
-                yield Walked(found, (number + min(1.0, (start + _WALK_SLICE) / len(names))) / len(shards))
+            try:
+                names = await self._walk_names(shard)
+                for start in range(0, len(names), _WALK_SLICE):
+                    found = await self._walk_read(shard, names[start : start + _WALK_SLICE])
+                    yield Walked(found, (number + min(1.0, (start + _WALK_SLICE) / len(names))) / len(shards))
+            except StorageError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
     async def rewrite(self, key: str, data: bytes, version: bytes) -> bytes | None:
         """See :meth:`Verbs.rewrite`."""

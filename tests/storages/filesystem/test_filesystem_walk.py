@@ -1,9 +1,13 @@
 """A walk over files: what is no record is found with its fault, and is left where it is."""
 
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
-from aiohttp_session_store import FileSystemStorage, Stored
+import pytest
+
+from aiohttp_session_store import FileSystemStorage, StorageError, Stored
 
 EXPIRES_AT = 4_000_000_000
 
@@ -47,6 +51,31 @@ async def test_a_walk_ignores_what_is_no_record_by_its_name(tmp_path: Path) -> N
     (tmp_path / "s" / "ff").write_text("a file in the place of a folder")
 
     assert list(await found(storage)) == ["a" * 64]
+    await storage.aclose()
+
+
+async def test_a_folder_that_cannot_be_read_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as one that belongs to root, after a backup was restored."""
+    storage = FileSystemStorage(tmp_path / "s", sweep_interval=None)
+    for digit in "123":
+        await storage.insert(digit * 64, b"data", EXPIRES_AT)
+    real, seen = os.open, list[str]()
+
+    async def walk() -> None:
+        async for part in storage.walk():
+            seen.extend(one.key for one in part.found)
+
+    def refuse(path: str, *args: Any, **kwargs: Any) -> int:
+        if path == "22":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return real(path, *args, **kwargs)
+
+    with monkeypatch.context() as patched:  # chmod would not do: tests may run as root
+        patched.setattr(os, "open", refuse)
+        with pytest.raises(StorageError, match="Permission denied: '22'"):
+            await walk()
+
+    assert seen == ["1" * 64, "3" * 64]
     await storage.aclose()
 
 
