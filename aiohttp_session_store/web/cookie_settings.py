@@ -182,7 +182,7 @@ class SessionCookie:
             SessionUsageError: The cookie is not bound to a storage.
         """
         self._bound()
-        salt = f"aiohttp_session_store {purpose} {self.name} {self.salt}"
+        salt = f"aiohttp_session_store {purpose} {self.salt}"  # the name of the cookie may change: see old_names
         return CookieSignature(self.name, self._secrets or (), salt, kept)
 
     # --- headers

@@ -99,6 +99,24 @@ async def test_through_a_change_of_the_secret(browser_of: BrowserOf, clock: Manu
     assert (await owner.get("/")).json["state"] == "bound"  # found by its cookie, which the new secret has signed
 
 
+@pytest.mark.parametrize("bare", [False, True])
+async def test_through_another_name_of_the_session_cookie(
+    browser_of: BrowserOf, clock: ManualClock, bare: bool
+) -> None:
+    storage = MemoryStorage(clock=clock)
+    owner = await browser_of(make_app(storage, cookie=SessionCookie("session", secure=True, secrets=SECRET)))
+    await owner.post("/login?login=ada")
+    clock.advance(60)
+    cookie = SessionCookie("__Host-session", secure=True, secrets=SECRET, old_names=["session"])
+    owner.client = (await browser_of(make_app(storage, cookie=cookie))).client
+
+    before = dict(owner.cookies)
+    assert (await owner.get("/")).json["state"] == "bound"  # the bound cookie of before still counts
+    owner.cookies = before  # so that the session is found by its old cookie, or by nothing but its identifier
+    owner.closed()
+    assert (await owner.refresh(owner.session, bare=bare)).status == 200
+
+
 async def test_with_another_secret_the_session_is_not_found_and_forgotten(
     browser_of: BrowserOf, clock: ManualClock
 ) -> None:
