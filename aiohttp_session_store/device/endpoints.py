@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from ..errors import StorageError
-from ..record.head import Head
+from ..record.head import Head, owner_key
 from ..session.session import state_of
 from ..session.state import Place
 from ..storages.base import KeyedStorage
@@ -68,19 +68,20 @@ class Endpoints:
     @csrf_exempt
     @hides_locals
     async def register(self, request: web.Request) -> web.Response:
-        """Bind the login of the request to the key that the browser has made for it."""
-        session = (await find_session(self._sessions, request.headers, headers_sent=False)).session
-        place = state_of(session).place
+        """Bind the login that the challenge was made for to the key that the browser has made."""
+        try:
+            proof = read_proof(request.headers.get(_RESPONSE, ""))
+        except BadProofError as error:
+            return _refused(400, f"{error}")
+        place = await self._login_of(request, proof.challenge)
         head = None if place is None else place.record.head
         if place is None or head is None:
             return _refused(401, "nobody is logged in")
         binding, now, origin = binding_of(head), self._storage.now(), origin_of(request)
-        try:
-            proof = read_proof(request.headers.get(_RESPONSE, ""), None if binding is None else binding.key)
-        except BadProofError as error:
-            return _refused(400, f"{error}")
         is_own = self._tokens.answers_login(proof.challenge, head, origin, now)
         if binding is not None:
+            if binding.key != proof.key:
+                return _refused(400, "the login is bound to another key")
             # The answer was lost, and the same proof comes again. It counts until the browser has refreshed once.
             again = is_own and binding.turn == 0
             return (
@@ -96,6 +97,25 @@ class Endpoints:
         if binding.key != proof.key:  # that of a parallel request
             return _refused(400, "the login is bound to another key")
         return self._answered(bound, binding, origin)
+
+    async def _login_of(self, request: web.Request, challenge: str) -> Place | None:
+        """Return where the session stands that *challenge* was made for, or else the one that the request came with.
+
+        The browser calls without the session cookie if a page of another site has led to the login, as with OAuth.
+
+        Raises:
+            StorageError: The storage failed, so that nobody knows whether the session has ended.
+        """
+        place = await self._came_with(request)
+        login = self._tokens.login_asked(challenge)
+        head = None if place is None else place.record.head
+        if login is None or (head is not None and (owner_key(head.owner), head.line) == login):
+            return place
+        return await self._storage.find_login(*login)
+
+    async def _came_with(self, request: web.Request) -> Place | None:
+        arrival = await find_session(self._sessions, request.headers, headers_sent=True)  # no session cookie is sent
+        return state_of(arrival.session).place
 
     async def _bound(self, place: Place, wanted: Binding) -> Place | None:
         """Bind a login, and ask again if the answer of the storage is lost: the browser registers only once."""
@@ -132,8 +152,7 @@ class Endpoints:
         Raises:
             StorageError: The storage failed, so that nobody knows whether the session has ended.
         """
-        session = (await find_session(self._sessions, request.headers, headers_sent=False)).session
-        place = state_of(session).place
+        place = await self._came_with(request)
         if not _is_of(place, identifier):
             login = self._tokens.login_in(identifier)
             place = None if login is None else await self._storage.find_login(*login)

@@ -21,6 +21,7 @@ REGISTRATION_WINDOW = 300
 EARLIER = 30
 _TRIES = 4
 _FEW = 64  # verified texts that are remembered: each comes once in ten minutes
+_REGISTRATION = re.compile(r"([0-9a-f]{64})\.([A-Za-z0-9_-]{1,32})\.([0-9]{1,12})\.([A-Za-z0-9_-]{22})", re.ASCII)
 _TIMED = re.compile(r"([0-9]{1,12})\.([A-Za-z0-9_-]{22})", re.ASCII)
 _TURN = re.compile(r"([0-9]{1,12})\.([0-9]{1,12})\.([A-Za-z0-9_-]{22})", re.ASCII)
 _IDENTIFIER = re.compile(r"([0-9a-f]{64})\.([A-Za-z0-9_-]{1,32})", re.ASCII)
@@ -69,14 +70,22 @@ class Tokens:
     # --- challenges
 
     def registration_challenge(self, head: Head, origin: str, now: int) -> str:
-        """Return the challenge of a login."""
-        return self._registration.seal(f"{now}.{_about(head, origin)}")
+        """Return the challenge of a login.  It says where the login is found."""
+        return self._registration.seal(f"{owner_key(head.owner)}.{head.line}.{now}.{_about(head, origin)}")
+
+    def login_asked(self, challenge: str) -> tuple[str, str] | None:
+        """Return the index of the owner and the line of the login that *challenge* was made for, or None."""
+        said = self._asked(challenge)
+        return None if said is None else (said[1], said[2])
+
+    def _asked(self, challenge: str) -> re.Match[str] | None:
+        opened = self._registration.open(challenge)
+        return None if opened is None else _REGISTRATION.fullmatch(opened.value)
 
     def answers_login(self, challenge: str, head: Head, origin: str, now: int) -> bool:
         """Return whether *challenge* is that of this login, and not too old."""
-        opened = self._registration.open(challenge)
-        said = None if opened is None else _TIMED.fullmatch(opened.value)
-        return said is not None and said[2] == _about(head, origin) and now < int(said[1]) + REGISTRATION_WINDOW
+        said = self._asked(challenge)
+        return said is not None and said[4] == _about(head, origin) and now < int(said[3]) + REGISTRATION_WINDOW
 
     def challenge(self, head: Head, binding: Binding, origin: str, now: int) -> str:
         """Return the challenge of the next refresh."""

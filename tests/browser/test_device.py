@@ -164,6 +164,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
             web.post("/data", data),
             web.get("/login", login_form),
             web.post("/login", login),
+            web.get("/callback", login),
             web.post("/logout", logout),
             web.post("/change", change),
             web.get("/ws", socket),
@@ -300,6 +301,22 @@ async def test_a_link_from_another_site_leads_to_a_refresh(owner: BrowserContext
     assert await shown(tab) == "ada bound"
     assert site.log == [(REFRESH, 200), ("GET /", 200)]
     assert "__Host-session" not in site.headers[0].get("Cookie", "")
+
+
+async def test_a_login_that_another_site_leads_to_is_bound(bound_browser: Browser, site: Site) -> None:
+    """An OAuth callback, for example.  Such a registration comes without the session cookie."""
+    context = await bound_browser.new_context(base_url=site.url)
+    tab = await context.new_page()
+    site.forget()
+    await tab.goto(f"data:text/html,<a href='{site.url}/callback'>go</a>")
+
+    await tab.get_by_role("link").click()
+    await site.until(lambda: any(asked == REGISTER for asked, _ in site.log))
+
+    assert (REGISTER, 200) in site.log
+    registration = site.headers[site.log.index((REGISTER, 200))]
+    assert "__Host-session" not in registration.get("Cookie", "")
+    await context.close()
 
 
 async def test_cookies_copied_into_another_profile_are_soon_refused_there_and_there_only(

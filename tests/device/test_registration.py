@@ -99,7 +99,7 @@ async def test_a_second_key_never_replaces_the_first(owner: Browser) -> None:
 
     for signed in (challenge, owner.session.challenge):
         answer = await owner.send("POST", path, Secure_Session_Response=other.proof(signed, registers=True))
-        assert (answer.status, answer.json) == (400, {"error": "it brings another key"})
+        assert (answer.status, answer.json) == (400, {"error": "the login is bound to another key"})
         assert "Set-Cookie" not in answer.headers
 
     owner.closed()
@@ -192,14 +192,57 @@ async def test_a_registration_while_the_storage_is_away_binds_nothing(
 # --- only for the challenge of this login
 
 
-async def test_the_challenge_of_another_login_binds_nothing(browser: Browser, browser_of: BrowserOf) -> None:
+async def test_the_challenge_of_another_login_binds_that_one_and_not_the_one_of_the_cookie(browser: Browser) -> None:
     other = await offered(Browser(browser.client))
     await offered(browser)
     browser.offered = other.offered
 
-    answer = await browser.register(DeviceKey())
+    assert (await browser.register(DeviceKey())).status == 200
 
-    assert (answer.status, answer.json) == (400, {"error": "the challenge is not that of the login, or too old"})
+    browser.closed()
+    assert (await browser.send("GET", "/")).json["state"] == "pending"
+    assert (await other.send("GET", "/")).json["state"] == "bound"
+
+
+@pytest.mark.parametrize("renewed", [False, True])
+async def test_a_registration_without_the_session_cookie_is_found_by_its_challenge(
+    browser: Browser, storage: CountingStorage, clock: ManualClock, renewed: bool
+) -> None:
+    """So it is if a page of another site has led to the login, as with OAuth: the browser sends no Lax cookies then."""
+    await offered(browser)
+    if renewed:
+        await browser.send("GET", "/?renew=True")
+    path, challenge = browser.offer()
+    key = DeviceKey()
+    storage.take_calls()
+
+    proof = key.proof(challenge, registers=True)
+    first = await browser.send("POST", path, bare=True, Secure_Session_Response=proof)
+
+    assert first.status == 200
+    assert sum(call == "replace" for call in storage.take_calls()) == 1
+    clock.advance(60)
+    assert (await browser.send("GET", "/")).json["state"] == "bound"
+    again = await browser.send("POST", path, bare=True, Secure_Session_Response=proof)
+    assert (again.status, again.json) == (200, first.json)  # the answer was lost
+    other = await browser.send(
+        "POST", path, bare=True, Secure_Session_Response=DeviceKey().proof(challenge, registers=True)
+    )
+    assert other.status == 400
+
+
+async def test_a_registration_without_the_session_cookie_survives_a_storage_that_is_away(
+    browser_of: BrowserOf, clock: ManualClock
+) -> None:
+    storage = FailingStorage(clock=clock)
+    browser = await offered(await browser_of(make_app(storage)))
+    path, challenge = browser.offer()
+    proof = DeviceKey().proof(challenge, registers=True)
+
+    with storage.failing():
+        assert (await browser.send("POST", path, bare=True, Secure_Session_Response=proof)).status == 503
+
+    assert (await browser.send("POST", path, bare=True, Secure_Session_Response=proof)).status == 200
 
 
 async def test_the_challenge_of_the_login_before_binds_nothing(browser: Browser) -> None:
@@ -208,7 +251,8 @@ async def test_the_challenge_of_the_login_before_binds_nothing(browser: Browser)
     await offered(browser)
     browser.offered = before
 
-    assert (await browser.register(DeviceKey())).status == 400
+    assert (await browser.register(DeviceKey())).status == 401
+    assert (await browser.send("GET", "/")).json["state"] == "pending"
 
 
 async def test_a_challenge_that_is_too_old_binds_nothing(browser: Browser, clock: ManualClock) -> None:
@@ -243,13 +287,15 @@ async def test_the_cookie_alone_does_not_register_a_key(browser: Browser) -> Non
 async def test_without_a_login_there_is_nothing_to_bind(browser: Browser) -> None:
     await offered(browser)
     path, challenge = browser.offer()
-    proof = DeviceKey().proof(challenge, registers=True)
     anonymous = Browser(browser.client)
+    proof = DeviceKey().proof("x", registers=True)
     assert (await anonymous.send("POST", path, Secure_Session_Response=proof)).status == 401
     await anonymous.get("/?set=a")
     assert (await anonymous.send("POST", path, Secure_Session_Response=proof)).status == 401
+    proof = DeviceKey().proof(challenge, registers=True)
     await browser.send("POST", "/?logout=")
-    assert (await browser.send("POST", path, Secure_Session_Response=proof)).status == 401
+    for bare in (False, True):
+        assert (await browser.send("POST", path, bare=bare, Secure_Session_Response=proof)).status == 401
 
 
 # --- only for a proof that is right
