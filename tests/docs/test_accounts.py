@@ -75,6 +75,9 @@ async def recipes(modules: dict[str, ModuleType], aiohttp_client: AiohttpClient,
 
 async def test_the_guard_lets_in_who_is_logged_in(recipes: Recipes) -> None:
     assert (await recipes.ask(None, "/"))[:2] == (303, "/login")
+    status, page, _ = await recipes.ask(None, "/login")
+    assert status == 200
+    assert '<form method="post">' in page
     assert (await recipes.ask(None, "/login", {**ADA, "password": "wrong"}))[0] == 401
     cookie = await recipes.logged_in(ADA)
     assert (await recipes.ask(cookie, "/"))[:2] == (200, "Hello, account 1")
