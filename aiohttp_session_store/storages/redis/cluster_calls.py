@@ -14,6 +14,9 @@ __all__ = ["ClusterCalls"]
 
 # No node was found, or there was no free connection, or each node said that another one has the key.
 _NOT_SENT = (RedisClusterException, MaxConnectionsError, ClusterError)
+# Seconds, at most, after which a command that found all connections of its node in use looks for one again. The client
+# has no way to wait for one.
+_BUSY_PAUSE = 0.02
 
 
 class ClusterCalls:
@@ -35,15 +38,16 @@ class ClusterCalls:
 
     async def send(self, call: Call) -> Answer:
         """Send *call*, several times if need be, and return the answer or the error that came instead."""
-        loop = asyncio.get_running_loop()
+        loop, pauses = asyncio.get_running_loop(), iter(PAUSES)
         deadline = loop.time() + self._timeout
-        for pause in (*PAUSES, None):
+        while True:
             try:
                 return Answer(await self._sent_once(call, deadline), call.lost)
             except Exception as failure:  # noqa: BLE001  the caller raises it
                 error = failure
             if not _was_refused(error):
                 call.lost = True
+            pause = _BUSY_PAUSE if isinstance(error, MaxConnectionsError) else next(pauses, None)
             if pause is None or loop.time() + pause >= deadline:
                 break
             if not may_pass(error) and not isinstance(error, ClusterDownError):

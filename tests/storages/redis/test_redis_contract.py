@@ -1,5 +1,7 @@
 """The contract on real servers: the one that is installed, an old one, one for text, and a cluster of three."""
 
+import asyncio
+import secrets
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -71,3 +73,17 @@ class TestRedisStorageOnACluster(StorageContract):
         yield storage
         await storage.aclose()
         await client.aclose()
+
+
+async def test_on_a_cluster_a_command_waits_until_a_connection_is_free(cluster: list[RedisServer], prefix: str) -> None:
+    client = RedisCluster.from_url(cluster[0].url, max_connections=1)
+    storage = RedisStorage(client, prefix=prefix)
+    await storage.start()
+    keys = [secrets.token_hex(32) for _ in range(400)]
+
+    versions = await asyncio.gather(*(storage.insert(key, b"data", 2**33) for key in keys))
+    found = await asyncio.gather(*(storage.fetch(key) for key in keys))
+
+    assert [one is not None and one.version for one in found] == versions
+    await storage.aclose()
+    await client.aclose()
