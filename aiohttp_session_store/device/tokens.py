@@ -114,5 +114,10 @@ class Tokens:
 
 def _about(head: Head, *parts: str) -> str:
     """Return a hash of a login and of *parts*, each with its length, so that no two lists have the same text."""
+    # A Host header may have bytes that are no UTF-8, which aiohttp passes on as surrogates.
     text = "".join(f"{len(part)} {part}" for part in (head.owner, head.line, *parts))
-    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()[:16]).decode("ascii").rstrip("=")
+    return (
+        base64.urlsafe_b64encode(hashlib.sha256(text.encode(errors="surrogateescape")).digest()[:16])
+        .decode("ascii")
+        .rstrip("=")
+    )

@@ -1,5 +1,6 @@
 """Whatever is sent to the two endpoints, the answer is never a 5xx, comes in bounded time, and changes nothing."""
 
+import asyncio
 import json
 import random
 import time
@@ -167,6 +168,33 @@ async def test_hostile_headers_and_tokens_change_nothing(
     owner.closed()
     clock.advance(600)
     assert (await owner.get("/")).json["state"] == "bound"
+
+
+@pytest.mark.parametrize(
+    "host", [b"caf\xe9.example", b"\xed\xb3\xa9", "ca\u0301fe".encode(), b"x" * 4000, b'"', b"[::1"]
+)
+async def test_a_hostile_host_header_is_no_error_of_ours(owner: Browser, host: bytes) -> None:
+    assert isinstance(owner.client, TestClient)
+    cookies = "; ".join(f"{name}={value}" for name, value in owner.cookies.items())
+    proof = owner.session.key.proof(owner.session.challenge)
+    registration = owner.session.key.proof(owner.offer()[1], registers=True)
+    asked = [
+        ("/device-session/register", f"Secure-Session-Response: {registration}\r\n", {400, 403}),
+        ("/device-session/refresh", f"Sec-Secure-Session-Id: {owner.session.id}\r\n", {400, 403}),
+        (
+            "/device-session/refresh",
+            f"Sec-Secure-Session-Id: {owner.session.id}\r\nSecure-Session-Response: {proof}\r\n",
+            {400, 403},
+        ),
+        ("/login?login=ada", "", {200, 400}),
+    ]
+    for path, more, expected in asked:
+        reader, writer = await asyncio.open_connection("127.0.0.1", owner.client.port)
+        head = f"POST {path} HTTP/1.1\r\nX-Forwarded-Proto: https\r\nConnection: close\r\nContent-Length: 0\r\n"
+        writer.write(f"{head}Cookie: {cookies}\r\n{more}Host: ".encode() + host + b"\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        assert int(answer.split()[1]) in expected, (path, answer)
 
 
 @pytest.mark.parametrize("seed", [6])
