@@ -44,6 +44,8 @@ class Arrival(NamedTuple):
 async def find_session(app: AppSessions, headers: Any, *, headers_sent: bool) -> Arrival:
     """Return the session that the first live cookie leads to, one of another library, or a new one.
 
+    A session that the request may not use is returned only if no other cookie leads to one.
+
     Args:
         app: The sessions of the app.
         headers: Those of the request.
@@ -56,23 +58,19 @@ async def find_session(app: AppSessions, headers: Any, *, headers_sent: bool) ->
     session: Session | None = None
     told = app.observing
     candidates = _candidates_and_others(app, lines) if told.observers else cookie.candidates(lines)
+    barred: tuple[int, Session] | None = None
     for number, candidate in enumerate(candidates):
         session = await storage.read(candidate.value)
         state = state_of(session)
         if state.refused is not None:
             told.tell("refused", state.refused.key, state.refused.owner, state.refused.reason)
         if state.place is not None:
-            if app.owner_of is not None:
-                await _own(storage, session, app.owner_of)
-            clears = None if app.adopter is None else await app.adopter.spend(lines)
-            # A session in a cookie is sent again when it is extended, so its cookie does not say when it was sent.
-            kept = app.seconds_kept(session) if state.on_server or cookie.persistent else None
-            left = None if kept is None else app.seconds_left(session)
-            # A regenerated id is not sent again, because it would replace its successor in the browser.
-            due = cookie.is_due(candidate, storage.now(), left, kept) and not headers_sent and not state.led_on
-            seen = [one.value for one in candidates[: number + 1]]
-            spent = old_names(app, (one for one in candidates if one.value in seen))
-            return Arrival(session, candidate.value if due else None, lines, seen, spent, clears)
+            if app.guard is None or app.guard.admits(session, lines):
+                return await _arrival(app, session, candidates, number, lines, headers_sent=headers_sent)
+            barred = barred or (number, session)
+    if barred is not None:
+        number, session = barred
+        return await _arrival(app, session, candidates, number, lines, headers_sent=headers_sent)
     seen, spent = [one.value for one in candidates], old_names(app, candidates)
     if app.adopter is not None and not headers_sent:  # adopting needs a cookie
         adopted = await app.adopter.adopt(lines)
@@ -81,6 +79,30 @@ async def find_session(app: AppSessions, headers: Any, *, headers_sent: bool) ->
                 await _own(storage, adopted.session, app.owner_of)
             return Arrival(adopted.session, None, lines, seen, spent, adopted.clear, adopted=True)
     return Arrival(session if session is not None else await storage.read(None), None, lines, seen, spent)
+
+
+async def _arrival(
+    app: AppSessions,
+    session: Session,
+    candidates: Sequence[Opened],
+    number: int,
+    lines: Sequence[str],
+    *,
+    headers_sent: bool,
+) -> Arrival:
+    """Return the arrival of *session*, which the cookie of this *number* leads to."""
+    storage, cookie, state, candidate = app.storage, app.cookie, state_of(session), candidates[number]
+    if app.owner_of is not None:
+        await _own(storage, session, app.owner_of)
+    clears = None if app.adopter is None else await app.adopter.spend(lines)
+    # A session in a cookie is sent again when it is extended, so its cookie does not say when it was sent.
+    kept = app.seconds_kept(session) if state.on_server or cookie.persistent else None
+    left = None if kept is None else app.seconds_left(session)
+    # A regenerated id is not sent again, because it would replace its successor in the browser.
+    due = cookie.is_due(candidate, storage.now(), left, kept) and not headers_sent and not state.led_on
+    seen = [one.value for one in candidates[: number + 1]]
+    spent = old_names(app, (one for one in candidates if one.value in seen))
+    return Arrival(session, candidate.value if due else None, lines, seen, spent, clears)
 
 
 def _candidates_and_others(app: AppSessions, lines: Sequence[str]) -> list[Opened]:

@@ -20,7 +20,7 @@ class Guard(Protocol):
         """
 
     def admits(self, session: Session, cookies: Sequence[str]) -> bool:
-        """Return whether a request with the Cookie headers *cookies* may end *session*, which it did not load."""
+        """Return whether a request with the Cookie headers *cookies* may use *session*, or end it unloaded."""
         ...
 
     def logged_in(self, session: Session, headers: Any, request: Any) -> None:

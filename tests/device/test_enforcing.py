@@ -181,6 +181,32 @@ async def test_a_stolen_cookie_beside_a_cookie_of_the_thiefs_own_ends_nothing(
     assert (await owner.get("/")).json["owner"] == "ada"
 
 
+@pytest.mark.parametrize("path", ["/", "/?renew=True", "/?logout="])
+async def test_a_cookie_without_its_proof_does_not_bar_the_way_to_the_next_one(
+    owner: Browser, clock: ManualClock, path: str
+) -> None:
+    """Otherwise the visitor is told to log in again and again: by a cookie of another path, or one that a host planted.
+
+    The browser has one bound cookie for both.
+    """
+    other = Browser(owner.client)
+    await other.post("/login?login=eve")
+    clock.advance(60)
+    owner.closed()
+    await owner.get("/")
+    first, second = other.cookies["__Host-session"], owner.cookies["__Host-session"]
+    cookies = f"__Host-session={first}; __Host-session={second}; __Host-bound={owner.cookies['__Host-bound']}"
+
+    async with owner.client.get(path, headers={"Cookie": cookies, "Host": owner.host}) as response:
+        assert response.status == 200
+        assert (await response.json())["owner"] == (None if "logout" in path else "ada")
+
+    assert (await other.get("/")).json["owner"] == "eve"
+    both_barred = f"__Host-session={first}; __Host-session={second}"
+    async with owner.client.get("/", headers={"Cookie": both_barred, "Host": owner.host}) as response:
+        assert response.status == 401
+
+
 async def test_a_logout_still_ends_a_second_session_that_is_not_bound(owner: Browser) -> None:
     twin = Browser(owner.client, supports=False)
     await twin.post("/login?login=ada")
