@@ -207,6 +207,15 @@ async def test_a_cookie_without_its_proof_does_not_bar_the_way_to_the_next_one(
         assert response.status == 401
 
 
+async def test_a_clock_that_is_set_back_does_not_lengthen_the_first_seconds(owner: Browser, clock: ManualClock) -> None:
+    clock.advance(-3600)
+    thief = owner.copied()
+    thief.closed()
+
+    assert (await thief.get("/")).status == 401
+    assert (await owner.get("/")).status == 200
+
+
 async def test_a_logout_still_ends_a_second_session_that_is_not_bound(owner: Browser) -> None:
     twin = Browser(owner.client, supports=False)
     await twin.post("/login?login=ada")
