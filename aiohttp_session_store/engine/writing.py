@@ -106,13 +106,16 @@ class RecordWriter:
             key: Where it is to be stored.
             before: What it is made from, if not new.  A session that is too large already may shrink, but not grow.
             changes: How it differs from that.  If it does not, it may take any number of bytes, as an extension may.
+                Notes do not count either: a login that is nearly full must not lose what a module on top notes.
 
         Raises:
             SessionTooLargeError: It is larger than the storage allows.
         """
         data = self.storage.records.encode(record, key)
         limit = self.storage.max_session_size
-        if len(data) > limit and (before is None or (any(changes) and len(data) > self._size_of(before, key))):
+        if len(data) > limit and (
+            before is None or (_beside_notes(changes) and len(data) > self._size_of(before, key))
+        ):
             largest = ", ".join(f"{key!r} ({size} bytes)" for key, size in largest_keys(record.data))
             raise SessionTooLargeError(
                 f"the session would take {len(data)} bytes, and max_session_size is {limit}. Largest keys: {largest}."
@@ -287,3 +290,8 @@ def decode(storage: Verbs, key: str, stored: Stored) -> Record | Retired | None:
     except ValueError as error:
         _logger.warning("session %s became unreadable while a request was using it: %s", key, error)
         return None
+
+
+def _beside_notes(changes: Sequence[Changes]) -> bool:
+    """Return whether anything but notes changes."""
+    return any(one._replace(notes={}) for one in changes)

@@ -457,10 +457,9 @@ class KeyedStorage(Verbs, ABC):
 
         Returns:
             Where the session stands, with the note as it is now, or None if the session has ended.  A session without
-            an owner has no notes.
+            an owner has no notes.  ``max_session_size`` does not limit notes.
 
         Raises:
-            SessionTooLargeError: The session would be too large.
             StorageError: The storage failed; ``maybe_stored`` if the answer was lost.
         """
         return await self._saver.note(place, name, note)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from aiohttp_session_store import MemoryStorage
 from aiohttp_session_store.testing import FailingStorage, ManualClock
 from tests.device.browser import Browser, DeviceKey
 from tests.device.conftest import BrowserOf, LosingStorage, make_app
@@ -210,6 +211,23 @@ async def test_another_sessions_identifier_wants_that_sessions_key(owner: Browse
 async def test_an_identifier_in_quotes_is_taken(owner: Browser) -> None:
     """The draft says that the header is a structured string; Chromium sends it raw."""
     assert (await proved(owner, None, identifier=f'"{owner.session.id}"')).status == 403
+
+
+async def test_a_session_that_is_full_is_bound_and_refreshed_as_well(browser_of: BrowserOf, clock: ManualClock) -> None:
+    """Each refresh may make the note longer.  An error would lock the visitor out."""
+    storage = MemoryStorage(clock=clock)
+    owner = await browser_of(make_app(storage))
+    answer = await owner.send("POST", "/login?login=ada&set=cart")
+    owner.offered = answer.headers["Secure-Session-Registration"]
+    storage.max_session_size = 10
+
+    assert (await owner.register(DeviceKey())).status == 200
+    for _ in range(12):
+        assert (await owner.refresh(owner.session)).status == 200
+
+    clock.advance(60)
+    assert (await owner.get("/?clear=")).json == {"owner": "ada", "state": "bound", "data": {}}
+    assert (await owner.get("/?set=more")).status == 500  # of what a handler puts in, it is full
 
 
 # --- endings
