@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
+from yarl import URL
 
 from ..errors import StorageError
 from ..record.head import Head, owner_key
@@ -55,13 +56,13 @@ class Endpoints:
 
     @property
     def paths(self) -> list[str]:
-        """The paths of registration and refresh as the browser sees them, with the prefix of a sub-app."""
+        """The paths of registration and refresh as handlers see them, with the prefix of a sub-app."""
         return [resource.canonical for resource in self._resources]
 
     def offer(self, head: Head, origin: str) -> str:
         """Return the header that asks the browser to make a key for a login."""
         challenge = self._tokens.registration_challenge(head, origin, self._storage.now())
-        return f'(ES256);path="{self.paths[0]}";challenge="{challenge}"'
+        return f'(ES256);path="{_in_ascii(self.paths[0])}";challenge="{challenge}"'
 
     # --- registration
 
@@ -183,10 +184,10 @@ class Endpoints:
         headers = self._headers(place, binding, origin)
         if place.record.head is not None:
             headers["Set-Cookie"] = self._tokens.set_cookie(place.record.head, binding, self._storage.now())
-        excluded = [{"type": "exclude", "domain": "*", "path": path} for path in self._exclude]
+        excluded = [{"type": "exclude", "domain": "*", "path": _in_ascii(path)} for path in self._exclude]
         config: dict[str, Any] = {
             "session_identifier": binding.id,
-            "refresh_url": self.paths[1],
+            "refresh_url": _in_ascii(self.paths[1]),
             "scope": {"origin": origin, "include_site": False, "scope_specification": excluded},
             "credentials": [{"type": "cookie", "name": self._cookie_name, "attributes": self._tokens.attributes}],
             "allowed_refresh_initiators": ["*"],
@@ -204,6 +205,11 @@ class Endpoints:
 def origin_of(request: web.Request) -> str:
     """Return the origin that the browser sees.  Bound sessions need HTTPS."""
     return f"https://{request.host.lower().removesuffix(':443')}"
+
+
+def _in_ascii(path: str) -> str:
+    """Return *path* as browsers send it.  They take no other text in a structured header."""
+    return URL.build(path=path).raw_path
 
 
 def _is_of(place: Place | None, identifier: str) -> bool:

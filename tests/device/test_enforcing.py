@@ -10,7 +10,7 @@ from aiohttp_session_store import MemoryStorage, Observer, SessionCookie, Sessio
 from aiohttp_session_store.record.session_id import key_of
 from aiohttp_session_store.testing import ManualClock
 from tests.device.browser import Browser, DeviceKey
-from tests.device.conftest import LIFETIME, SECRET, BrowserOf, make_app
+from tests.device.conftest import LIFETIME, SECRET, BrowserOf, make_app, untouched
 from tests.web.storages import CountingStorage
 
 PAGE = "text/html,application/xhtml+xml"
@@ -397,6 +397,34 @@ async def test_excluded_paths_are_told_to_the_browser(browser_of: BrowserOf, clo
         {"type": "exclude", "domain": "*", "path": "/static"},
         {"type": "exclude", "domain": "*", "path": "/favicon.ico"},
     ]
+
+
+async def test_paths_of_other_characters_are_told_as_browsers_send_them(
+    browser_of: BrowserOf, clock: ManualClock
+) -> None:
+    """A browser that reads another text in the header registers no key, and says nothing."""
+
+    @web.middleware
+    async def loads(request: web.Request, handler: Any) -> web.StreamResponse:
+        await get_session(request)
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    app = make_app(MemoryStorage(clock=clock), path="/gerät 1", exclude=["/größe"], login_paths=["/zugang für"])
+    app.router.add_get("/zugang für", untouched)
+    app.middlewares.append(loads)
+    browser = await browser_of(app)
+    await browser.post("/login?login=ada")
+
+    assert browser.offer()[0] == "/ger%C3%A4t%201/register"
+    clock.advance(60)
+    browser.closed()
+    answer = await browser.refresh(browser.session)
+    assert (answer.status, answer.json["refresh_url"]) == (200, "/ger%C3%A4t%201/refresh")
+    assert answer.json["scope"]["scope_specification"][0]["path"] == "/gr%C3%B6%C3%9Fe"
+    thief = browser.copied()
+    thief.closed()
+    assert (await thief.get("/zugang für")).status == 200
 
 
 async def test_a_sub_app_has_endpoints_under_its_prefix(browser_of: BrowserOf, clock: ManualClock) -> None:
