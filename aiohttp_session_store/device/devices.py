@@ -64,7 +64,7 @@ def bind_devices(
     Raises:
         ConfigurationError: The app has no sessions, is bound already or has started, or the storage or an argument is
             not as described above; or the session cookie has a domain, whose other hosts would not get the bound
-            cookie.
+            cookie, or is partitioned.
     """
     if not isinstance(app, web.Application) or APP not in app:
         raise ConfigurationError("call aiohttp_session_store.setup(app, storage) before bind_devices(app)")
@@ -80,6 +80,11 @@ def bind_devices(
     if sessions.cookie.domain is not None:
         raise ConfigurationError(
             "the session cookie has a domain, and the bound cookie is for one host: use SessionCookie(domain=None)"
+        )
+    if sessions.cookie.partitioned:
+        raise ConfigurationError(
+            "the session cookie is partitioned, for frames in pages of other sites, and the bound cookie is not sent"
+            " there: use SessionCookie(partitioned=False)"
         )
     if not cookie_name.startswith(_PREFIX):
         raise ConfigurationError(f"cookie_name must begin with {_PREFIX}")

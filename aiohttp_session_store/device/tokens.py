@@ -44,6 +44,8 @@ class Tokens:
         self._identifier = cookie.signature(f"device {name}", _FEW)
         self._pattern = pattern_for(name)
         self._name = name
+        # Where the session cookie goes, the bound cookie has to go as well.
+        self._samesite = "None" if cookie.samesite == "None" else "Lax"
         self._lifetime = cookie_lifetime
 
     # --- the bound cookie
@@ -51,7 +53,7 @@ class Tokens:
     @property
     def attributes(self) -> str:
         """The attributes of the bound cookie, as the browser is told them: without Max-Age."""
-        return "Path=/; Secure; HttpOnly; SameSite=Lax"
+        return f"Path=/; Secure; HttpOnly; SameSite={self._samesite}"
 
     def set_cookie(self, head: Head, binding: Binding, now: int) -> str:
         """Return the Set-Cookie header of a bound cookie that is made now."""

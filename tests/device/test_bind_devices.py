@@ -84,6 +84,11 @@ def test_a_cookie_for_several_hosts_is_refused() -> None:
         bind_devices(app_on(cookie=SessionCookie(domain="example.com")))
 
 
+def test_a_partitioned_cookie_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="partitioned"):
+        bind_devices(app_on(cookie=SessionCookie(secure=True, samesite="None", partitioned=True)))
+
+
 def test_it_is_called_once_and_before_the_app_runs() -> None:
     app = app_on()
     bind_devices(app)

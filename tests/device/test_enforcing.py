@@ -386,6 +386,22 @@ async def test_two_apps_of_one_host_have_bound_cookies_of_their_own(browser_of: 
     assert (await thief.get("/")).status == 401
 
 
+@pytest.mark.parametrize(("samesite", "told"), [("None", "None"), ("Lax", "Lax"), ("Strict", "Lax"), (None, "Lax")])
+async def test_the_bound_cookie_goes_wherever_the_session_cookie_goes(
+    browser_of: BrowserOf, samesite: str | None, told: str
+) -> None:
+    """Otherwise a request from another site, which is to have its session, comes without the proof."""
+    cookie = SessionCookie("__Host-session", secure=True, secrets=SECRET, samesite=samesite)
+    browser = await browser_of(make_app(MemoryStorage(), cookie=cookie))
+    await browser.post("/login?login=ada")
+
+    answer = await browser.refresh(browser.session)
+
+    attributes = answer.json["credentials"][0]["attributes"]
+    assert attributes == f"Path=/; Secure; HttpOnly; SameSite={told}"
+    assert answer.headers["Set-Cookie"].endswith(f"; Max-Age=570; {attributes}")
+
+
 async def test_excluded_paths_are_told_to_the_browser(browser_of: BrowserOf, clock: ManualClock) -> None:
     app = make_app(MemoryStorage(clock=clock), exclude=["/static", "/favicon.ico"])
     browser = await browser_of(app)
