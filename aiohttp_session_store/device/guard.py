@@ -51,7 +51,12 @@ class DeviceGuard:
             return session
         if request.path in self._login_paths:
             return await self._storage.read(None)
-        raise _refusal(request, self._login_paths[0])
+        refusal = _refusal(request, self._login_paths[0])
+        # A browser that has the key does not refresh while it has a bound cookie, and thinks that this one counts.
+        clearing = self._tokens.clearing(request.headers.getall("Cookie", ()))
+        if clearing is not None:
+            refusal.headers["Set-Cookie"] = clearing
+        raise refusal
 
     def admits(self, session: Session, cookies: Sequence[str]) -> bool:
         """See :class:`~..web.guarding.Guard`."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ..record.head import Head, owner_key
 from ..web.cookie_settings import SessionCookie
-from ..web.request_headers import pattern_for, values_in
+from ..web.request_headers import has_value, pattern_for, values_in
 from .binding import Binding
 
 # How long a challenge can be answered, in seconds. The browser answers within a second, but a challenge that was sent
@@ -59,6 +59,10 @@ class Tokens:
         """Return the Set-Cookie header of a bound cookie that is made now."""
         value = self._bound.seal(f"{now + self._lifetime}.{_about(head, binding.key)}")
         return f"{self._name}={value}; Max-Age={self._lifetime - EARLIER}; {self.attributes}"
+
+    def clearing(self, cookies: Sequence[str]) -> str | None:
+        """Return the Set-Cookie header that clears the bound cookie, or None if none is in the Cookie headers."""
+        return f"{self._name}=; Max-Age=0; {self.attributes}" if has_value(cookies, self._name) else None
 
     def is_proved(self, cookies: Sequence[str], head: Head, binding: Binding, now: int) -> bool:
         """Return whether one of the Cookie headers has a bound cookie of this login and device that has not ended."""

@@ -319,6 +319,22 @@ async def test_a_login_that_another_site_leads_to_is_bound(bound_browser: Browse
     await context.close()
 
 
+async def test_a_bound_cookie_that_no_longer_counts_is_refused_once(owner: BrowserContext, site: Site) -> None:
+    """The browser would go on sending it, and would not refresh, if the refusal did not clear it."""
+    tab = await owner.new_page()
+    site.clock.advance(600)  # that of the browser stays
+    site.forget()
+
+    answer = await tab.goto("/")
+    assert answer is not None
+    assert answer.status == 401
+    await tab.goto("/")
+
+    assert await shown(tab) == "ada bound"
+    assert site.log[0] == ("GET /", 401)
+    assert site.log[-2:] == [(REFRESH, 200), ("GET /", 200)]
+
+
 async def test_cookies_copied_into_another_profile_are_soon_refused_there_and_there_only(
     bound_browser: Browser, owner: BrowserContext, site: Site
 ) -> None:

@@ -13,6 +13,7 @@ from tests.device.browser import Browser, DeviceKey
 from tests.device.conftest import LIFETIME, SECRET, BrowserOf, make_app, untouched
 from tests.web.storages import CountingStorage
 
+OTHER = "another-secret-0123456789-abcdefghijklmnopqrstuvwxyz"
 PAGE = "text/html,application/xhtml+xml"
 
 
@@ -129,6 +130,38 @@ async def test_a_page_is_answered_with_a_page_that_leads_to_the_login(owner: Bro
     assert answer.headers["Vary"] == "Cookie"
     assert "Set-Cookie" not in answer.headers  # the owner's browser, without its key for a moment, stays logged in
     assert "ada" not in answer.text
+
+
+@pytest.mark.parametrize("why", ["set forward", "another secret", "another session", "damaged"])
+async def test_a_bound_cookie_that_does_not_count_is_cleared_so_that_the_browser_refreshes(
+    browser_of: BrowserOf, clock: ManualClock, why: str
+) -> None:
+    """Otherwise the browser would send it for ten minutes, and the owner would be refused for as long."""
+    storage = MemoryStorage(clock=clock)
+    owner = await browser_of(make_app(storage))
+    await owner.post("/login?login=ada")
+    clock.advance(60)
+    if why == "set forward":
+        clock.advance(3600)
+    elif why == "another secret":
+        later = await browser_of(make_app(storage, cookie=SessionCookie("__Host-session", secure=True, secrets=OTHER)))
+        bound = owner.cookies["__Host-bound"]
+        await later.post("/login?login=ada")
+        clock.advance(60)
+        owner = later
+        owner.cookies["__Host-bound"] = bound
+    elif why == "another session":
+        other = Browser(owner.client)
+        await other.post("/login?login=eve")
+        owner.cookies["__Host-bound"] = other.cookies["__Host-bound"]
+    else:
+        owner.cookies["__Host-bound"] += "x"
+
+    refused = await owner.get("/", Accept=PAGE)
+    assert refused.status == 401
+    assert refused.headers.getall("Set-Cookie") == ["__Host-bound=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Lax"]
+
+    assert (await owner.get("/")).json["state"] == "bound"
 
 
 async def test_data_is_answered_with_a_line_of_text(owner: Browser) -> None:
