@@ -38,6 +38,7 @@ class DeviceGuard:
         self._endpoints = endpoints
         self._enforce = enforce
         self._login_paths = tuple(login_paths)
+        self.cookie_name: str = tokens.name
 
     async def admit(self, session: Session, request: Any) -> Session:
         """See :class:`~..web.guarding.Guard`."""

@@ -43,7 +43,7 @@ class Tokens:
         self._refresh = cookie.signature(f"refresh {name}", _FEW)
         self._identifier = cookie.signature(f"device {name}", _FEW)
         self._pattern = pattern_for(name)
-        self._name = name
+        self.name = name
         # Where the session cookie goes, the bound cookie has to go as well.
         self._samesite = "None" if cookie.samesite == "None" else "Lax"
         self._lifetime = cookie_lifetime
@@ -58,11 +58,11 @@ class Tokens:
     def set_cookie(self, head: Head, binding: Binding, now: int) -> str:
         """Return the Set-Cookie header of a bound cookie that is made now."""
         value = self._bound.seal(f"{now + self._lifetime}.{_about(head, binding.key)}")
-        return f"{self._name}={value}; Max-Age={self._lifetime - EARLIER}; {self.attributes}"
+        return f"{self.name}={value}; Max-Age={self._lifetime - EARLIER}; {self.attributes}"
 
     def clearing(self, cookies: Sequence[str]) -> str | None:
         """Return the Set-Cookie header that clears the bound cookie, or None if none is in the Cookie headers."""
-        return f"{self._name}=; Max-Age=0; {self.attributes}" if has_value(cookies, self._name) else None
+        return f"{self.name}=; Max-Age=0; {self.attributes}" if has_value(cookies, self.name) else None
 
     def is_proved(self, cookies: Sequence[str], head: Head, binding: Binding, now: int) -> bool:
         """Return whether one of the Cookie headers has a bound cookie of this login and device that has not ended."""

@@ -7,7 +7,13 @@ from ..session.session import Session
 
 
 class Guard(Protocol):
-    """Decides whether a request may use its session.  :mod:`aiohttp_session_store.device` has an implementation."""
+    """Decides whether a request may use its session.  :mod:`aiohttp_session_store.device` has an implementation.
+
+    Attributes:
+        cookie_name: The name of a cookie for the whole host that it decides by.
+    """
+
+    cookie_name: str
 
     async def admit(self, session: Session, request: Any) -> Session:
         """Return the session that the handler gets: *session*, which was found, or another one in its place.

@@ -12,6 +12,10 @@ from ..errors import ConfigurationError
 from .app_sessions import APP, AppSessions
 from .cookie_settings import SessionCookie
 
+_ONE_BOUND_COOKIE = (
+    "two apps bind their sessions to devices with the same bound cookie, so they would refuse each other's visitors:"
+    " give each bind_devices() a cookie_name of its own"
+)
 # What the first request would miss at the latest.
 _CALLS = ("now", "default_secrets", "read", "save", "start", "aclose")
 
@@ -100,10 +104,12 @@ def check_cookie_names(app: web.Application) -> None:
     sessions.beside = [other[APP] for other in hosts if other is not app and APP in other]
     for beside in hosts.keys() - within.keys():
         other = beside.get(APP)
-        if other is None or not _exclude_each_other(sessions, other):
+        if other is None or not (_share_a_bound_cookie(sessions, other) or _exclude_each_other(sessions, other)):
             continue
         if not any(_meet(sessions, one, other, two) for one in hosts[app] for two in hosts[beside]):
             continue
+        if not _exclude_each_other(sessions, other):
+            raise ConfigurationError(_ONE_BOUND_COOKIE)
         raise ConfigurationError(
             f"two sub-apps both use a session cookie {_named(sessions, other)!r}, but do not share their sessions, so"
             " they would log each other's visitors out. Give each setup() a cookie with a name or path of its own, or"
@@ -113,6 +119,8 @@ def check_cookie_names(app: web.Application) -> None:
         if inner is app or APP not in inner:
             continue
         inner[APP].nested = True
+        if _share_a_bound_cookie(sessions, inner[APP]):
+            raise ConfigurationError(_ONE_BOUND_COOKIE)
         if _named(sessions, inner[APP]):
             raise ConfigurationError(
                 f"the app and a sub-app both use a session cookie {_named(sessions, inner[APP])!r}, so they would"
@@ -124,6 +132,13 @@ def check_cookie_names(app: web.Application) -> None:
 def _named(one: AppSessions, other: AppSessions) -> str:
     """Return a name that the cookies of both have or had before, or ""."""
     return next((name for name in one.cookie.names if name in other.cookie.names), "")
+
+
+def _share_a_bound_cookie(one: AppSessions, other: AppSessions) -> bool:
+    """Return whether two apps with sessions of their own decide by one cookie, which can be that of one of them."""
+    if one.guard is None or other.guard is None or one.guard.cookie_name != other.guard.cookie_name:
+        return False
+    return not one.cookie.replaces(other.cookie) or _exclude_each_other(one, other)
 
 
 def _exclude_each_other(one: AppSessions, other: AppSessions) -> bool:

@@ -89,6 +89,49 @@ def test_a_partitioned_cookie_is_refused() -> None:
         bind_devices(app_on(cookie=SessionCookie(secure=True, samesite="None", partitioned=True)))
 
 
+def bound_app(cookie_name: str, session: str, storage: Any = None, path: str = "/") -> web.Application:
+    cookie = SessionCookie(session, secure=True, secrets=SECRET, path=path)
+    app = app_on(storage, cookie)
+    bind_devices(app, cookie_name=cookie_name)
+    return app
+
+
+@pytest.mark.parametrize("nested", [False, True])
+async def test_two_apps_of_one_host_need_bound_cookies_of_their_own(nested: bool) -> None:
+    """A browser keeps one cookie of a name, so each refresh for one app would log the visitor out of the other."""
+
+    def both(second: str, path: str = "/", session: str = "two") -> web.Application:
+        inner = bound_app(second, session, path=path)
+        app = bound_app("__Host-bound", "one") if nested else web.Application()
+        app.add_subapp("/two", inner)
+        if not nested:
+            app.add_subapp("/one", bound_app("__Host-bound", "one", path=path))
+        return app
+
+    for app in (both("__Host-bound"), both("__Host-bound", path="/two")):
+        app.freeze()
+        with pytest.raises(ConfigurationError, match="cookie_name of its own"):
+            await app.startup()
+
+    app = both("__Host-other")
+    app.freeze()
+    await app.startup()
+    await app.cleanup()
+
+
+async def test_two_apps_that_share_their_sessions_or_not_their_host_may_have_one_bound_cookie() -> None:
+    storage = MemoryStorage()
+    shared, apart = web.Application(), web.Application()
+    for prefix in ("/one", "/two"):
+        shared.add_subapp(prefix, bound_app("__Host-bound", "session", storage))
+    for host in ("one.example", "two.example"):
+        apart.add_domain(host, bound_app("__Host-bound", "session"))
+    for app in (shared, apart):
+        app.freeze()
+        await app.startup()
+        await app.cleanup()
+
+
 def test_it_is_called_once_and_before_the_app_runs() -> None:
     app = app_on()
     bind_devices(app)

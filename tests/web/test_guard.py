@@ -15,6 +15,8 @@ from tests.web.visits import ClientOf
 class Guard:
     """Does to sessions that have data what the header ``Admit`` of the request says."""
 
+    cookie_name = "guard"
+
     def __init__(self, storage: KeyedStorage) -> None:
         self.storage, self.asked = storage, 0
 
