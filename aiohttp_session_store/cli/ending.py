@@ -9,7 +9,7 @@ from ..record.format import REVOKED
 from ..session.state import Place
 from ..storages.base import KeyedStorage
 from .batches import AT_ONCE, Batches
-from .entries import ENDED, LIVE, UNREADABLE, Entry, entries
+from .entries import ENDED, LIVE, RETIRED, UNREADABLE, Entry, entries
 from .exits import FINE, FOUND, NotThereError
 from .listing import unreadable_of
 from .running import Run
@@ -51,9 +51,8 @@ async def end_all(run: Run, storage: KeyedStorage, *, dry_run: bool) -> int:
 
     async def end_one(entry: Entry) -> None:
         nonlocal ended
-        if not dry_run:
-            await _end(storage, entry)
-        ended += entry.kind in (LIVE, UNREADABLE)
+        counts = entry.kind in (LIVE, UNREADABLE) if dry_run else await _end(storage, entry)
+        ended += counts
 
     async with aclosing(run.over("Counting" if dry_run else "Ending", entries(storage))) as parts:
         async for part in parts:
@@ -70,11 +69,16 @@ async def end_all(run: Run, storage: KeyedStorage, *, dry_run: bool) -> int:
     return run.exit_code(FOUND if left or batches.failed else FINE)
 
 
-async def _end(storage: KeyedStorage, entry: Entry) -> None:
-    """End what stands at the key of *entry*, or where its session has moved."""
+async def _end(storage: KeyedStorage, entry: Entry) -> bool:
+    """End what stands at the key of *entry*, or where its session has moved; return whether that ended a session.
+
+    The mark of an old id may be met before its session: then the session ends here, and later counts as ended already.
+    """
     ended = await end(storage, entry.key, entry.stored, REVOKED)
-    if ended is not None:
-        await unlink(storage, ended.head, ended.key)
+    if ended is None:
+        return False
+    await unlink(storage, ended.head, ended.key)
+    return ended.ended and entry.kind in (LIVE, RETIRED, UNREADABLE)
 
 
 def _said(run: Run, number: int, *, dry_run: bool, left: int = 0) -> None:

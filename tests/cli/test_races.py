@@ -1,6 +1,7 @@
 """Endings and re-encryption amid requests that change ids and values, in any order of their steps."""
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 
@@ -72,6 +73,28 @@ async def test_no_session_escapes_an_ending_of_all_by_changing_its_id(
     for visitor in visitors:
         for session_id in visitor.ids:
             assert (await storage.read(session_id)).new
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_session_that_is_met_by_an_old_id_first_counts_once(
+    seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = SlowWalk(seed)
+    for number in range(20):
+        session = await storage.read(await stored_id(storage, n=0))
+        if number % 2:
+            session.regenerate_id()
+        else:
+            session.login("ada")
+        await storage.save(session)
+    counted = []
+    for dry_run in (True, False, False):
+        with Run(json=True) as run:
+            assert await end_all(run, storage, dry_run=dry_run) == 0
+        document = json.loads(capsys.readouterr().out)
+        counted.append(document["would_end" if dry_run else "ended"])
+
+    assert counted == [20, 20, 0]
 
 
 @pytest.mark.parametrize("seed", range(8))
