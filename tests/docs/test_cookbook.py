@@ -305,17 +305,17 @@ async def test_an_administrator_acts_as_a_user_and_only_looks(
     app.router.add_post("/save", save)
     client = await client_of(aiohttp_client, app)
 
-    await logged_in(client, "2")
-    assert await status(client, "/act-as/1", "POST") == 403
     await logged_in(client, "1")
+    assert await status(client, "/act-as/2", "POST") == 403
+    await logged_in(client, "2")
     assert await status(client, "/act-as/7", "POST") == 403
-    assert await text(client, "/act-as/2", "POST") == "The profile of ada"
+    assert await text(client, "/act-as/1", "POST") == "The profile of ada"
     assert await status(client, "/save", "POST") == 403
     assert await text(client, "/act-as-myself", "POST") == "The profile of grace"
     assert await status(client, "/save", "POST") == 200
-    assert saved == ["1"]
+    assert saved == ["2"]
 
-    await text(client, "/act-as/2", "POST")
+    await text(client, "/act-as/1", "POST")
     monkeypatch.setattr(acting, "ADMINS", set())
     assert await text(client, "/profile") == "The profile of grace"
     monkeypatch.undo()

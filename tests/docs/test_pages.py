@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from aiohttp_session_store import MemoryStorage
+from aiohttp_session_store import KeyRing, MemoryStorage
 from aiohttp_session_store.storages.postgres import PostgresStorage
 from tests.docs.blocks import ROOT, block, blocks, write_files
 
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
 DOCUMENTS = [*PAGES, "README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md"]
 SETTINGS = {
+    "SESSION_KEYS": KeyRing.new_key(),
     "SESSION_SECRET": "known-secret-0123456789-abcdefghijklmnopqrstuvwxyz",
     "DATABASE_URL": "postgresql://localhost/shop",
     "OLD_SECRET": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
