@@ -5,18 +5,22 @@ from typing import Any
 
 # A search finds the page about a thing before those that mention it, and a record of a decision last.
 _BOOSTS = {
-    "accounts.md": 3,
+    "accounts.md": 4,
     "choosing-a-storage.md": 1.5,
     "coming-from.md": 0.7,
+    "cookbook/": 1.2,
+    "cookbook/index.md": 0.5,
     "cookbook/multiple-workers.md": 2,
     "cookies.md": 2,
     "decisions/": 0.1,
     "filesystem.md": 2,
-    "migrating.md": 0.4,
+    "migrating.md": 1.5,
+    "operating.md": 1.5,
+    "performance.md": 0.5,
     "postgres.md": 2,
     "redis.md": 2,
-    "reference/": 0.4,
-    "timeouts.md": 2,
+    "reference/": 0.3,
+    "timeouts.md": 4,
 }
 _ROLE = re.compile(r":(?:attr|class|data|exc|func|meth|mod):<code>(?:~[\w.]*\.)?(?=\w)")
 

@@ -30,6 +30,13 @@ FOUND_FIRST = {
     "multiple workers": "/cookbook/multiple-workers/",
     "docker": "/cookbook/docker/",
     "redis": "/redis/",
+    "login": "/accounts/",
+    "2fa": "/accounts/",
+    "force_login": "/coming-from/",
+    "concurrency": "/concurrency/",
+    "sse": "/streaming/",
+    "impersonate": "/cookbook/impersonation/",
+    "web.View": "/cookbook/class-based-views/",
 }
 FIRST = "place => document.querySelector('.md-search-result__item > a')?.pathname === place"
 PHONE, DESKTOP = 390, 1280
