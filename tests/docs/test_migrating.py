@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -21,6 +22,7 @@ from redis.asyncio import Redis
 from aiohttp_session_store import KeyRing, MemoryStorage, SessionCookie, get_session, new_session, setup
 from tests.docs.blocks import block, write_files
 from tests.migrate.test_aiohttp_session import OLD, Visitor, cookie_of_old_app, show
+from tests.servers.ports import free_port
 from tests.servers.redis import redis_server
 from tests.web.storages import SECRET
 
@@ -241,3 +243,22 @@ def test_what_a_package_imports_that_is_not_there_says_what_to_use(tmp_path: Pat
     finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100)
 
     assert "ImportError: 'AbstractStorage' is a name of aiohttp-session. Here, derive from Keyed" in finished.stderr
+
+
+def test_the_commands_of_the_page_move_a_visitor(tmp_path: Path) -> None:
+    write_files(PAGE, tmp_path)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    finished = subprocess.run(
+        ["bash", "-e", "-c", block(PAGE, "sh", "OLD_SECRET").replace("8000", str(free_port()))],
+        cwd=tmp_path,
+        env={"PATH": path, "PYTHONUNBUFFERED": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert finished.returncode == 0, finished.stderr
+    assert "welcome" in finished.stdout
+    assert '{"user": "ada", "cart": []}' in finished.stdout
+    assert "AIOHTTP_SESSION" not in (tmp_path / "jar").read_text()
