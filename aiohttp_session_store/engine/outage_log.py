@@ -68,13 +68,7 @@ class OutageLog:
             args: Which session it is about, for example.
             with_traceback: Whether the first line has a traceback if the logger's level is DEBUG.
         """
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:  # a forked child's parent, or a test before, has its own
-            self._loop, self._timer = loop, None
-            self._forget()
-        if self._timer is None:
-            self._began = self._told_at = self._clock()
-            self._timer = loop.call_later(self._every, self.sum_up)
+        self._begin()
         self._total += 1
         about = (what, _cause_of(error))
         known = self._failures.get(about)
@@ -91,6 +85,19 @@ class OutageLog:
             hide_locals(error)
             traceback = error
         _logger.log(level, f"{what}: %s", *args, one_line(error), exc_info=traceback)  # noqa: G004  it is a format
+
+    def _begin(self) -> None:
+        """Start the timer, unless it runs."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # who drives a storage without an event loop has no timer, and the first lines only
+            return
+        if self._loop is not loop:  # a forked child's parent, or a test before, has its own
+            self._loop, self._timer = loop, None
+            self._forget()
+        if self._timer is None:
+            self._began = self._told_at = self._clock()
+            self._timer = loop.call_later(self._every, self.sum_up)
 
     def sum_up(self) -> None:
         """Log how often the storage has failed since the last line; if it has not, the outage is over."""

@@ -237,3 +237,12 @@ async def test_a_traceback_is_for_debugging_and_comes_once(
 
     assert sum(record.exc_info is not None for record in caplog.records) == expected
     log.close()
+
+
+def test_without_an_event_loop_only_the_first_line_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    log = OutageLog()
+    for _ in range(3):
+        log.note(logging.WARNING, StorageError("away"), "session %s could not be extended", "a")
+
+    assert [record.getMessage() for record in caplog.records] == ["session a could not be extended: away"]
+    log.close()

@@ -229,7 +229,7 @@ class World(RuleBasedStateMachine):
         housekeeping = unsaved.place and unsaved.used and not (unsaved.original or unsaved.by_handler)
         if isinstance(answer, Exception | type):
             ends = unsaved.destroy_pending or unsaved.replaces
-            refused = self.storage.failed == ("replace",) and not unknown
+            refused = self.storage.failed == ("replace",) and not self.storage.lost
             assert not (ends and refused), "without a tombstone, the record is deleted"
             moves = unsaved.original is not None and expected == asked
             assert not (moves and unknown and len(self.storage.failed) == 1), "a fence makes it known"
