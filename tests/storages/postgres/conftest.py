@@ -1,5 +1,6 @@
 """A server for all tests, which keep out of each other's way by the names of their schemas."""
 
+import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
 
@@ -7,6 +8,7 @@ import asyncpg
 import pytest
 
 from aiohttp_session_store.storages.postgres import PostgresStorage
+from tests.servers.pgbouncer import MISSING, installed, pgbouncer
 from tests.servers.postgres import PostgresServer, new_postgres_server, postgres_server
 
 
@@ -21,6 +23,18 @@ def new_server() -> Iterator[PostgresServer]:
 def shared_server(new_server: PostgresServer) -> Iterator[PostgresServer]:
     with postgres_server(like=new_server) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def pooled_dsn(shared_server: PostgresServer) -> Iterator[str]:
+    """Return the DSN of the shared server behind a PgBouncer with four connections to it."""
+    binary = installed()
+    if binary is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
+    with pgbouncer(binary, shared_server.dsn, 4) as dsn:
+        yield dsn
 
 
 @pytest.fixture

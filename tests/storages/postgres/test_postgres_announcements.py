@@ -2,10 +2,9 @@
 
 import asyncio
 import logging
-import os
 import secrets
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 import asyncpg
@@ -15,7 +14,6 @@ from aiohttp_session_store import Announcement, StorageError
 from aiohttp_session_store.engine.watching import Watching
 from aiohttp_session_store.storages.postgres import PostgresStorage, announcing
 from tests.docs.blocks import ROOT
-from tests.servers.pgbouncer import MISSING, installed, pgbouncer
 from tests.servers.postgres import PostgresServer
 from tests.servers.tcp_proxy import Fate, tcp_proxy
 from tests.storages.watched_steps import AWAY, SOON, ended, log_out, stored, watch
@@ -189,17 +187,6 @@ async def test_messages_of_others_are_ignored(pool: asyncpg.Pool, storage: Postg
         await storage.announce(KEY, "revoked")
 
         assert await asyncio.wait_for(anext(announcements), SOON) == Announcement(KEY, "revoked")
-
-
-@pytest.fixture(scope="module")
-def pooled_dsn(shared_server: PostgresServer) -> Iterator[str]:
-    binary = installed()
-    if binary is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(MISSING)
-        pytest.skip(MISSING)
-    with pgbouncer(binary, shared_server.dsn, 4) as dsn:
-        yield dsn
 
 
 async def test_behind_a_pooler_the_looks_do_the_work_and_it_is_said_once(

@@ -1,7 +1,6 @@
 """A write whose answer was lost is sent again, and its caller learns the truth whatever others did meanwhile."""
 
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,6 @@ import pytest
 from aiohttp_session_store import KeyedStorage, MemoryStorage, StorageError
 from aiohttp_session_store.migrate import MigratingStorage
 from aiohttp_session_store.storages.postgres import PostgresStorage
-from tests.servers.pgbouncer import MISSING, installed, pgbouncer
 from tests.servers.postgres import PostgresServer
 from tests.servers.proxy import Fate, Proxy, Request, answer_lost, followed_by, lost_on_the_way, proxy
 
@@ -22,18 +20,6 @@ EXPIRES_AT = 4_000_000_000
 ALL = [answer_lost, lost_on_the_way]
 
 Other = Callable[[], Awaitable[object]]
-
-
-@pytest.fixture(scope="module")
-def pooled_dsn(shared_server: PostgresServer) -> Iterator[str]:
-    """Return the DSN of the shared server behind a PgBouncer with four connections to it."""
-    binary = installed()
-    if binary is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(MISSING)
-        pytest.skip(MISSING)
-    with pgbouncer(binary, shared_server.dsn, 4) as dsn:
-        yield dsn
 
 
 @dataclass

@@ -1,8 +1,7 @@
 """The contract and the locks behind a real PgBouncer that gives each transaction another connection."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
@@ -12,23 +11,9 @@ from pytest_aiohttp import AiohttpClient
 from aiohttp_session_store import KeyedStorage, SessionCookie, StorageError, exclusive_session, setup
 from aiohttp_session_store.storages.postgres import PostgresStorage
 from aiohttp_session_store.testing import ManualClock, StorageContract
-from tests.servers.pgbouncer import MISSING, installed, pgbouncer
-from tests.servers.postgres import PostgresServer
 from tests.web.storages import SECRET
 
 KEY = "ab" * 32
-
-
-@pytest.fixture(scope="module")
-def pooled_dsn(shared_server: PostgresServer) -> Iterator[str]:
-    """Return the DSN of the shared server behind a PgBouncer with four connections to it."""
-    binary = installed()
-    if binary is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(MISSING)
-        pytest.skip(MISSING)
-    with pgbouncer(binary, shared_server.dsn, 4) as dsn:
-        yield dsn
 
 
 @pytest.mark.long

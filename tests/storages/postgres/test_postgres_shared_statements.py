@@ -1,9 +1,8 @@
 """Requests of one turn of the event loop share a statement, and each of them gets an answer of its own."""
 
 import asyncio
-import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import asyncpg
@@ -11,25 +10,12 @@ import pytest
 
 from aiohttp_session_store import StorageError, Stored
 from aiohttp_session_store.storages.postgres import PostgresStorage
-from tests.servers.pgbouncer import MISSING, installed, pgbouncer
 from tests.servers.postgres import PostgresServer
 from tests.servers.tcp_proxy import Fate, TcpProxy, tcp_proxy
 
 EXPIRES_AT = 4_000_000_000
 KEYS = [f"{number:064x}" for number in range(8)]
 MISSING_KEY = "f" * 64
-
-
-@pytest.fixture(scope="module")
-def pooled_dsn(shared_server: PostgresServer) -> Iterator[str]:
-    """Return the DSN of the shared server behind a PgBouncer with four connections to it."""
-    binary = installed()
-    if binary is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(MISSING)
-        pytest.skip(MISSING)
-    with pgbouncer(binary, shared_server.dsn, 4) as dsn:
-        yield dsn
 
 
 @pytest.fixture(params=["direct", "repeatable read", "PgBouncer"])
