@@ -23,6 +23,8 @@ SECRET_FILE = "secret.key"  # noqa: S105  a name
 LOCK_FILE = "locks"
 TEMPORARY = ".tmp-"
 SHARD = re.compile(r"[0-9a-f]{2}")
+#: The name of a record file in its folder: the rest of the key.
+RECORD_NAME = re.compile(r"[0-9a-f]{62}")
 GIT_IGNORE = ".gitignore"
 # Patterns of all names that we make, for git and for fnmatch.
 _OURS = (GIT_IGNORE, SECRET_FILE, LOCK_FILE, OWNERS, SET_ASIDE, TEMPORARY + "*", "[0-9a-f][0-9a-f]")

@@ -1,16 +1,13 @@
 """Tells a directory of sessions from any other one, without changing it."""
 
 import os
-import re
 import stat
 
 from ...record.format import NewerRecordError
-from .directory import GIT_IGNORE, IGNORE_ALL, IGNORE_OURS, SAFE, SHARD
+from .directory import GIT_IGNORE, IGNORE_ALL, IGNORE_OURS, RECORD_NAME, SAFE, SHARD
 from .file_format import HEADER_SIZE, RubbishError, unpack_header
 
 __all__ = ["is_used"]
-
-_NAME = re.compile(r"[0-9a-f]{62}")
 
 
 def is_used(path: str) -> bool:
@@ -39,7 +36,7 @@ def _has_record(directory: int, shard: str) -> bool:
         return False
     try:
         with os.scandir(folder) as entries:
-            return any(_NAME.fullmatch(entry.name) and _is_record(folder, entry.name) for entry in entries)
+            return any(RECORD_NAME.fullmatch(entry.name) and _is_record(folder, entry.name) for entry in entries)
     finally:
         os.close(folder)
 

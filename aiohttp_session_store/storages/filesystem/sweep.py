@@ -1,14 +1,13 @@
 """The sweep of a directory of record files.  The code blocks: each call does a bounded piece of work in a thread."""
 
 import os
-import re
 from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
 from ...record.format import NewerRecordError
 from .atomic_files import RecordFiles
-from .directory import SET_ASIDE, SHARD, TEMPORARY, SessionDirectory
+from .directory import RECORD_NAME, SET_ASIDE, SHARD, TEMPORARY, SessionDirectory
 from .file_format import Header, RubbishError
 from .lock import BusyError, record_locked
 from .record_file import header_of, read_header
@@ -17,8 +16,6 @@ from .record_file import header_of, read_header
 TEMPORARY_KEPT = 60 * 60
 # In seconds. Long enough to find out what was wrong with a file, but its content must not stay on the disk for ever.
 SET_ASIDE_KEPT = 30 * 24 * 60 * 60
-
-_NAME = re.compile(r"[0-9a-f]{62}")
 
 
 class Slice(NamedTuple):
@@ -74,7 +71,7 @@ class FileSweep:
             for name in names:
                 if name.startswith(TEMPORARY):
                     _remove_older(name, now - TEMPORARY_KEPT, folder)
-                elif _NAME.fullmatch(name):
+                elif RECORD_NAME.fullmatch(name):
                     try:
                         if _expired(read_header(folder, name), reclaimable) and _removed(folder, name, reclaimable):
                             removed.append(shard + name)

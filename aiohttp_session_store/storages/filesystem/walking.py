@@ -1,16 +1,13 @@
 """Walking over all record files, without changing any.  The code blocks: each call does a bounded piece of work."""
 
 import os
-import re
 
 from ...engine.verbs import Found
 from ...record.format import NewerRecordError
 from .atomic_files import RecordFiles
-from .directory import SAFE, SHARD, SessionDirectory
+from .directory import RECORD_NAME, SAFE, SHARD, SessionDirectory
 from .file_format import RubbishError
 from .record_file import read_record, rubbish_or
-
-_NAME = re.compile(r"[0-9a-f]{62}")
 
 
 class FileWalk:
@@ -37,7 +34,7 @@ class FileWalk:
         """
         try:
             with self._files.open_folder(shard) as folder, os.scandir(folder) as entries:
-                return [entry.name for entry in entries if _NAME.fullmatch(entry.name)]
+                return [entry.name for entry in entries if RECORD_NAME.fullmatch(entry.name)]
         except (FileNotFoundError, NotADirectoryError):  # the sweep has removed it; or no record can be there
             return []
 

@@ -1,6 +1,6 @@
 """A write whose answer was lost is sent again, and its caller learns the truth whatever others did meanwhile."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -14,12 +14,9 @@ from aiohttp_session_store.migrate import MigratingStorage
 from aiohttp_session_store.storages.postgres import PostgresStorage
 from tests.servers.postgres import PostgresServer
 from tests.servers.proxy import Fate, Proxy, Request, answer_lost, followed_by, lost_on_the_way, proxy
+from tests.storages.lost_steps import EXPIRES_AT, KEY, data_of, writes
 
-KEY = "ab" * 32
-EXPIRES_AT = 4_000_000_000
 ALL = [answer_lost, lost_on_the_way]
-
-Other = Callable[[], Awaitable[object]]
 
 
 @dataclass
@@ -59,25 +56,6 @@ async def scene(request: pytest.FixtureRequest, shared_server: PostgresServer, s
             both.append(MigratingStorage(storage, MemoryStorage()) if request.param == "migrating" else storage)
             stack.push_async_callback(both[-1].aclose)
         yield Scene(both[0], both[1], broken)
-
-
-def writes(storage: KeyedStorage, count: int) -> list[Other]:
-    """Return writes of other requests.  Each one replaces what it finds by its number, from 1 on."""
-
-    def write(number: int) -> Other:
-        async def replace() -> None:
-            stored = await storage.fetch(KEY)
-            assert stored is not None
-            assert await storage.replace(KEY, b"%d" % number, EXPIRES_AT, stored.version)
-
-        return replace
-
-    return [write(number) for number in range(1, count + 1)]
-
-
-async def data_of(storage: KeyedStorage) -> bytes | None:
-    stored = await storage.fetch(KEY)
-    return None if stored is None else stored.data
 
 
 # --- replacing

@@ -1,7 +1,7 @@
 """A write whose answer was lost is sent again, and its caller learns the truth whatever others did meanwhile."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -23,12 +23,10 @@ from tests.servers.proxy import (
     silence_after,
 )
 from tests.servers.redis import RedisServer, packaged, redis_server
+from tests.storages.lost_steps import EXPIRES_AT, KEY, Other, data_of, writes
 
-KEY, OTHER = "ab" * 32, "cd" * 32
-EXPIRES_AT = 4_000_000_000
+OTHER = "cd" * 32
 TIMEOUT = 20.0
-
-Other = Callable[[], Awaitable[object]]
 
 
 @dataclass
@@ -129,25 +127,6 @@ async def knows_scripts(storage: RedisStorage) -> None:
     await storage.delete(OTHER, version)
     async with storage.lock(OTHER) as lease:
         await lease()
-
-
-def writes(storage: RedisStorage, count: int) -> list[Other]:
-    """Return writes of other requests.  Each one replaces what it finds by its number, from 1 on."""
-
-    def write(number: int) -> Other:
-        async def replace() -> None:
-            stored = await storage.fetch(KEY)
-            assert stored is not None
-            assert await storage.replace(KEY, b"%d" % number, EXPIRES_AT, stored.version)
-
-        return replace
-
-    return [write(number) for number in range(1, count + 1)]
-
-
-async def data_of(storage: RedisStorage) -> bytes | None:
-    stored = await storage.fetch(KEY)
-    return None if stored is None else stored.data
 
 
 ALL = [answer_lost, silence_after, lost_on_the_way, silence]
