@@ -44,9 +44,14 @@ class Saver:
         self._running: set[asyncio.Task[Any]] = set()
 
     async def finish(self) -> None:
-        """Wait for the saves that outlived their requests; those of a forked child's parent are the parent's own."""
+        """Wait for the saves under way, also for those that outlived their requests.
+
+        What another app that uses the storage saves meanwhile is not waited for: that could go on for ever.  The saves
+        of a forked child's parent are the parent's own.
+        """
         loop = asyncio.get_running_loop()
-        while under_way := {task for task in self._running | self._shared.tasks if task.get_loop() is loop}:
+        under_way = {task for task in self._running | self._shared.tasks if task.get_loop() is loop}
+        if under_way:
             await asyncio.wait(under_way)
 
     async def save(self, state: SessionState) -> str | None:

@@ -249,3 +249,29 @@ async def test_closing_the_storage_waits_for_the_saves_of_cancelled_requests() -
 
         assert b'"a":1' in storage._records[session.key].data, steps
         assert key_of(new.id) in storage._records, steps
+
+
+async def test_closing_the_storage_for_one_app_does_not_wait_for_what_another_app_goes_on_saving() -> None:
+    storage = RacyStorage(1)
+    await storage.start()
+    await storage.start()
+    closed = asyncio.Event()
+
+    async def use(steps: int) -> None:
+        session = await storage.read(await stored_id(storage))
+        for _ in range(steps):  # so that there is no turn without a save
+            await asyncio.sleep(0)
+        while not closed.is_set():
+            session["a"] = session.get("a", 0) + 1
+            await storage.save(session)
+
+    using = asyncio.gather(*map(use, range(20)))
+    while not storage._saver._shared.tasks:
+        await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(30):
+            await storage.aclose()
+    finally:
+        closed.set()
+        await using
+        await storage.aclose()

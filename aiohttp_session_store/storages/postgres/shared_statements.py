@@ -90,8 +90,11 @@ class SharedStatements:
         )
 
     async def finish(self) -> None:
-        """Wait for statements whose requests no longer wait for them."""
-        while self._running and self._loop is asyncio.get_running_loop():
+        """Wait for the statements under way, also for those whose requests no longer wait for them.
+
+        What another app that uses the storage sends meanwhile is not waited for: that could go on for ever.
+        """
+        if self._running and self._loop is asyncio.get_running_loop():
             await asyncio.wait(self._running)
 
     async def _together(self, shared: Shared, arguments: tuple[Any, ...]) -> Answer | Exception | None:

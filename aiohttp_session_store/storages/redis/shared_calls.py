@@ -130,11 +130,12 @@ class Calls:
             raise storage_error(error, "CLUSTER SLOTS", self.timeout, maybe_stored=False) from error
 
     async def finish(self) -> None:
-        """Wait for commands whose callers no longer wait for them.
+        """Wait for the commands under way, also for those whose callers no longer wait for them.
 
-        The answers to commands that another event loop had sent when it ended are lost, so they are not waited for.
+        What another app that uses the storage sends meanwhile is not waited for: that could go on for ever.  The
+        answers to commands that another event loop had sent when it ended are lost, so they are not waited for either.
         """
-        while self._sending and self._loop is asyncio.get_running_loop():
+        if self._sending and self._loop is asyncio.get_running_loop():
             await asyncio.wait(self._sending)
 
     def _answer(self, command: tuple[Word, ...], key: str, *, lost: bool = False) -> Awaitable[Answer]:

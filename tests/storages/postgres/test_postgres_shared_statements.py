@@ -295,6 +295,31 @@ async def test_a_storage_is_closed_when_what_was_sent_is_done(shared_server: Pos
     await storage.aclose()
 
 
+async def test_an_app_closes_a_storage_while_another_app_goes_on_using_it(
+    shared_server: PostgresServer, schema: str
+) -> None:
+    storage = PostgresStorage.from_dsn(shared_server.dsn, schema=schema, timeout=60)
+    await storage.create_schema()
+    await storage.start()
+    await storage.start()
+    closed = asyncio.Event()
+
+    async def use(number: int) -> None:
+        while not closed.is_set():
+            await storage.fetch(f"{number:064x}")
+
+    using = asyncio.gather(*map(use, range(64)))
+    while not storage._shared._running:
+        await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(30):
+            await storage.aclose()
+    finally:
+        closed.set()
+        await using
+        await storage.aclose()
+
+
 def test_a_storage_works_in_one_event_loop_after_another(shared_server: PostgresServer, schema: str) -> None:
     """Also if the first one ended while requests were waiting for their turn."""
     storage = PostgresStorage.from_dsn(shared_server.dsn, schema=schema)

@@ -86,6 +86,30 @@ async def test_closing_waits_for_what_was_sent_by_a_request_that_was_cancelled(s
         assert client.exists(f"session:{KEYS[0]}")
 
 
+async def test_an_app_closes_a_storage_while_another_app_goes_on_using_it(
+    shared_server: RedisServer, prefix: str
+) -> None:
+    storage = RedisStorage.from_url(shared_server.url, prefix=prefix)
+    await storage.start()
+    await storage.start()
+    closed = asyncio.Event()
+
+    async def use(number: int) -> None:
+        while not closed.is_set():
+            await storage.fetch(f"{number:064x}")
+
+    using = asyncio.gather(*map(use, range(64)))
+    while not storage._calls._sending:
+        await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await storage.aclose()
+    finally:
+        closed.set()
+        await using
+        await storage.aclose()
+
+
 async def test_a_lock_whose_taker_was_cancelled_is_not_taken_after_its_release(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
