@@ -102,19 +102,20 @@ class SharedStatements:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:  # nobody waits any more in a loop that has ended
             self._loop, self._waiting, self._running = loop, {}, set()
-        others = self._waiting.get(shared)
+        waiting = self._waiting  # that of this loop: what a loop has left behind may be closed while a later one runs
+        others = waiting.get(shared)
         if others is not None:
             call = _Call(arguments, loop.create_future())
             others.append(call)
             return await call.done
-        others = self._waiting[shared] = []
+        others = waiting[shared] = []
         try:
             await asyncio.sleep(0)  # until this turn of the loop is over
         except asyncio.CancelledError:
             self._send(shared, others)
             raise
         finally:
-            del self._waiting[shared]
+            del waiting[shared]
         if not others:
             return None
         call = _Call(arguments, loop.create_future())

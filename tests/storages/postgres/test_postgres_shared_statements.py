@@ -320,6 +320,33 @@ async def test_an_app_closes_a_storage_while_another_app_goes_on_using_it(
         await storage.aclose()
 
 
+def test_a_request_of_a_loop_that_has_ended_disturbs_none_of_a_later_loop(
+    shared_server: PostgresServer, schema: str
+) -> None:
+    """Its coroutine is closed whenever the garbage collector finds it, such as in the middle of a turn."""
+    storage = PostgresStorage.from_dsn(shared_server.dsn, schema=schema, timeout=60)
+    fetching = storage.fetch(KEYS[0])
+
+    async def begin() -> None:
+        asyncio.ensure_future(fetching)  # noqa: RUF006  it is found below
+
+    async def ask() -> None:
+        await storage.create_schema()
+        asking = asyncio.gather(*(storage.fetch(key) for key in KEYS))
+        asyncio.get_running_loop().call_soon(fetching.close)
+        async with asyncio.timeout(30):
+            assert await asking == [None] * len(KEYS)
+        await storage.aclose()
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(begin())  # now the request waits for its turn to end
+    (left,) = asyncio.all_tasks(loop)
+    asyncio.run(ask())
+    loop.run_until_complete(asyncio.wait([left]))
+    loop.close()
+    assert isinstance(left.exception(), RuntimeError), "its coroutine was closed"
+
+
 def test_a_storage_works_in_one_event_loop_after_another(shared_server: PostgresServer, schema: str) -> None:
     """Also if the first one ended while requests were waiting for their turn."""
     storage = PostgresStorage.from_dsn(shared_server.dsn, schema=schema)
