@@ -6,7 +6,7 @@ from typing import Any
 
 from ...errors import StorageError
 from .connections import Answer, Connections, LostAnswerError
-from .statements import Shared
+from .statements import Shared, as_text
 
 __all__ = ["SharedStatements"]
 
@@ -132,7 +132,8 @@ class SharedStatements:
     async def _run(self, shared: Shared, calls: list[_Call]) -> None:
         outcome: Answer | Exception | None = None
         try:
-            rows = await self._connections.rows(shared.many, *zip(*(call.arguments for call in calls), strict=True))
+            records = [map(as_text, call.arguments) for call in calls]
+            rows = await self._connections.rows(shared.many, *zip(*records, strict=True))
             for number, *row in rows or ():
                 calls[number - 1].finish(Answer(row, lost=False))
             if rows is not None and not shared.writes:

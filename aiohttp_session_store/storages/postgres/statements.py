@@ -26,15 +26,26 @@ def _checked(what: str, name: object, longest: int) -> str:
     return name
 
 
+def as_text(value: str | bytes | int) -> str:
+    """Return *value* as an array of text holds it.
+
+    The driver asks the server about arrays of any other type, once for each connection.  Before it asks, it turns JIT
+    compilation off, or else that query takes a second.  Behind a pooler, it turns it off for another connection.
+    """
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int) else "\\x" + value.hex()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Shared:
     """A statement about one record, and one that does the same for several.
 
     Attributes:
         one: Returns a row if it was carried out, or if it reads, the columns.
-        many: Takes an array for each parameter of *one*.  Returns a row for each record for which it was carried out:
-            its place in the arrays, from 1 on, and the columns of *one* if it reads.  What others are writing is left
-            out, and so is all but one of those that change the same record.
+        many: Takes an array for each parameter of *one*, see :func:`as_text`.  Returns a row for each record for which
+            it was carried out: its place in the arrays, from 1 on, and the columns of *one* if it reads.  What others
+            are writing is left out, and so is all but one of those that change the same record.
         again: To be sent if the answer to one of the others was lost.
         writes: Whether it changes a record.
     """
@@ -209,9 +220,12 @@ class Statements:
 
 
 def _wanted(*columns: str) -> str:
-    """Return the arrays that a statement for several records takes, as a table; *columns* are names with types."""
+    """Return the arrays that a statement for several records takes, as a table; *columns* are names with types.
+
+    All of them are arrays of text, see :func:`as_text`.
+    """
     names = [column.partition(" ")[0] for column in columns]
-    arrays = [f"${number}::{column.partition(' ')[2]}[]" for number, column in enumerate(columns, 1)]
+    arrays = [f"${number}::text[]::{column.partition(' ')[2]}[]" for number, column in enumerate(columns, 1)]
     return f"unnest({', '.join(arrays)}) WITH ORDINALITY AS want ({', '.join(names)}, number)"
 
 

@@ -109,6 +109,20 @@ async def test_a_request_that_is_alone_sends_its_own_statement_without_a_task(sh
     assert tasks, "asyncpg makes some"
 
 
+async def test_the_driver_asks_the_server_about_no_type(shared: Logged) -> None:
+    """Behind a pooler, that query is slow, and it leaves JIT turned off for whoever uses the connection next."""
+    storage = shared.storage
+    await (await storage._connections.pool()).expire_connections()
+    shared.said.clear()
+    for verb in VERBS.values():
+        versions = await filled(storage)
+        await asyncio.gather(*(verb(storage, key, versions[key]) for key in KEYS))
+        await asyncio.gather(*(storage.delete(key) for key in [*KEYS, *map(new, KEYS)]))
+
+    assert storage._statements.replace.many in shared.said
+    assert [one for one in shared.said if "pg_type" in one or "jit" in one] == []
+
+
 async def test_no_more_than_32_records_share_a_statement(shared: Logged) -> None:
     storage, sql = shared.storage, shared.storage._statements
     keys = [f"{number:064x}" for number in range(70)]
