@@ -3,10 +3,12 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from heapq import heappop, heappush
 from itertools import islice
 from math import inf
 
+from ..errors import StorageError
 from ..record.format import ENDED, LOGIN, REPLACED, Retired, Stored
 from ..session.state import Place
 from .session_watch import Waiter
@@ -202,16 +204,21 @@ class WatchedSessions:
         """Read records, and note what became of their sessions."""
         if not keys:
             return
-        found = await self._storage.fetch_many(keys)
+        now = self._storage.now()  # before they are read: they say nothing of what is used afterwards
+        try:
+            found = await self._storage.fetch_many(keys)
+        except StorageError:
+            found = await self._readable(keys)
+        for key, stored in found.items():
+            if key in self._sessions:
+                self._seen(self._sessions[key], stored, now)
         missing = [key for key in keys if key not in found]
         versions = await self._storage.versions(missing) if missing else {}
-        for key in keys:
+        for key in missing:
             session = self._sessions.get(key)
             if session is None:
                 continue
-            if key in found:
-                self._seen(session, found[key])
-            elif key in versions:  # it cannot be read, or was written just now; it is looked at again next time
+            if key in versions:  # it cannot be read, or was written just now; it is looked at again next time
                 session.version = b""
             else:
                 reason = self._reasons.get(key) or ENDED
@@ -219,7 +226,20 @@ class WatchedSessions:
                     self._storage.observing.tell_end(key, None, reason)
                 self._end(session, reason)
 
-    def _seen(self, session: WatchedSession, stored: Stored) -> None:
+    async def _readable(self, keys: list[str]) -> dict[str, Stored]:
+        """Return the records of *keys* that can be read; one that cannot must not hide the ends of the others.
+
+        Raises:
+            StorageError: It is the storage that fails.
+        """
+        await self._storage.versions(keys)
+        found = dict[str, Stored]()
+        for key in keys:
+            with suppress(StorageError):
+                found.update(await self._storage.fetch_many([key]))
+        return found
+
+    def _seen(self, session: WatchedSession, stored: Stored, now: int) -> None:
         try:
             record = self._storage.records.decode(stored.data, session.key)
         except ValueError:  # of a newer version, or damaged: that is no end
@@ -232,7 +252,7 @@ class WatchedSessions:
                 self._end(session, REPLACED if record.why == LOGIN else record.why or ENDED)
             return
         ends, _ = self._storage.timeouts.limits(record, stored.expires_at)
-        if self._storage.now() >= ends:
+        if now >= ends:
             reason = self._storage.timeouts.passed(record, ends)
             self._storage.observing.tell_end(session.key, record.head, reason)
             self._end(session, reason)

@@ -98,7 +98,7 @@ class Versions:
         except (RubbishError, ValueError):  # damaged, or of a newer version
             return _UNREADABLE
         except OSError as error:
-            if is_misplaced(error):
+            if is_misplaced(error) or isinstance(error, PermissionError):  # perhaps of another user
                 return _UNREADABLE
             raise
         if self._remember:

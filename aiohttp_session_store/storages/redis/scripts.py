@@ -99,13 +99,15 @@ return redis.call('DEL', KEYS[1])
 """)
 
 #: The only script with several keys, so it is not for a cluster. Answer: for each key one byte that says whether it
-#: exists, and its version or eight other bytes. One string is parsed much faster than many.
+#: exists, and its version or eight other bytes. One string is parsed much faster than many. A value that is not ours
+#: counts as a record that cannot be read.
 VERSIONS = Script(
     """
 local found = {}
 for i, key in ipairs(KEYS) do
-    local version = redis.call('GETRANGE', key, 0, 7)
-    found[i] = #version == 8 and '1' .. version or '0' .. string.rep('0', 8)
+    local version = redis.pcall('GETRANGE', key, 0, 7)
+    if type(version) ~= 'string' or (version ~= '' and #version < 8) then version = '--------' end
+    found[i] = version == '' and '000000000' or '1' .. version
 end
 return table.concat(found)
 """,

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from .cluster_calls import ClusterCalls
 from .commands import PAUSES, Answer, Call, Word, is_read_only, may_pass, storage_error
@@ -86,11 +86,16 @@ class Calls:
     async def ask_each(self, command: str, keys: Sequence[str], *arguments: Word) -> list[Any]:
         """Send a command for each of *keys*, which share round trips, and return the answers.
 
+        The answer is None for a key with a value of another type.
+
         Raises:
-            StorageError: The server did not answer one of them, or answered it with an error.
+            StorageError: The server did not answer one of them, or answered it with another error.
         """
         answers = await asyncio.gather(*(self._answer((command, key, *arguments), key) for key in keys))
-        return [self._checked(answer, command, stores=False).value for answer in answers]
+        return [
+            None if _is_of_another_type(answer.value) else self._checked(answer, command, stores=False).value
+            for answer in answers
+        ]
 
     async def scan(self, node: Any, cursor: int, pattern: str, count: int) -> tuple[int, list[bytes]]:
         """Send one SCAN, and return the next cursor, 0 at the end, and the keys that it found.
@@ -198,3 +203,7 @@ class Calls:
             failed_at = loop.time()
             await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311  spreads retries, keeps no secret
         return error
+
+
+def _is_of_another_type(answer: object) -> bool:
+    return isinstance(answer, ResponseError) and "WRONGTYPE" in str(answer)

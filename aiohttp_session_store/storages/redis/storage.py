@@ -202,7 +202,7 @@ class RedisStorage(KeyedStorage):
         names = [self._prefix + key for key in keys]
         if isinstance(self._client, RedisCluster):
             found = await self._calls.ask_each("GETRANGE", names, 0, _VERSION - 1)
-            return {key: version for key, version in zip(keys, found, strict=True) if version}
+            return {key: version or b"" for key, version in zip(keys, found, strict=True) if version != b""}
         text: bytes = (await self._calls.run_on_all(VERSIONS, names)).value
         entries = zip(keys, range(0, len(text), 1 + _VERSION), strict=True)
         return {key: text[at + 1 : at + 1 + _VERSION] for key, at in entries if text[at : at + 1] == b"1"}

@@ -88,6 +88,23 @@ async def test_a_file_that_is_no_record_is_there_all_the_same(storage: FileSyste
     assert list(await storage.versions([KEY])) == [KEY]
 
 
+async def test_a_file_that_may_not_be_read_is_there_all_the_same(
+    storage: FileSystemStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in (KEY, OTHER):
+        await storage.insert(key, b"data", EXPIRES_AT)
+    really_open = os.open
+
+    def refused(path: str, *args: object, **kwargs: object) -> int:  # root may read everything
+        if path.startswith(KEY[:2]):
+            raise PermissionError(13, "Permission denied")
+        return really_open(path, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", refused)
+
+    assert (await storage.versions([KEY, OTHER])).keys() == {KEY, OTHER}
+
+
 async def test_a_directory_that_was_removed_has_ended_all_sessions(storage: FileSystemStorage, tmp_path: Path) -> None:
     await storage.insert(KEY, b"data", EXPIRES_AT)
     folders = ChangedFolders(storage._open)

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
 
 from aiohttp_session_store import Announcement, StorageError
 from aiohttp_session_store.engine.watching import Watching
+from aiohttp_session_store.record.session_id import key_of
 from aiohttp_session_store.storages.redis import RedisStorage, announcing
 from tests.docs.blocks import ROOT
 from tests.servers.proxy import proxy
@@ -192,3 +194,41 @@ async def test_messages_of_others_are_ignored(client: Redis, storage: RedisStora
         await storage.announce(KEY, "revoked")
 
         assert await asyncio.wait_for(anext(announcements), SOON) == Announcement(KEY, "revoked")
+
+
+async def test_a_value_that_is_not_ours_is_no_end_and_hides_none(
+    client: Redis, storage: RedisStorage, prefix: str
+) -> None:
+    storage.has_announcements = False
+    async with watching(storage, 0.1) as sessions:
+        ids = [await stored(storage) for _ in range(4)]
+        watches = [await watch(storage, sessions, session_id) for session_id in ids]
+        names = [prefix + key_of(session_id) for session_id in ids]
+        await client.delete(names[0])
+        await client.rpush(names[0], "of another type")
+        await client.set(names[1], "short")
+
+        await log_out(storage, ids[2])
+
+        assert await ended(watches[2]) == "logout"
+        assert [watches[nth].reason for nth in (0, 1, 3)] == [None] * 3
+        await client.delete(*names[:2])
+        assert [await ended(one) for one in watches[:2]] == ["ended"] * 2
+
+
+async def test_the_nodes_of_a_cluster_tell_a_value_that_is_not_ours_from_none(
+    cluster: list[RedisServer], prefix: str
+) -> None:
+    client = RedisCluster.from_url(cluster[0].url)
+    storage = RedisStorage(client, prefix=prefix)
+    record, value, short, missing = (secrets.token_hex(32) for _ in range(4))
+    version = await storage.insert(record, b"data", 4_000_000_000)
+    await client.rpush(prefix + value, "of another type")
+    await client.set(prefix + short, "short")
+
+    found = await storage.versions([record, value, short, missing])
+
+    assert found.keys() == {record, value, short}
+    assert found[record] == version
+    await storage.aclose()
+    await client.aclose()
