@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from aiohttp import WSCloseCode, web
 
@@ -112,9 +111,22 @@ def _watch(request: web.Request, on_end: Callable[[str], None] | None) -> Sessio
     return watch
 
 
-async def _close(socket: web.WebSocketResponse, reason: str, transport: Any) -> None:
+async def _close(socket: web.WebSocketResponse, reason: str, transport: asyncio.Transport | None) -> None:
     """Close *socket*, and see that a client that reads nothing is cut off, too."""
-    with suppress(RuntimeError, ConnectionError):  # the client has gone meanwhile
-        await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=reason.encode(), drain=False)
+    loop = asyncio.get_running_loop()
+    # The close frame itself may have to wait until the client reads.
+    stuck = None if transport is None else loop.call_later(_PATIENCE, _cut_off, transport)
+    try:
+        with suppress(RuntimeError, ConnectionError):  # the client has gone meanwhile
+            await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=reason.encode(), drain=False)
+    finally:
+        if stuck is not None:
+            stuck.cancel()
     if transport is not None and transport.get_write_buffer_size():
-        asyncio.get_running_loop().call_later(_PATIENCE, transport.abort)
+        loop.call_later(_PATIENCE, _cut_off, transport)
+
+
+def _cut_off(transport: asyncio.Transport) -> None:
+    """End the connection, unless the client has read everything."""
+    if transport.get_write_buffer_size():
+        transport.abort()

@@ -716,11 +716,29 @@ async def test_an_app_that_stops_ends_the_tasks() -> None:
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("session ")]
 
 
+async def flood(socket: web.WebSocketResponse, _: web.Request, full: asyncio.Event) -> None:
+    full.set()
+    while True:
+        await socket.send_bytes(bytes(1_000_000))
+
+
+async def fill(socket: web.WebSocketResponse, request: web.Request, full: asyncio.Event) -> None:
+    """Send until the next byte, which may be one of the close frame, has to wait for the client."""
+    writer = socket._writer
+    assert writer is not None
+    while not request.protocol._paused:
+        await socket.send_bytes(bytes(10_000))
+    writer._output_size = writer._limit
+    full.set()
+    await socket.receive()
+
+
+@pytest.mark.parametrize("send", [flood, fill])
 async def test_a_client_that_reads_nothing_is_cut_off(
-    aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch
+    aiohttp_client: AiohttpClient, monkeypatch: pytest.MonkeyPatch, send: Any
 ) -> None:
     monkeypatch.setattr(sockets, "_PATIENCE", 0.1)
-    ended = asyncio.Event()
+    full, ended = asyncio.Event(), asyncio.Event()
 
     async def floods(request: web.Request) -> web.WebSocketResponse:
         await get_session(request)
@@ -728,10 +746,10 @@ async def test_a_client_that_reads_nothing_is_cut_off(
         await socket.prepare(request)
         close_when_session_ends(request, socket)
         try:
-            while True:
-                await socket.send_bytes(bytes(1_000_000))
+            await send(socket, request, full)
         finally:
             ended.set()
+        return socket
 
     app = make_app(MemoryStorage(), watch_interval=3600)
     app.router.add_get("/floods", floods)
@@ -741,6 +759,7 @@ async def test_a_client_that_reads_nothing_is_cut_off(
     headers = "".join(f"{name}: {value}\r\n" for name, value in {**UPGRADE, "Cookie": cookie, "Host": "x"}.items())
     writer.write(f"GET /floods HTTP/1.1\r\n{headers}\r\n".encode())
     assert await reader.read(1) == b"H"
+    await asyncio.wait_for(full.wait(), SOON)
     assert not ended.is_set()
 
     await ask(client, "/end?how=logout", cookie)
