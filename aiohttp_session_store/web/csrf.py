@@ -31,7 +31,10 @@ _EXEMPT = "_aiohttp_session_store_csrf_exempt"
 # These must not change anything (RFC 9110, section 9.2.1). TRACE is left out: aiohttp's clients do not send it.
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_SITES = frozenset({"same-origin", "none"})  # none: the visitor asked, with a bookmark or the address bar
-_ORIGIN = re.compile(r"([a-z][a-z0-9+.\-]*)://([^/?#@\\\s]+)", re.ASCII)
+# The host is an IPv6 address, or without the characters that none may have (URL Standard, "forbidden host code point").
+_ORIGIN = re.compile(
+    r"([a-z][a-z0-9+.\-]*)://((?:\[[0-9a-f:.]+\]|[^/?#@:%\[\]\\<>^|\s]+)(?::(?:0|[1-9][0-9]{0,4}))?)", re.ASCII
+)
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 H = TypeVar("H", bound=Callable[..., Any])
