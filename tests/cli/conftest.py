@@ -19,14 +19,13 @@ from aiohttp_session_store import FileSystemStorage, KeyedStorage, Session
 from aiohttp_session_store.cli.commands import run
 from aiohttp_session_store.storages.postgres import PostgresStorage
 from aiohttp_session_store.storages.redis import RedisStorage
-from tests.servers.postgres import PostgresServer, postgres_server
-from tests.servers.redis import RedisServer, redis_server
+from tests.servers.kinds import Server, server_of
+from tests.servers.postgres import PostgresServer
+from tests.servers.redis import RedisServer
 
 COMMAND = [sys.executable, "-m", "aiohttp_session_store"]
 #: Seconds in which a busy machine does what takes a second.
 PATIENCE = 60.0
-
-Server = RedisServer | PostgresServer | None
 
 
 @dataclass
@@ -93,15 +92,10 @@ def inside(arguments: list[str], environment: dict[str, str]) -> Finished:
 
 
 @pytest.fixture(scope="module", params=["files", "redis", "postgres"])
-def kind_and_server(request: pytest.FixtureRequest) -> Iterator[tuple[str, Server]]:
-    if request.param == "redis":
-        with redis_server() as redis:
-            yield request.param, redis
-    elif request.param == "postgres":
-        with postgres_server() as postgres:
-            yield request.param, postgres
-    else:
-        yield request.param, None
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """The server of the storage, started outside of the event loop and once for all tests of a module."""
+    with server_of(request.param) as server:
+        yield server
 
 
 @pytest.fixture
@@ -113,8 +107,7 @@ def files(tmp_path: Path) -> Place:
 
 
 @pytest.fixture
-def place(kind_and_server: tuple[str, Server], files: Place) -> Place:
-    _, server = kind_and_server
+def place(server: Server, files: Place) -> Place:
     name = secrets.token_hex(4)
     if isinstance(server, RedisServer):
         url, prefix = server.url, f"{name}:"

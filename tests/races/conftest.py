@@ -10,26 +10,18 @@ from aiohttp_session_store import FileSystemStorage, KeyedStorage, MemoryStorage
 from aiohttp_session_store.storages.postgres import PostgresStorage
 from aiohttp_session_store.storages.redis import RedisStorage
 from tests.engine.suspending import RacyStorage
-from tests.servers.postgres import PostgresServer, postgres_server
-from tests.servers.redis import RedisServer, redis_server
+from tests.servers.kinds import Server, server_of
+from tests.servers.postgres import PostgresServer
+from tests.servers.redis import RedisServer
 
 STORAGES = ["memory", "suspending", "files", "redis", "postgres"]
-
-
-Server = RedisServer | PostgresServer | None
 
 
 @pytest.fixture(scope="module", params=STORAGES)
 def kind_and_server(request: pytest.FixtureRequest) -> Iterator[tuple[str, Server]]:
     """Return the kind of storage, and its server; started outside of the event loop, once for all tests of a module."""
-    if request.param == "redis":
-        with redis_server() as redis:
-            yield request.param, redis
-    elif request.param == "postgres":
-        with postgres_server() as postgres:
-            yield request.param, postgres
-    else:
-        yield request.param, None
+    with server_of(request.param) as server:
+        yield request.param, server
 
 
 @pytest.fixture
