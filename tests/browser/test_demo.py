@@ -253,7 +253,7 @@ async def test_no_page_breaks_its_own_content_security_policy(page: Page) -> Non
     assert complaints == []
 
 
-@pytest.mark.parametrize("demo", ["memory", "cookie"], indirect=True)
+@pytest.mark.parametrize("demo", [pytest.param("memory", marks=pytest.mark.long), "cookie"], indirect=True)
 async def test_login_and_logout_work_on_the_other_storages(page: Page) -> None:
     await log_in(page)
     await expect(page.get_by_role("heading", level=1)).to_have_text("Hello, Ada")

@@ -77,30 +77,28 @@ async def change_password(page: Page, new: str, old: str | None = None) -> None:
 # --- remember me
 
 
-async def test_a_remembered_visitor_is_logged_in_after_the_browser_was_closed(
-    chromium: BrowserType, demo: str, tmp_path: Path
+@pytest.mark.parametrize("remember", [True, pytest.param(False, marks=pytest.mark.long)])
+async def test_only_a_remembered_visitor_is_logged_in_after_the_browser_was_closed(
+    chromium: BrowserType, demo: str, tmp_path: Path, remember: bool
 ) -> None:
-    """Two profiles: one that ticked the box, and one that did not."""
-
-    async def opened(profile: str) -> BrowserContext:
+    async def opened() -> BrowserContext:
         context = await chromium.launch_persistent_context(
-            tmp_path / profile, executable_path=CHROMIUM, headless=True, args=ARGUMENTS, base_url=demo
+            tmp_path / "profile", executable_path=CHROMIUM, headless=True, args=ARGUMENTS, base_url=demo
         )
         context.set_default_timeout(15_000)
         return context
 
-    for profile, remember in (("remembered", True), ("plain", False)):
-        context = await opened(profile)
-        page = await context.new_page()
-        await log_in(page, "spanning-tree", name="radia", remember=remember)
-        await greets(page, "Radia")
-        (cookie,) = [one for one in await context.cookies() if one["name"] == "session"]
-        assert (cookie["expires"] > 0) is remember
-        await context.close()
-    for profile, name in (("remembered", "Radia"), ("plain", "stranger")):
-        context = await opened(profile)
-        await greets(await context.new_page(), name)
-        await context.close()
+    context = await opened()
+    page = await context.new_page()
+    await log_in(page, "spanning-tree", name="radia", remember=remember)
+    await greets(page, "Radia")
+    (cookie,) = [one for one in await context.cookies() if one["name"] == "session"]
+    assert (cookie["expires"] > 0) is remember
+    await context.close()
+
+    context = await opened()
+    await greets(await context.new_page(), "Radia" if remember else "stranger")
+    await context.close()
 
 
 # --- devices
@@ -132,7 +130,7 @@ async def test_each_device_is_shown_with_its_times_and_one_of_them_is_this_one(
 # --- another password
 
 
-@pytest.mark.parametrize("site", ["memory", "cookie"], indirect=True)
+@pytest.mark.parametrize("site", ["memory", pytest.param("cookie", marks=pytest.mark.long)], indirect=True)
 async def test_another_password_logs_out_every_other_device(laptop: Page, phone: Page) -> None:
     """With CookieStorage, it does so by the number of the password in each session."""
     await log_in(laptop)

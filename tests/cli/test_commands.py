@@ -20,6 +20,11 @@ from aiohttp_session_store import (
 )
 from tests.cli.conftest import PATIENCE, Place, prepared, stored
 
+# What they find and change is the business of the storages, whose own tests look at it on each of them.
+here = pytest.mark.parametrize(
+    "server", ["files", *(pytest.param(one, marks=pytest.mark.long) for one in ("redis", "postgres"))], indirect=True
+)
+
 SECRET = "known-secret-0123456789-abcdefghijklmnopqrstuvwxyz"
 
 
@@ -180,6 +185,7 @@ async def test_an_operator_sees_and_ends_the_sessions_of_a_running_app(
     assert (await place.quickly("stats", "--json")).document["live"] == 0
 
 
+@here
 async def test_reencrypt_brings_all_under_the_newest_key_and_loses_no_write(place: Place) -> None:
     """The app extends and writes the same sessions all the time."""
     old_key, new_key = KeyRing.new_key(), KeyRing.new_key()
@@ -226,6 +232,7 @@ async def test_reencrypt_brings_all_under_the_newest_key_and_loses_no_write(plac
         await storage.aclose()
 
 
+@here
 async def test_check_names_what_cannot_be_read_and_sweep_removes_what_has_expired(
     place: Place, storage: KeyedStorage
 ) -> None:
@@ -259,6 +266,7 @@ async def test_check_names_what_cannot_be_read_and_sweep_removes_what_has_expire
     assert (await place.quickly("show", sound.key)).code == 0
 
 
+@here
 async def test_sessions_of_an_owner_that_cannot_be_read_are_named_and_not_passed_over(place: Place) -> None:
     """Without the keys of the app, nobody knows whose they are."""
     encrypted = await prepared(place.make(encryption=KeyRing(KeyRing.new_key())))

@@ -21,7 +21,7 @@ long = pytest.mark.long
 
 class Moving(StorageContract):
     @pytest.fixture(
-        params=[pytest.param("memory", marks=long), "suspending", pytest.param("files", marks=long), "files to memory"]
+        params=["suspending", *(pytest.param(one, marks=long) for one in ("memory", "files", "files to memory"))]
     )
     def both(self, request: pytest.FixtureRequest, clock: ManualClock, tmp_path: Path) -> tuple[Any, Any]:
         options: dict[str, Any] = {"clock": clock, "sweep_interval": None}

@@ -217,9 +217,10 @@ class World:
             await self.pass_time()
 
 
+@pytest.mark.parametrize("seeds", [range(8), pytest.param(range(8, 40), marks=pytest.mark.long)], ids=repr)
 @pytest.mark.parametrize("faults", [pytest.param(False, marks=pytest.mark.long), True], ids=["", "processes die"])
-async def test_a_step_by_step_rollout_loses_nothing_and_brings_nothing_back(faults: bool) -> None:
-    for seed in range(40):
+async def test_a_step_by_step_rollout_loses_nothing_and_brings_nothing_back(faults: bool, seeds: range) -> None:
+    for seed in seeds:
         try:
             await World(seed, faults=faults).run()
         except AssertionError as error:
