@@ -19,6 +19,11 @@ from tests.processes.worker import SECRET, make_storage
 
 ROUNDS = 4
 
+# What devices add is done by the engine, the same on each storage: notes (tests/engine/test_notes.py) and renewals.
+pytestmark = pytest.mark.parametrize(
+    "place", ["files", *(pytest.param(one, marks=pytest.mark.long) for one in ("redis", "postgres"))], indirect=True
+)
+
 
 @pytest.fixture
 async def client(service: Service) -> AsyncIterator[aiohttp.ClientSession]:
