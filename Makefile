@@ -14,7 +14,10 @@ export SERVERS
 # Every test that talks to Redis or PostgreSQL; tests/servers/test_binaries.py holds this list against the tests.
 WITH_SERVERS := tests/benchmarks tests/cli tests/docs/test_migrating.py tests/history tests/migrate tests/processes tests/races tests/servers tests/storages/postgres tests/storages/redis
 
-.PHONY: demo test check coverage servers pythons lint types mypy public-types proofs docs bench figures clean
+# What can differ without orjson: the records, and the storages that keep records as they are.
+WITH_JSON := tests/record tests/session/test_session.py tests/packaging/test_api_snapshot.py tests/packaging/test_public_api.py tests/storages/test_contract.py
+
+.PHONY: demo test check without-orjson coverage servers pythons lint types mypy public-types proofs docs bench figures clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m demo
@@ -23,9 +26,12 @@ test: check
 
 # What a change has to pass; also what CI runs.  PYTEST adds options to the last run: `make test PYTEST="-n 8"`.
 check: $(VENV)/.test
-	$(MAKE) --no-print-directory --jobs 2 lint types
-	PYTHONPATH=tests $(TESTS) -p without_orjson -m "not long" tests/record tests/session/test_session.py tests/packaging tests/storages/test_contract.py
+	$(MAKE) --no-print-directory --jobs 2 without-orjson lint types
 	$(TESTS) -m "not long" $(PYTEST)
+
+# What reads and writes JSON, once more as it is where orjson is not installed.
+without-orjson: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python -m pytest -q -p without_orjson -m "not long" $(WITH_JSON)
 
 # Which lines and branches the tests reach.  Tracing them takes as much time as the tests.
 coverage: $(VENV)/.test
