@@ -44,6 +44,10 @@ class RecordCache:
         self._records: OrderedDict[bytes | tuple[str, bytes], Record | Retired] = OrderedDict()
         self._size = 0
 
+    def __len__(self) -> int:
+        """How many records are kept."""
+        return len(self._records)
+
     def decode(self, data: bytes, key: str) -> Record | Retired:
         """Decode what stands at *key*; see :func:`~..record.decode_record`.
 
@@ -74,6 +78,12 @@ class RecordCache:
             while self._size > ROOM:
                 oldest, _ = self._records.popitem(last=False)
                 self._size -= len(oldest if isinstance(oldest, bytes) else oldest[1])
+
+    def replace(self, before: bytes, data: bytes, key: str, record: Record) -> None:
+        """Remember *record* in the place of what stood at *key* until now, the stored form *before*."""
+        if self._records.pop(before if self.ring is None else (key, before), None) is not None:
+            self._size -= len(before)
+        self.put(data, key, record)
 
     def outdated(self, data: bytes) -> bool:
         """Return whether a live record was written under another key than the one that encrypts now, or under none."""

@@ -163,13 +163,13 @@ class RecordWriter:
         """
         key, attempts, passed = place.key, Attempts(place.key), {place.key}
         found: Place | Retired | Unreadable | None = place
-        looked = self.storage.now() >= place.ends  # by what this request knows; another one may have extended it since
-        met = False
+        now, met = self.storage.now(), False
+        looked = now >= place.ends  # by what this request knows; another one may have extended it since
         if looked:
-            found = await self.look(key)
+            found, now = await self.look(key), self.storage.now()
         while True:
             if isinstance(found, Place):
-                if self.storage.now() >= found.ends:
+                if now >= found.ends:
                     if any(change.by_handler for change in changes):
                         _logger.warning("session %s has ended: the changes of a slow request are dropped", key)
                     found = None
@@ -177,7 +177,7 @@ class RecordWriter:
                     if lease is not None:
                         await lease()
                     try:
-                        written = await self._replace(found, changes, head if found is place else None)
+                        written = await self._replace(found, changes, now, head if found is place else None)
                     except FAIL_ALONE:
                         if looked:  # a parallel request may have made room since
                             raise
@@ -199,7 +199,7 @@ class RecordWriter:
                         f"session {key} ended or got another id while it was held exclusively: nothing was stored"
                     )
                 return None
-            found, looked = await self.look(key), True
+            found, looked, now = await self.look(key), True, self.storage.now()
 
     async def look(self, key: str) -> Place | Retired | Unreadable | None:
         """Return what stands at *key* now, and if it is a live record, when the session ends."""
@@ -231,19 +231,21 @@ class RecordWriter:
             return True
         return timeouts.expiry(now, record.created_at, record.head) > place.stored.expires_at
 
-    async def _replace(self, place: Place, changes: Sequence[Changes], head: Head | None = None) -> Place | None:
-        """Write what stands at *place* with *changes*; None: it changed since.
+    async def _replace(
+        self, place: Place, changes: Sequence[Changes], now: int, head: Head | None = None
+    ) -> Place | None:
+        """Write what stands at *place* with *changes*, as at *now*; None: it changed since.
 
         If nothing would change and the session need not be extended, nothing is written.
         """
         key, stored, record = place.key, place.stored, place.record
-        storage, now = self.storage, self.storage.now()
+        storage = self.storage
         if record.head is None and head is not None:
             record = record._replace(head=head)
             await link(storage, head, key)
         write = new_write(changes)
         merged = self.merged(record, changes, now, write)
-        if storage.timeouts.until_due(merged, now):
+        if merged.head is not None and storage.timeouts.until_due(merged, now):
             merged = self.entered(merged, now)
             await link(storage, merged.head, key)
         data = self.encoded(merged, key, place, changes)
@@ -259,7 +261,7 @@ class RecordWriter:
             raise
         if version is None:
             return None
-        storage.records.put(data, key, merged)
+        storage.records.replace(stored.data, data, key, merged)
         return self.written(key, Stored(data, version, expires_at), merged)
 
 

@@ -1,5 +1,6 @@
 """Requests share decoded records, and no request can change what another one reads."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -55,6 +56,29 @@ def test_the_cache_is_limited_in_bytes_and_drops_the_least_recently_used_record(
 
     assert cache.decode(first, "") is kept
     assert cache.decode(second, "") is not dropped
+
+
+def test_a_record_takes_the_room_of_the_one_that_it_replaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = [encode_record(RECORD._replace(created_at=number)) for number in range(1, 9)]
+    monkeypatch.setattr(record_cache, "ROOM", 2 * len(versions[0]))
+    cache = RecordCache()
+    other = encode_record(RECORD._replace(created_at=9))
+    kept = cache.decode(other, "")
+    for before, data in pairwise(versions):
+        cache.replace(before, data, "", RECORD)
+
+    assert cache.decode(other, "") is kept
+    assert cache.decode(versions[-1], "") is RECORD
+
+
+async def test_the_records_before_a_change_are_not_kept(storage: KeyedStorage) -> None:
+    session_id = await stored_id(storage, counter=0)
+    for _ in range(5):
+        session = await storage.read(session_id)
+        session.increment("counter")
+        await storage.save(session)
+
+    assert len(storage.records) == 1
 
 
 def test_a_record_larger_than_the_cache_is_decoded_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
