@@ -2,6 +2,9 @@
 
 Runs a case in this process under load, with cProfile, and prints the microseconds per request that each module itself
 takes, for a read and for a change.  The profiler slows every call down, so only the proportions mean something.
+
+A second table counts the bytecode instructions and the calls of functions, ours alone.  They do not depend on the
+machine.
 """
 
 import argparse
@@ -9,8 +12,12 @@ import asyncio
 import cProfile
 import os
 import pstats
+import sys
 import tempfile
 from collections import Counter
+from functools import partial
+from types import FrameType
+from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -21,16 +28,17 @@ from .report import table
 
 PATHS = ("untouched", "read", "increment")
 ROWS = 16
+OURS = ("aiohttp_session_store", "benchmarks")
 
 
-async def profiled(case: str, directory: str, seconds: int) -> dict[str, Counter[str]]:
-    """Return microseconds per request by module, for each path."""
+async def profiled(case: str, directory: str, seconds: int) -> tuple[dict[str, Counter[str]], list[list[str]]]:
+    """Return microseconds per request by module, for each path, and rows of what is counted."""
     runner = web.AppRunner(CASES[case](directory), access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    found = {}
+    found, rows = {}, []
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client:
         cookies = []
         for _ in range(64):
@@ -42,8 +50,30 @@ async def profiled(case: str, directory: str, seconds: int) -> dict[str, Counter
         requests, _ = await load(f"{url}/{path}", cookies, connections=32, seconds=seconds, directory=directory)
         profile.disable()
         found[path] = by_module(pstats.Stats(profile), requests)
+        rows.append([path, *await counted(f"{url}/{path}", cookies)])
     await runner.cleanup()
-    return found
+    return found, rows
+
+
+async def counted(url: str, cookies: list[str]) -> list[str]:
+    """Return how many instructions and calls of our own a request takes; each cookie is sent once."""
+    found: Counter[str] = Counter()
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client:
+        sys.settrace(partial(trace, found))
+        for cookie in cookies:
+            async with client.get(url, headers={"Cookie": cookie}):
+                pass
+        sys.settrace(None)
+    return [f"{found[event] / len(cookies):.0f}" for event in ("opcode", "call")]
+
+
+def trace(found: Counter[str], frame: FrameType, event: str, argument: Any) -> Any:
+    """Count the instructions and the calls of our own functions."""
+    if not any(f"{os.sep}{package}{os.sep}" in frame.f_code.co_filename for package in OURS):
+        return None
+    found[event] += 1
+    frame.f_trace_opcodes, frame.f_trace_lines = True, False
+    return partial(trace, found)
 
 
 def by_module(stats: pstats.Stats, requests: int) -> Counter[str]:
@@ -74,11 +104,12 @@ def main() -> None:
     if options.case not in CASES:
         parser.error(f"no such case: {options.case}")
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-        found = asyncio.run(profiled(options.case, directory, options.seconds))
+        found, counts = asyncio.run(profiled(options.case, directory, options.seconds))
     names = [name for name, _ in (found["increment"] + Counter()).most_common(ROWS)]
     rows = [[name, *(f"{found[path][name]:.1f}" for path in PATHS)] for name in names]
     rows.append(["all", *(f"{found[path].total():.1f}" for path in PATHS)])
     print(table([f"profiled us per request, {options.case}", "not touched", "read", "read, change, save"], rows))
+    print(table([f"counted per request, {options.case}", "instructions", "calls"], counts))
 
 
 if __name__ == "__main__":
