@@ -12,6 +12,7 @@ page all the time, before and while the WebSockets are closed.
 import argparse
 import asyncio
 import multiprocessing
+import os
 import resource
 import secrets
 import statistics
@@ -169,6 +170,8 @@ async def socket(request: web.Request) -> web.WebSocketResponse:
 
 
 def serve(port: Connection) -> None:
+    pin(0)
+
     async def run() -> None:
         app = web.Application()
         setup(app, MemoryStorage(), cookie=SessionCookie(secrets=SECRET))
@@ -186,8 +189,15 @@ def serve(port: Connection) -> None:
     asyncio.run(run())
 
 
+def pin(core: int) -> None:
+    """Run this process on one of the cores, so that the one of the server is left to it."""
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[core]})
+
+
 def probe(port: int, pipe: Connection) -> None:
     """Ask for the page again and again, and send the seconds that each took, with the time."""
+    pin(-1)
 
     async def run() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -219,6 +229,7 @@ def burst(port: int, number: int, quiet: float) -> tuple[float, float, float]:
 
     This process works with bare sockets, so that it leaves the cores to the two that are measured.
     """
+    pin(-1)
     answer = get(port, "/login", "")
     cookie = answer.partition("Set-Cookie: ")[2].partition(";")[0]
     sockets = []
