@@ -104,6 +104,15 @@ class Connections:
         """Run one statement and return its first row, or None; see :meth:`answer`."""
         return (await self.answer(statement, *arguments, again=again, writes=writes)).row
 
+    async def table(self, statement: str, *arguments: Any) -> "Sequence[asyncpg.Record]":
+        """Run one statement that only reads, and return all of its rows; see :meth:`answer`.
+
+        Rows instead of arrays, because of the arrays the driver knows only those of text; see
+        :func:`~.statements.as_text`.
+        """
+        rows: Sequence[asyncpg.Record] = (await self.answer(statement, *arguments, again=statement, every=True)).row
+        return rows
+
     async def answer(
         self,
         statement: str,
@@ -111,6 +120,7 @@ class Connections:
         again: str | None = None,
         writes: bool = False,
         before: LostAnswerError | None = None,
+        every: bool = False,
     ) -> Answer:
         """Run one statement.
 
@@ -121,6 +131,7 @@ class Connections:
                 carried out, or still will be.  None if *statement* must not be repeated.
             writes: Whether an error has to say that the statement may have been carried out.
             before: An attempt to do the same in another way, whose answer was lost.
+            every: Whether to return all rows, in the place of the first one.
 
         Raises:
             StorageError: The statement failed, or it is unknown whether it was carried out.
@@ -144,7 +155,8 @@ class Connections:
             else:
                 limit = deadline - time.monotonic()
             try:
-                row = await self._answer(borrowed, borrowed.connection.fetchrow, limit, statement, arguments)
+                fetch = borrowed.connection.fetch if every else borrowed.connection.fetchrow
+                row = await self._answer(borrowed, fetch, limit, statement, arguments)
                 return Answer(row, lost is not None)
             except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError) as error:
                 # Under repeatable read, the statement that loses a race has to be repeated.

@@ -45,7 +45,8 @@ class SharedStatements:
     request that is alone in its turn runs its own statement at once.
 
     A shared statement never waits for a row: it leaves out those that others are writing, and whoever asked for them
-    then waits alone.  So no request waits for a row of another one, and two processes never wait for each other.
+    then waits alone.  So no request waits for a row of another one, and two processes never wait for each other.  Only
+    an insertion waits, if another transaction is just writing its key, which is random.
     """
 
     def __init__(self, connections: Connections) -> None:

@@ -127,19 +127,17 @@ class Statements:
             locks=locks,
             names=(schema, table, table + _INDEX, table + _LOCKS, table + _OWNERS, table + _OWNERS_INDEX),
             fetch=_fetch(name),
-            fetch_many="SELECT array_agg(key), array_agg(data), array_agg(version), array_agg(expires_at)"
-            f" FROM {name} WHERE key = ANY($1)",
+            fetch_many=f"SELECT key, data, version, expires_at FROM {name} WHERE key = ANY($1)",
             version=f"SELECT version FROM {name} WHERE key = $1",
-            versions=f"SELECT array_agg(key), array_agg(version) FROM {name} WHERE key = ANY($1)",
+            versions=f"SELECT key, version FROM {name} WHERE key = ANY($1)",
             insert=_insert(name),
             replace=_replace(name),
             touch=_touch(name),
             delete=_delete(name),
             delete_version=_delete_version(name),
             rewrite=_rewrite(name),
-            # The keys after $1, in their order. All columns are arrays in that order.
-            walk="SELECT array_agg(key), array_agg(data), array_agg(version), array_agg(expires_at) FROM"
-            f" (SELECT key, data, version, expires_at FROM {name} WHERE key > $1 ORDER BY key LIMIT $2) AS page",
+            # The keys after $1, in their order.
+            walk=f"SELECT key, data, version, expires_at FROM {name} WHERE key > $1 ORDER BY key LIMIT $2",
             # A single statement is a transaction that ends even if this process dies. It first locks the rows, in one
             # order, and skips those that others are writing. So no process waits for another. A process whose clock is
             # ahead removes nothing that is alive by the server's clock. (now() can be compared with an index, but

@@ -295,16 +295,13 @@ class PostgresStorage(KeyedStorage):
 
     async def fetch_many(self, keys: Sequence[str]) -> Mapping[str, Stored]:
         """See :meth:`Verbs.fetch_many`."""
-        statement = self._statements.fetch_many
-        row = await self._connections.row(statement, list(keys), again=statement)
-        found = [column or () for column in row]
-        return {key: Stored(*rest) for key, *rest in zip(*found, strict=True)}
+        rows = await self._connections.table(self._statements.fetch_many, list(keys))
+        return {key: Stored(*rest) for key, *rest in rows}
 
     async def versions(self, keys: Sequence[str]) -> Mapping[str, bytes]:
         """See :meth:`Verbs.versions`."""
-        statement = self._statements.versions
-        found, versions = await self._connections.row(statement, list(keys), again=statement)
-        return dict(zip(found or (), versions or (), strict=True))
+        rows = await self._connections.table(self._statements.versions, list(keys))
+        return {row["key"]: row["version"] for row in rows}
 
     async def announce(self, key: str, reason: str) -> None:
         """See :meth:`Verbs.announce`."""
@@ -321,12 +318,11 @@ class PostgresStorage(KeyedStorage):
 
     async def walk(self) -> AsyncGenerator[Walked, None]:
         """See :meth:`Verbs.walk`.  In the order of the keys, a page at a time, each with one statement of its own."""
-        statement, last = self._statements.walk, ""
+        last = ""
         while True:
-            row = await self._connections.row(statement, last, _PAGE, again=statement)
-            keys, *columns = [column or () for column in row]
-            found = [Found(key, Stored(*rest)) for key, *rest in zip(keys, *columns, strict=True)]
-            last = keys[-1] if keys else last
+            rows = await self._connections.table(self._statements.walk, last, _PAGE)
+            found = [Found(key, Stored(*rest)) for key, *rest in rows]
+            last = found[-1].key if found else last
             yield Walked([one for one in found if is_key(one.key)], _part_before(last))
             if len(found) < _PAGE:
                 return

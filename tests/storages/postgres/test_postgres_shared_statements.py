@@ -117,6 +117,8 @@ async def test_the_driver_asks_the_server_about_no_type(shared: Logged) -> None:
     for verb in VERBS.values():
         versions = await filled(storage)
         await asyncio.gather(*(verb(storage, key, versions[key]) for key in KEYS))
+        await asyncio.gather(storage.fetch_many(KEYS), storage.versions(KEYS))
+        assert [one async for one in storage.walk()]
         await asyncio.gather(*(storage.delete(key) for key in [*KEYS, *map(new, KEYS)]))
 
     assert storage._statements.replace.many in shared.said
