@@ -15,9 +15,9 @@ from contextlib import aclosing, suppress
 from ..errors import StorageError, one_line
 from ..session.state import Place
 from ..tracebacks import hide_locals
-from .session_watch import SessionWatch
+from .session_watch import Waiter
 from .verbs import Verbs
-from .watched_sessions import WatchedSessions
+from .watched_sessions import WatchedSession, WatchedSessions
 
 __all__ = ["Watching"]
 
@@ -56,7 +56,7 @@ class Watching:
         """Be true even if nothing is watched."""
         return True
 
-    def add(self, place: Place, on_end: Callable[[str], None] | None = None) -> SessionWatch:
+    def add(self, place: Place, on_end: Callable[[str], None] | None = None) -> Waiter[WatchedSession]:
         """Watch the session that stands at *place*, and call *on_end* with the reason when it ends.
 
         It is looked at once at the beginning: it may have ended since it was loaded.

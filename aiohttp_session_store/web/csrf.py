@@ -78,12 +78,13 @@ def protect_from_csrf(app: web.Application, *, trusted_origins: Iterable[str] = 
 def csrf_exempt(handler: H) -> H:
     """Let requests from other sites reach *handler*, such as one for webhooks or an API with tokens.
 
-    The handler can be a function, a method of a class, or a ``web.View``.  For one method of a view, mark that method.
+    The handler can be a function, a method of a class or of an object, or a ``web.View``.  For one method of a view,
+    mark that method.  A mark on the method of an object counts for all objects of its class.
 
     Args:
         handler: The handler, which is returned.
     """
-    setattr(handler, _EXEMPT, True)
+    setattr(getattr(handler, "__func__", handler), _EXEMPT, True)
     return handler
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ..engine.session_watch import SessionWatch
+from ..engine.session_watch import Waiter
 from ..engine.verbs import unlosable
 from ..errors import SessionCommittedError, SessionLockError, SessionUsageError, StorageError
 from ..record.session_id import key_of
@@ -57,7 +57,7 @@ class RequestSession:
     finished: bool = False
     clears: str | None = None
     adopted: bool = False
-    watches: Sequence[SessionWatch] = ()
+    watches: Sequence[Waiter[Any]] = ()
     logged_in: bool = False
     _exclusive: bool = False
     _locks: AsyncExitStack | None = None

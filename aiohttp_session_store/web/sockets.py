@@ -107,7 +107,7 @@ def _watch(request: web.Request, on_end: Callable[[str], None] | None) -> Sessio
     if holder.app.watching is None:
         holder.app.watching = storage.watching(holder.app.watch_interval)
     watch = holder.app.watching.add(state.place, on_end)
-    holder.watches = [*holder.watches, watch]
+    holder.watches = [*(one for one in holder.watches if one.session is not None), watch]
     return watch
 
 

@@ -5,6 +5,7 @@ const WHY = {
   logout: "Ended: you have logged out in another tab",
   revoked: "Ended: this device was logged out from another one",
   replaced: "Ended: you have logged in in another tab",
+  too_many: "Ended: you have logged in on too many devices",
   idle: "Ended: the session was not used for too long",
   lifetime: "Ended: please log in again",
 };

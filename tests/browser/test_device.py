@@ -277,6 +277,7 @@ async def test_pages_fetch_post_and_websocket_go_on_past_the_end_of_the_bound_co
         assert await shown(tab) == "ada bound"
 
 
+@pytest.mark.long
 async def test_two_tabs_at_once_go_on(owner: BrowserContext, site: Site) -> None:
     tabs = [owner.pages[0], await owner.new_page()]
     for _ in range(3):
@@ -289,6 +290,7 @@ async def test_two_tabs_at_once_go_on(owner: BrowserContext, site: Site) -> None
         assert set(answers) == {"ada bound"}
 
 
+@pytest.mark.long
 async def test_a_link_from_another_site_leads_to_a_refresh(owner: BrowserContext, site: Site) -> None:
     """Such a refresh comes without the session cookie, and the session is found by its identifier."""
     await end_of_bound_cookie(owner, site)
@@ -303,6 +305,7 @@ async def test_a_link_from_another_site_leads_to_a_refresh(owner: BrowserContext
     assert "__Host-session" not in site.headers[0].get("Cookie", "")
 
 
+@pytest.mark.long
 async def test_a_login_that_another_site_leads_to_is_bound(bound_browser: Browser, site: Site) -> None:
     """An OAuth callback, for example.  Such a registration comes without the session cookie."""
     context = await bound_browser.new_context(base_url=site.url)
@@ -319,6 +322,7 @@ async def test_a_login_that_another_site_leads_to_is_bound(bound_browser: Browse
     await context.close()
 
 
+@pytest.mark.long
 async def test_a_bound_cookie_that_no_longer_counts_is_refused_once(owner: BrowserContext, site: Site) -> None:
     """The browser would go on sending it, and would not refresh, if the refusal did not clear it."""
     tab = await owner.new_page()
@@ -335,6 +339,7 @@ async def test_a_bound_cookie_that_no_longer_counts_is_refused_once(owner: Brows
     assert site.log[-2:] == [(REFRESH, 200), ("GET /", 200)]
 
 
+@pytest.mark.long
 async def test_cookies_copied_into_another_profile_are_soon_refused_there_and_there_only(
     bound_browser: Browser, owner: BrowserContext, site: Site
 ) -> None:
@@ -361,6 +366,7 @@ async def test_cookies_copied_into_another_profile_are_soon_refused_there_and_th
     await thief.close()
 
 
+@pytest.mark.long
 async def test_who_has_lost_the_key_logs_in_again_and_is_bound_again(
     bound_browser: Browser, owner: BrowserContext, site: Site
 ) -> None:
@@ -381,6 +387,7 @@ async def test_who_has_lost_the_key_logs_in_again_and_is_bound_again(
     await lost.close()
 
 
+@pytest.mark.long
 async def test_a_second_login_in_the_same_browser_goes_on_with_its_own_key(owner: BrowserContext, site: Site) -> None:
     (tab,) = owner.pages
     await log_in(tab, site)
@@ -392,6 +399,7 @@ async def test_a_second_login_in_the_same_browser_goes_on_with_its_own_key(owner
     assert (REFRESH, 401) not in site.log  # the old session was forgotten the first time
 
 
+@pytest.mark.long
 async def test_a_lost_answer_to_a_refresh_logs_nobody_out(owner: BrowserContext, site: Site) -> None:
     (tab,) = owner.pages
     await end_of_bound_cookie(owner, site)
@@ -405,6 +413,7 @@ async def test_a_lost_answer_to_a_refresh_logs_nobody_out(owner: BrowserContext,
     assert (REFRESH, 200) in site.log
 
 
+@pytest.mark.long
 async def test_a_lost_answer_to_a_registration_leads_to_a_bound_session(bound_browser: Browser, site: Site) -> None:
     """Chromium sends a request again if it was the first one to fail on a connection that had been open before."""
     context = await bound_browser.new_context(base_url=site.url)
@@ -424,6 +433,7 @@ async def test_a_lost_answer_to_a_registration_leads_to_a_bound_session(bound_br
     await context.close()
 
 
+@pytest.mark.long
 async def test_a_storage_that_is_away_logs_nobody_out(owner: BrowserContext, site: Site) -> None:
     (tab,) = owner.pages
     await end_of_bound_cookie(owner, site)
@@ -439,6 +449,7 @@ async def test_a_storage_that_is_away_logs_nobody_out(owner: BrowserContext, sit
     assert await shown(tab) == "ada bound"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("clear", ["?clear", ""])
 async def test_after_a_logout_the_browser_forgets(owner: BrowserContext, site: Site, clear: str) -> None:
     """At once if the response clears the site's data, or else at the next refresh."""
@@ -455,6 +466,7 @@ async def test_after_a_logout_the_browser_forgets(owner: BrowserContext, site: S
     assert site.log == [("GET /", 200)]
 
 
+@pytest.mark.long
 async def test_a_session_that_was_ended_elsewhere_is_forgotten(owner: BrowserContext, site: Site) -> None:
     (tab,) = owner.pages
     await site.storage.end_sessions("ada")
@@ -469,6 +481,7 @@ async def test_a_session_that_was_ended_elsewhere_is_forgotten(owner: BrowserCon
     assert site.log == [("GET /", 200)]
 
 
+@pytest.mark.long
 async def test_a_browser_that_was_restarted_goes_on(
     bound_browser: Browser, chromium: BrowserType, site: Site, tmp_path: Path
 ) -> None:

@@ -311,8 +311,16 @@ async def test_views_and_methods_are_exempt_one_by_one(client_of: ClientOf) -> N
         async def hook(self, _: web.Request) -> web.Response:
             return web.Response()
 
+        async def other(self, _: web.Request) -> web.Response:
+            return web.Response()
+
+    methods = Methods()
     app = protected(
-        web.view("/api", Api), web.view("/page", Page), web.view("/mixed", Mixed), web.post("/method", Methods().hook)
+        web.view("/api", Api),
+        web.view("/page", Page),
+        web.view("/mixed", Mixed),
+        web.post("/method", methods.hook),
+        web.post("/bound", csrf_exempt(methods.other)),
     )
     client = await client_of(app)
 
@@ -324,10 +332,11 @@ async def test_views_and_methods_are_exempt_one_by_one(client_of: ClientOf) -> N
             ("POST", "/mixed"),
             ("PUT", "/mixed"),
             ("POST", "/method"),
+            ("POST", "/bound"),
         ]
     }
 
-    assert list(answers.values()) == [200, 403, 200, 403, 200]
+    assert list(answers.values()) == [200, 403, 200, 403, 200, 200]
 
 
 async def test_the_mark_is_seen_through_decorators_that_wrap(client_of: ClientOf) -> None:

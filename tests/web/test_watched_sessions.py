@@ -618,6 +618,25 @@ async def test_what_waits_longer_than_the_request_is_cancelled(aiohttp_client: A
 # --- what is left
 
 
+async def test_a_long_request_keeps_none_of_the_watches_that_it_gave_up(aiohttp_client: AiohttpClient) -> None:
+    left: list[int] = []
+
+    async def polls(request: web.Request) -> web.Response:
+        await get_session(request)
+        before = watches_left()
+        for _ in range(50):
+            watch_session(request).cancel()
+        left.append(watches_left() - before)
+        return web.Response()
+
+    app = make_app(MemoryStorage(), watch_interval=3600)
+    app.router.add_get("/polls", polls)
+    client = await without_jar(aiohttp_client, app)
+    await ask(client, "/polls", await cookie_from(client, "/login"))
+
+    assert left[0] <= 1
+
+
 async def test_nothing_is_left_of_sockets_that_are_over(aiohttp_client: AiohttpClient) -> None:
     async def breaks(request: web.Request) -> web.WebSocketResponse:
         await get_session(request)
