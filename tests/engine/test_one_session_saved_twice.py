@@ -8,6 +8,7 @@ import pytest
 from aiohttp_session_store import Session, StorageError
 from aiohttp_session_store.record.session_id import key_of
 from tests.engine.suspending import RacyStorage, stored_id
+from tests.storages.two_apps import close_while_it_is_used
 
 SEEDS = range(50)
 During = Callable[[Session], object]
@@ -253,25 +254,11 @@ async def test_closing_the_storage_waits_for_the_saves_of_cancelled_requests() -
 
 async def test_closing_the_storage_for_one_app_does_not_wait_for_what_another_app_goes_on_saving() -> None:
     storage = RacyStorage(1)
-    await storage.start()
-    await storage.start()
-    closed = asyncio.Event()
+    sessions = [await storage.read(await stored_id(storage)) for _ in range(20)]
 
-    async def use(steps: int) -> None:
-        session = await storage.read(await stored_id(storage))
-        for _ in range(steps):  # so that there is no turn without a save
-            await asyncio.sleep(0)
-        while not closed.is_set():
-            session["a"] = session.get("a", 0) + 1
-            await storage.save(session)
+    async def use(number: int) -> None:
+        session = sessions[number]
+        session["a"] = session.get("a", 0) + 1
+        await storage.save(session)
 
-    using = asyncio.gather(*map(use, range(20)))
-    while not storage._saver._shared.tasks:
-        await asyncio.sleep(0)
-    try:
-        async with asyncio.timeout(30):
-            await storage.aclose()
-    finally:
-        closed.set()
-        await using
-        await storage.aclose()
+    await close_while_it_is_used(storage, use, lambda: storage._saver._shared.tasks, users=len(sessions))

@@ -12,6 +12,7 @@ from aiohttp_session_store import StorageError, Stored
 from aiohttp_session_store.storages.postgres import PostgresStorage
 from tests.servers.postgres import PostgresServer
 from tests.servers.tcp_proxy import Fate, TcpProxy, tcp_proxy
+from tests.storages.two_apps import close_while_it_is_used
 
 EXPIRES_AT = 4_000_000_000
 KEYS = [f"{number:064x}" for number in range(8)]
@@ -316,24 +317,10 @@ async def test_an_app_closes_a_storage_while_another_app_goes_on_using_it(
 ) -> None:
     storage = PostgresStorage.from_dsn(shared_server.dsn, schema=schema, timeout=60)
     await storage.create_schema()
-    await storage.start()
-    await storage.start()
-    closed = asyncio.Event()
 
-    async def use(number: int) -> None:
-        while not closed.is_set():
-            await storage.fetch(f"{number:064x}")
-
-    using = asyncio.gather(*map(use, range(64)))
-    while not storage._shared._running:
-        await asyncio.sleep(0)
-    try:
-        async with asyncio.timeout(30):
-            await storage.aclose()
-    finally:
-        closed.set()
-        await using
-        await storage.aclose()
+    await close_while_it_is_used(
+        storage, lambda number: storage.fetch(f"{number:064x}"), lambda: storage._shared._running
+    )
 
 
 def test_a_request_of_a_loop_that_has_ended_disturbs_none_of_a_later_loop(

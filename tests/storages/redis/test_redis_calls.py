@@ -12,6 +12,7 @@ from aiohttp_session_store.storages.redis.commands import Answer
 from aiohttp_session_store.storages.redis.scripts import RELEASE, TAKE
 from tests.servers.away import silent_server
 from tests.servers.redis import RedisServer
+from tests.storages.two_apps import close_while_it_is_used
 
 EXPIRES_AT = 4_000_000_000
 PATIENCE = 10  # seconds, after which something hangs
@@ -90,24 +91,10 @@ async def test_an_app_closes_a_storage_while_another_app_goes_on_using_it(
     shared_server: RedisServer, prefix: str
 ) -> None:
     storage = RedisStorage.from_url(shared_server.url, prefix=prefix)
-    await storage.start()
-    await storage.start()
-    closed = asyncio.Event()
 
-    async def use(number: int) -> None:
-        while not closed.is_set():
-            await storage.fetch(f"{number:064x}")
-
-    using = asyncio.gather(*map(use, range(64)))
-    while not storage._calls._sending:
-        await asyncio.sleep(0)
-    try:
-        async with asyncio.timeout(PATIENCE):
-            await storage.aclose()
-    finally:
-        closed.set()
-        await using
-        await storage.aclose()
+    await close_while_it_is_used(
+        storage, lambda number: storage.fetch(f"{number:064x}"), lambda: storage._calls._sending
+    )
 
 
 async def test_a_lock_whose_taker_was_cancelled_is_not_taken_after_its_release(
