@@ -3,8 +3,8 @@
 Runs a case in this process under load, with cProfile, and prints the microseconds per request that each module itself
 takes, for a read and for a change.  The profiler slows every call down, so only the proportions mean something.
 
-A second table counts the bytecode instructions and the calls of functions, ours alone.  They do not depend on the
-machine.
+A second table counts the bytecode instructions of our own functions and their calls, by module.  They do not depend on
+the machine.
 """
 
 import argparse
@@ -28,17 +28,18 @@ from .report import table
 
 PATHS = ("untouched", "read", "increment")
 ROWS = 16
-OURS = ("aiohttp_session_store", "benchmarks")
+OURS = ("aiohttp_session_store/", "benchmarks")
 
 
-async def profiled(case: str, directory: str, seconds: int) -> tuple[dict[str, Counter[str]], list[list[str]]]:
-    """Return microseconds per request by module, for each path, and rows of what is counted."""
+async def profiled(case: str, directory: str, seconds: int) -> tuple[dict[str, Counter[str]], dict[str, Counter[str]]]:
+    """Return microseconds per request by module, for each path, and instructions in the same way."""
     runner = web.AppRunner(CASES[case](directory), access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    found, rows = {}, []
+    found: dict[str, Counter[str]] = {}
+    counts: dict[str, Counter[str]] = {}
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client:
         cookies = []
         for _ in range(64):
@@ -50,13 +51,13 @@ async def profiled(case: str, directory: str, seconds: int) -> tuple[dict[str, C
         requests, _ = await load(f"{url}/{path}", cookies, connections=32, seconds=seconds, directory=directory)
         profile.disable()
         found[path] = by_module(pstats.Stats(profile), requests)
-        rows.append([path, *await counted(f"{url}/{path}", cookies)])
+        counts[path] = await counted(f"{url}/{path}", cookies)
     await runner.cleanup()
-    return found, rows
+    return found, counts
 
 
-async def counted(url: str, cookies: list[str]) -> list[str]:
-    """Return how many instructions and calls of our own a request takes; each cookie is sent once."""
+async def counted(url: str, cookies: list[str]) -> Counter[str]:
+    """Send each cookie once; return how many instructions of our own a request takes, by module, and how many calls."""
     found: Counter[str] = Counter()
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client:
         sys.settrace(partial(trace, found))
@@ -64,14 +65,16 @@ async def counted(url: str, cookies: list[str]) -> list[str]:
             async with client.get(url, headers={"Cookie": cookie}):
                 pass
         sys.settrace(None)
-    return [f"{found[event] / len(cookies):.0f}" for event in ("opcode", "call")]
+    return Counter({name: round(count / len(cookies)) for name, count in found.items()})
 
 
 def trace(found: Counter[str], frame: FrameType, event: str, argument: Any) -> Any:
-    """Count the instructions and the calls of our own functions."""
-    if not any(f"{os.sep}{package}{os.sep}" in frame.f_code.co_filename for package in OURS):
+    """Count the instructions of our own functions, and their calls."""
+    module = module_of(frame.f_code.co_filename, "")
+    if not module.startswith(OURS):
         return None
-    found[event] += 1
+    if event in ("opcode", "call"):
+        found[module if event == "opcode" else "calls"] += 1
     frame.f_trace_opcodes, frame.f_trace_lines = True, False
     return partial(trace, found)
 
@@ -108,8 +111,12 @@ def main() -> None:
     names = [name for name, _ in (found["increment"] + Counter()).most_common(ROWS)]
     rows = [[name, *(f"{found[path][name]:.1f}" for path in PATHS)] for name in names]
     rows.append(["all", *(f"{found[path].total():.1f}" for path in PATHS)])
-    print(table([f"profiled us per request, {options.case}", "not touched", "read", "read, change, save"], rows))
-    print(table([f"counted per request, {options.case}", "instructions", "calls"], counts))
+    head = ["not touched", "read", "read, change, save"]
+    print(table([f"profiled us per request, {options.case}", *head], rows))
+    calls = ["calls", *(str(counts[path].pop("calls")) for path in PATHS)]
+    rows = [[name, *(str(counts[path][name]) for path in PATHS)] for name, _ in counts["increment"].most_common()]
+    rows.append(["all", *(str(counts[path].total()) for path in PATHS)])
+    print(table([f"instructions per request, {options.case}", *head], [*rows, calls]))
 
 
 if __name__ == "__main__":

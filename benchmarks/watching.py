@@ -226,8 +226,8 @@ def get(port: int, path: str, cookie: str) -> str:
         return b"".join(iter(lambda: connection.recv(4096), b"")).decode()
 
 
-def burst(port: int, number: int, quiet: float) -> tuple[float, float, float]:
-    """Open sockets, wait, and log out; return when that was, when all were closed, and when the last one was.
+def burst(port: int, pipe: Connection, number: int, quiet: float) -> None:
+    """Open sockets, wait, and log out; send when the wait began and ended, and when the last socket was closed.
 
     This process works with bare sockets, and only while nobody else wants its core.  Real clients are elsewhere, and
     take nothing from the two processes that are measured.
@@ -254,7 +254,7 @@ def burst(port: int, number: int, quiet: float) -> tuple[float, float, float]:
         first = connection.recv(1)
         assert first[0] == CLOSE, first
         connection.close()
-    return begun, ended, time.time()
+    pipe.send((begun, ended, time.time()))
 
 
 def all_at_once(number: int, quiet: float) -> dict[str, float]:
@@ -266,13 +266,19 @@ def all_at_once(number: int, quiet: float) -> dict[str, float]:
     to_probe, from_us = context.Pipe()
     prober = context.Process(target=probe, args=(port, from_us))
     prober.start()
+    from_clients, to_us = context.Pipe(duplex=False)
+    clients = context.Process(target=burst, args=(port, to_us, number, quiet))
+    clients.start()
+    to_us.close()
     try:
-        begun, ended, closed = burst(port, number, quiet)
+        begun, ended, closed = from_clients.recv()
         to_probe.send("stop")
         taken = to_probe.recv()
     finally:
         ours.send("stop")
-        prober.join(10)
+        for process in (clients, prober):
+            process.join(10)
+            process.kill()
         server.join(70)
         server.kill()
     before = [seconds for at, seconds in taken if begun <= at < ended]
